@@ -1,0 +1,44 @@
+/* Log: one line per event on standard error, `ts level event key=value ...` (logfmt), fit for journald.
+ *
+ * Values are escaped (quotes, control bytes, invalid UTF-8), so no peer can forge a line. Never pass a secret, a token or
+ * a prompt. Thread-safe: a line is one write(2). Repeated events are rate-limited by log_limited. */
+#ifndef TOLLGATE_BASE_LOG_H
+#define TOLLGATE_BASE_LOG_H
+
+#include "base/slice.h"
+
+#include <stdint.h>
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+
+struct log_field {
+    const char *key;
+    enum { LOG_FIELD_STR, LOG_FIELD_INT } type;
+    struct slice s;
+    int64_t i;
+};
+
+#define LOG_STR(k, v) ((struct log_field){ .key = (k), .type = LOG_FIELD_STR, .s = (v) })
+#define LOG_CSTR(k, v) ((struct log_field){ .key = (k), .type = LOG_FIELD_STR, .s = slice_cstr(v) })
+#define LOG_INT(k, v) ((struct log_field){ .key = (k), .type = LOG_FIELD_INT, .i = (int64_t)(v) })
+
+/* LOG(LOG_LEVEL_WARN, "jwks_fetch_failed", LOG_CSTR("issuer", url), LOG_INT("status", 500)); at least one field. */
+#define LOG(level, event, ...)                                                                                         \
+    log_emit((level), (event), (const struct log_field[]){ __VA_ARGS__ },                                              \
+             sizeof((const struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field))
+
+void log_emit(enum log_level level, const char *event, const struct log_field *fields, size_t n);
+/* Lines below `level` are not written. Default: INFO. */
+void log_set_level(enum log_level level);
+/* Where lines go; default 2. */
+void log_set_fd(int fd);
+
+/* A gate for events a peer can provoke at will: true at most `per_second` times a second for each `struct log_gate`
+ * (zero-initialised, static); *suppressed gets how many were held back since the last true. */
+struct log_gate {
+    int64_t second;
+    unsigned passed, held;
+};
+bool log_gate_open(struct log_gate *g, int64_t mono_us, unsigned per_second, unsigned *suppressed);
+
+#endif

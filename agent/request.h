@@ -1,0 +1,167 @@
+/* The request as it passes through the pipeline: plain structs, no behaviour.
+ *
+ * Concern folders (identity/, dialect/, tokens/, ...) never include each other's headers; what one finds out and another needs
+ * stands here. All slices point into the SPOP frame or the request's arena and live until the request is answered.
+ * Units: tokens are counts; money is nano-dollars (10^-9 USD) in int64; times are UTC microseconds since 1970 unless a name says
+ * otherwise. */
+#ifndef TOLLGATE_REQUEST_H
+#define TOLLGATE_REQUEST_H
+
+#include "base/arena.h"
+#include "base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- what HAProxy sent (haproxy/tollgate-spoe.conf names the arguments) ------------------------------------------ */
+
+struct http_request {
+    struct slice id;            /* HAProxy's unique-id: the request's only identity */
+    struct slice method, path, query;
+    struct slice client_ip;     /* text form */
+    struct slice authorization; /* header values as received; empty when absent */
+    struct slice api_key;       /* x-api-key */
+    struct slice content_type, content_encoding, user_agent;
+    struct slice body;
+    int64_t content_length;     /* -1 when the client declared none (chunked) */
+    int64_t body_length;        /* what HAProxy's buffer held: req.body_len */
+};
+
+/* ---- identity: who asks ------------------------------------------------------------------------------------------ */
+
+struct identity {
+    struct slice issuer, subject, organization, team, user, application, cost_center;
+    const struct slice *groups;
+    size_t group_count;
+    int64_t expires_s; /* seconds since 1970: exp of the token */
+};
+
+/* ---- dialect: what is asked -------------------------------------------------------------------------------------- */
+
+enum endpoint {
+    ENDPOINT_CHAT,        /* POST /v1/chat/completions */
+    ENDPOINT_RESPONSES,   /* POST /v1/responses */
+    ENDPOINT_COMPLETIONS, /* POST /v1/completions */
+    ENDPOINT_EMBEDDINGS,  /* POST /v1/embeddings */
+    ENDPOINT_MESSAGES     /* POST /v1/messages (Anthropic) */
+};
+
+/* A stretch of the body in bytes. len 0: not present. */
+struct span {
+    size_t off, len;
+};
+
+/* How sure a count is (tokens.md, section 6). */
+enum exactness { EXACT_TOKENS, DOCUMENTED_TOKENS, ESTIMATED_TOKENS };
+
+enum ask_part_kind {
+    PART_TEXT,   /* a JSON string: `raw` is what stands between its quotes, still escaped */
+    PART_JSON,   /* a JSON value counted as it stands, minified (tools, schemas, tool arguments as objects) */
+    PART_IMAGE,  /* width, height, detail */
+    PART_AUDIO,  /* `bytes` of decoded audio */
+    PART_FILE,   /* a document given inline; `bytes` decoded */
+    PART_TOKENS, /* `count` tokens given as numbers (embeddings, legacy completions) */
+    PART_UNKNOWN /* something whose size cannot be seen from here (remote URL, stored file, earlier response) */
+};
+
+enum ask_place {
+    IN_ROLE, IN_NAME, IN_CONTENT, IN_TOOL_CALL, IN_TOOL_RESULT, IN_TOOLS, IN_SCHEMA, IN_SYSTEM, IN_PROMPT, IN_PREDICTION, IN_OTHER
+};
+
+enum image_detail { IMAGE_AUTO, IMAGE_LOW, IMAGE_HIGH };
+
+struct ask_part {
+    enum ask_part_kind kind;
+    enum ask_place place;
+    struct slice raw;
+    bool escaped;                 /* PART_TEXT: `raw` holds at least one backslash */
+    uint32_t message;             /* index of the message (item) it belongs to; UINT32_MAX for none */
+    uint32_t width, height;       /* PART_IMAGE: pixels; 0 when unknown (remote URL) */
+    enum image_detail detail;
+    uint64_t bytes;               /* PART_AUDIO, PART_FILE, PART_IMAGE: decoded size; 0 when unknown */
+    uint64_t count;               /* PART_TOKENS */
+};
+
+/* Features a route may look at or a target may lack. */
+enum ask_feature {
+    ASK_STREAM = 1, ASK_TOOLS = 2, ASK_IMAGES = 4, ASK_AUDIO = 8, ASK_JSON_SCHEMA = 16, ASK_LOGPROBS = 32, ASK_FILES = 64,
+    ASK_STORED = 128 /* refers to something kept by the provider: earlier response, conversation, stored prompt, file id */
+};
+
+struct ask {
+    enum endpoint endpoint;
+    struct slice model;           /* decoded */
+    bool stream;
+    bool include_usage;           /* stream_options.include_usage as the client sent it */
+    int64_t max_output;           /* the client's own ceiling for one choice; -1 when absent */
+    int64_t choices;              /* n; 1 when absent (for embeddings 1) */
+    unsigned features;            /* ask_feature bits */
+    struct slice user_field;      /* `user` as sent by the client, decoded; never an identity */
+    const struct ask_part *parts;
+    size_t part_count;
+    uint32_t message_count;
+    bool had_invalid_text;        /* lone surrogates: counted as U+FFFD, so the count is an estimate */
+    /* Where things stand in the body, for rewriting. Values include their quotes. */
+    struct span at_object;        /* the outer object, brace to brace */
+    struct span at_model;
+    struct span at_max_output;    /* the value the client used, whatever its key */
+    struct span at_stream_options; /* the whole value */
+    struct span at_include_usage; /* the value inside stream_options */
+};
+
+/* ---- tokens ------------------------------------------------------------------------------------------------------ */
+
+struct token_estimate {
+    int64_t input;       /* best count */
+    int64_t input_bound; /* what a hold must assume: >= input */
+    enum exactness exactness;
+};
+
+/* ---- route: which provider groups -------------------------------------------------------------------------------- */
+
+struct target {
+    struct slice group;      /* provider group = HAProxy backend name without its prefix */
+    struct slice provider;   /* the provider's name in the price table */
+    struct slice model;      /* the model's real name at that provider */
+    struct slice credential; /* the ready header value; points into a secret, never copied, never logged */
+    struct slice encoding;   /* tokenizer: o200k_base, cl100k_base, ... */
+};
+
+/* ---- price ------------------------------------------------------------------------------------------------------- */
+
+struct token_usage {
+    /* Disjoint: a token is counted in exactly one of these. */
+    int64_t input;             /* at the full input price */
+    int64_t input_cached;      /* read from the provider's cache */
+    int64_t input_cache_write; /* written to it (5 minutes) */
+    int64_t input_cache_write_1h;
+    int64_t output;            /* visible output */
+    int64_t output_reasoning;
+    int64_t input_audio, output_audio;
+};
+
+/* ---- settlement: how a figure is known --------------------------------------------------------------------------- */
+
+enum known_by {
+    KNOWN_OPEN,     /* not settled yet */
+    KNOWN_REPORTED, /* the provider's usage */
+    KNOWN_COUNTED,  /* counted locally from what was delivered */
+    KNOWN_BOUNDED,  /* nothing known: the hold stands */
+    KNOWN_NONE      /* the provider did no work: cost 0 */
+};
+
+/* ---- refusal ----------------------------------------------------------------------------------------------------- */
+
+/* What the client is told. `message` says what to change and never holds a secret. */
+struct refusal {
+    int status;              /* HTTP; 0 = not refused */
+    const char *type;        /* OpenAI error type */
+    const char *code;        /* OpenAI error code */
+    const char *param;       /* or NULL */
+    struct slice message;    /* unescaped UTF-8 */
+    int64_t retry_after_s;   /* -1: no Retry-After */
+    bool do_not_retry;       /* x-should-retry: false */
+    const char *reason;      /* short stable word for metrics and the ledger (e.g. "budget", "token_expired") */
+};
+
+#endif
