@@ -66,7 +66,11 @@ struct haproxy_plan {
     const struct haproxy_group *groups;
     size_t group_count;
     const char *conf_dir;     /* folder the generated files will live in, e.g. "/etc/haproxy/tollgate" */
-    const char *run_dir;      /* folder for the sockets between the two tiers, e.g. "/run/haproxy"; HAProxy must be able to create them */
+    /* Folder for the sockets between the two tiers, as HAProxy sees it once it runs (below its chroot), e.g. "/run/haproxy" without
+     * and "/run" with one. The socket paths of spop_address, ring_address and settle_socket are seen from there as well. */
+    const char *run_dir;
+    const char *chroot;       /* `chroot` of the user's haproxy.cfg (Debian: "/var/lib/haproxy"); NULL: none */
+    const char *user;         /* `user` of the user's haproxy.cfg (Debian: "haproxy"), owner of the sockets; NULL: who starts it */
     bool lua;                 /* false: variables only: no body rewriting, settlement from the log ring */
     const char *lua_dir;      /* NULL: conf_dir */
     const char *spop_address; /* the agent's SPOP listener: "127.0.0.1:9000" or "unix@/path" */
