@@ -1,0 +1,165 @@
+// A real OpenID provider (oidc-provider) on loopback, for the end-to-end tests and the demonstration.
+//
+//   node server.mjs PORT ADMIN_PORT [HOST]         port 0 takes a free port
+//
+// When it listens, one line `ready {"issuer": ..., "port": ..., "admin": ...}` goes to stdout. People are OAuth clients: each gets a
+// JWT access token for itself by client_credentials, with the claims a company's provider would put there. Keys are made at
+// start and never leave the process. The admin port speaks JSON:
+//   PUT  /people/NAME   {"secret", "claims": {...}, "alg": "RS256"|"ES256", "ttl": seconds}
+//   POST /rotate        {"keep_old": bool}: new keys under new ids; the old ones stay published only on request
+//   POST /mint          {"claims", "header", "alg", "key": "current"|"previous"|"stray"}: a token that the provider would not issue
+//   POST /outage        {"mode": "none"|"refuse"|"error"|"hang"}
+//   GET  /counts        how often each path of the provider was asked for
+import { createHmac, randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import * as jose from 'jose';
+import { Provider } from 'oidc-provider';
+
+const AUDIENCE = 'tollgate';
+const RESOURCE = 'urn:tollgate';
+const [port = '0', adminPort = '0', host = '127.0.0.1'] = process.argv.slice(2);
+
+const people = new Map();
+const counts = {};
+let outage = 'none';
+let issuer;
+let keys;          // signing now
+let previous;      // signed before the last rotation
+let published;     // what the JWKS shows
+let provider;
+let generation = 0;
+const stray = await newKeys('stray'); // published nowhere
+
+async function newKeys(name) {
+  const rsa = await jose.generateKeyPair('RS256', { modulusLength: 2048, extractable: true });
+  const ec = await jose.generateKeyPair('ES256', { extractable: true });
+  const set = {};
+  for (const [alg, pair] of [['RS256', rsa], ['ES256', ec]]) {
+    const kid = `${name}-${alg.toLowerCase()}-${randomBytes(4).toString('hex')}`;
+    set[alg] = {
+      kid, alg, key: pair.privateKey, pem: await jose.exportSPKI(pair.publicKey),
+      jwk: { ...(await jose.exportJWK(pair.privateKey)), kid, alg, use: 'sig' },
+    };
+  }
+  return set;
+}
+
+function build() {
+  const cookieKeys = [randomBytes(32).toString('hex')];
+  provider = new Provider(issuer, {
+    clients: [...people].map(([name, person]) => ({
+      client_id: name, client_secret: person.secret, grant_types: ['client_credentials'],
+      redirect_uris: [], response_types: [],
+    })),
+    cookies: { keys: cookieKeys },
+    jwks: { keys: published.map((key) => key.jwk) },
+    enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256'] },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => RESOURCE,
+        useGrantedResource: () => true,
+        getResourceServerInfo: (_ctx, _resource, client) => ({
+          audience: AUDIENCE, scope: 'llm', accessTokenFormat: 'jwt', accessTokenTTL: people.get(client.clientId).ttl ?? 3600,
+          jwt: { sign: { alg: people.get(client.clientId).alg ?? 'RS256' } },
+        }),
+      },
+    },
+    extraTokenClaims: (_ctx, token) => people.get(token.clientId).claims,
+  });
+  provider.on('server_error', (_ctx, error) => console.error('idp:', error.message));
+  handle = provider.callback();
+}
+let handle;
+
+async function rotate(keepOld) {
+  previous = keys;
+  keys = await newKeys(`k${++generation}`);
+  published = [...Object.values(keys), ...(keepOld && previous ? Object.values(previous) : [])];
+  build();
+}
+
+async function mint({ claims = {}, header = {}, alg = 'RS256', key = 'current' }) {
+  const set = { current: keys, previous, stray }[key];
+  const now = Math.floor(Date.now() / 1000);
+  const body = { iss: issuer, aud: AUDIENCE, sub: 'minted', iat: now, exp: now + 3600, ...claims };
+  for (const name of Object.keys(body)) if (body[name] === null) delete body[name];
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signer = set[alg] ?? set.RS256;
+  const head = { typ: 'at+jwt', alg, kid: signer.kid, ...header };
+  for (const name of Object.keys(head)) if (head[name] === null) delete head[name];
+  if (set[alg] && head.alg === alg) return new jose.SignJWT(body).setProtectedHeader(head).sign(signer.key);
+  const input = `${part(head)}.${part(body)}`;
+  if (head.alg === 'none') return `${input}.`;
+  if (head.alg.startsWith('HS')) { // the public key used as a shared secret
+    return `${input}.${createHmac('sha256', signer.pem).update(input).digest('base64url')}`;
+  }
+  throw new Error(`cannot mint ${JSON.stringify(head)}`);
+}
+
+const front = createServer((req, res) => {
+  const path = req.url.split('?')[0];
+  counts[path] = (counts[path] ?? 0) + 1;
+  if (outage === 'hang') return undefined;
+  if (outage === 'error') {
+    res.writeHead(500, { 'content-type': 'text/plain' });
+    return res.end('simulated outage\n');
+  }
+  return handle(req, res);
+});
+
+const listening = (server, at) => new Promise((resolve, reject) => {
+  server.once('error', reject);
+  server.listen(at, host, () => resolve(server.address().port));
+});
+
+async function setOutage(mode) {
+  if (!['none', 'refuse', 'error', 'hang'].includes(mode)) throw new Error(`unknown outage ${mode}`);
+  if (mode === 'refuse' && front.listening) {
+    front.closeAllConnections();
+    await new Promise((resolve) => front.close(resolve));
+  } else if (mode !== 'refuse' && !front.listening) {
+    await listening(front, frontPort);
+  }
+  if (outage === 'hang') front.closeAllConnections();
+  outage = mode;
+}
+
+async function admin(method, path, body) {
+  if (method === 'PUT' && path.startsWith('/people/')) {
+    people.set(decodeURIComponent(path.slice(8)), body);
+    build();
+    return {};
+  }
+  switch (`${method} ${path}`) {
+    case 'POST /rotate': await rotate(body.keep_old); return { kids: published.map((key) => key.kid) };
+    case 'POST /mint': return { token: await mint(body) };
+    case 'POST /outage': await setOutage(body.mode); return {};
+    case 'GET /counts': return counts;
+    default: return undefined;
+  }
+}
+
+const back = createServer(async (req, res) => {
+  const reply = (status, value) => {
+    res.writeHead(status, { 'content-type': 'application/json' });
+    res.end(JSON.stringify(value));
+  };
+  try {
+    let text = '';
+    for await (const data of req) text += data;
+    const value = await admin(req.method, req.url, text ? JSON.parse(text) : {});
+    reply(value === undefined ? 404 : 200, value ?? { error: 'no such address' });
+  } catch (error) {
+    reply(400, { error: error.message });
+  }
+});
+
+const frontPort = await listening(front, Number(port));
+issuer = `http://${host}:${frontPort}`;
+await rotate(false);
+const backPort = await listening(back, Number(adminPort));
+console.log(`ready ${JSON.stringify({ issuer, port: frontPort, admin: backPort })}`);
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));

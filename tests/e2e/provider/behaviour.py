@@ -1,0 +1,72 @@
+"""What a stand-in provider does with a request: defaults, faults, and the figures it reports.
+
+A listener has one Behaviour, set through the control API. A prompt may override single fields for its own request with
+`[[field=value field=value]]`, so that concurrent tests need no shared state."""
+import dataclasses
+import re
+
+OVERRIDE = re.compile(r"\[\[([^\]]*)\]\]")
+
+
+@dataclasses.dataclass
+class Behaviour:
+    # Figures. None for prompt_tokens: three a message plus one a word, which never exceeds the real tokenizers' count.
+    prompt_tokens: int | None = None
+    cached_tokens: int = 0
+    completion_tokens: int = 12
+    reasoning_tokens: int = 0
+    # Pace, in seconds.
+    accept_delay: float = 0.0       # between the whole request and the first byte of the response head
+    first_token_delay: float = 0.0  # between the head and the first event
+    token_interval: float = 0.0     # between events
+    # Faults. `times` > 0: only that many requests suffer, then the listener is well again.
+    times: int = 0
+    refuse: bool = False            # the listening socket is closed
+    drop: bool = False              # close without a byte of response
+    reset: bool = False             # the same with a TCP reset
+    status: int = 0                 # answer with this status and an error body
+    retry_after: str = ""
+    error_code: str = ""            # `code` of the error body
+    partial_head: bool = False      # half a response head, then close
+    cut_after: int = -1             # close after so many content events (streams) or bytes (plain)
+    stall_after: int = -1           # say nothing more after so many content events
+    malformed_after: int = -1       # one event that is not JSON after so many content events
+    no_usage: bool = False
+    no_done: bool = False
+    gzip: bool = False
+    content_type: str = ""
+    error_in_200: bool = False      # status 200 with an error object as the body
+    big_header: int = 0             # a response header of so many bytes
+
+    FAULTS = ("drop", "reset", "status", "partial_head", "cut_after", "stall_after", "malformed_after", "no_usage", "no_done",
+              "gzip", "content_type", "error_in_200", "big_header", "accept_delay", "first_token_delay")
+
+    @classmethod
+    def of(cls, fields):
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - set(known))
+        if unknown:
+            raise ValueError(f"unknown behaviour {unknown}; known: {sorted(known)}")
+        return cls(**fields)
+
+    def for_request(self, prompt):
+        """A copy with the prompt's own overrides."""
+        found = OVERRIDE.search(prompt)
+        if not found:
+            return dataclasses.replace(self)
+        changes = {}
+        for pair in found.group(1).split():
+            name, _, value = pair.partition("=")
+            if not hasattr(self, name):
+                raise ValueError(f"unknown behaviour {name!r} in the prompt")
+            changes[name] = float(value) if "." in value else int(value)
+        return dataclasses.replace(self, **changes)
+
+    def spend(self):
+        """Count one faulty request; well again after `times` of them."""
+        if self.times > 0:
+            self.times -= 1
+            if self.times == 0:
+                clean = Behaviour()
+                for name in self.FAULTS:
+                    setattr(self, name, getattr(clean, name))
