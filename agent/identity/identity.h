@@ -85,7 +85,7 @@ struct identity_issuer {
     int64_t leeway_s;            /* clock difference tolerated for exp, nbf, iat; default 60, -1: none, at most 600 */
     int64_t max_age_s;           /* refuse tokens issued longer ago (needs iat); default: no limit */
     int64_t refresh_s;           /* background refresh; default 3600; a shorter Cache-Control max-age wins, down to 60 */
-    int64_t refresh_cooldown_s;  /* least time between two refreshes for an unknown kid; default 30, -1: none */
+    int64_t refresh_cooldown_s;  /* least time between two refreshes for an unknown kid; default 30 */
     int64_t stale_s;             /* how long keys are still used after the last good fetch; default 86400 (files: no limit) */
     int64_t fetch_timeout_ms;    /* default 5000 */
 
@@ -165,9 +165,9 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 /* Codes and reasons in struct refusal (type, code, reason; all static strings):
  *   401 invalid_request_error invalid_api_key: reasons token_missing, token_malformed, token_algorithm, token_issuer, token_key,
- *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old,
- *       token_group_overage
- *   403 invalid_request_error identity_not_mapped: reason identity_ambiguous (several values where one is needed)
+ *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old
+ *   403 invalid_request_error identity_not_mapped: reasons identity_ambiguous (several values where one is needed),
+ *       token_group_overage (the issuer left the groups out: `_claim_names`)
  *   503 server_error auth_provider_unavailable: reason issuer_unavailable (retry_after_s is set) */
 
 #endif
