@@ -140,6 +140,44 @@ struct token_usage {
     int64_t input_audio, output_audio;
 };
 
+/* The kinds of tokens that have prices of their own, in the order of struct token_usage. */
+enum price_kind {
+    PRICE_INPUT, PRICE_CACHED, PRICE_CACHE_WRITE, PRICE_CACHE_WRITE_1H, PRICE_OUTPUT, PRICE_REASONING, PRICE_AUDIO_IN, PRICE_AUDIO_OUT,
+    PRICE_KINDS
+};
+
+enum price_status {
+    PRICE_NONE, /* not in the table, or no token price published */
+    PRICE_HALF, /* only part of what is charged is known (no output price, charges that no usage record carries) */
+    PRICE_ZERO, /* a catalogue says 0 for everything: free, or nobody filled it in */
+    PRICE_OK    /* can be billed and held */
+};
+
+enum { PRICE_TIERS = 4 };
+
+/* Pico-dollars (10^-12 USD) per token, by price_kind. Every kind has a figure: what was not published is already replaced by
+ * the rule in price/price.h. */
+struct price_rates {
+    int64_t pico[PRICE_KINDS];
+};
+
+struct price_tier {
+    int64_t above; /* input tokens of all kinds; from above + 1 on the WHOLE request is charged at `rates` */
+    struct price_rates rates;
+};
+
+struct model_price {
+    struct slice provider, model;
+    enum price_status status;
+    bool overridden;       /* by configuration, not from a catalogue */
+    unsigned published;    /* bit per price_kind: stood in the source */
+    struct price_rates base;
+    unsigned tier_count;
+    struct price_tier tiers[PRICE_TIERS]; /* ascending by `above` */
+    int64_t request_pico;  /* per request, whatever its size */
+    int64_t context, input_limit, output_limit; /* tokens; 0 = unknown */
+};
+
 /* ---- settlement: how a figure is known --------------------------------------------------------------------------- */
 
 enum known_by {
