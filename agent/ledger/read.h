@@ -1,0 +1,58 @@
+/* Reading the ledger: at start-up, to rebuild holds and balances, and for commands that look at the file of a running agent.
+ *
+ * A reader has a read-only connection of its own and blocks: not for an event loop once traffic runs. Slices given to callbacks are
+ * valid during the call. A callback returns true to go on, false to end early. Functions return 0, or -1 with the reason in
+ * ledger_reader_error. */
+#ifndef TOLLGATE_LEDGER_READ_H
+#define TOLLGATE_LEDGER_READ_H
+
+#include "ledger/ledger.h"
+
+struct ledger_reader;
+
+/* NULL with a reason in `why`. The file must have this program's schema (ledger_open migrates). */
+struct ledger_reader *ledger_reader_open(const char *file, char *why, size_t why_size) __attribute__((warn_unused_result));
+/* NULL is allowed. */
+void ledger_reader_close(struct ledger_reader *r);
+const char *ledger_reader_error(const struct ledger_reader *r);
+
+/* A request as it stands in its row. Of an open one the settlement half is zero. */
+struct ledger_row {
+    struct ledger_decision decision;
+    struct ledger_settlement settlement; /* known_by KNOWN_OPEN: none yet */
+};
+typedef bool ledger_row_fn(void *user, const struct ledger_row *row);
+
+/* Requests still open, by id. */
+int ledger_read_open(struct ledger_reader *r, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
+/* Requests of any state that started at or after since_us, by started_us. Rows moved to an archive are not among them. */
+int ledger_read_recent(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
+
+/* Sums over the settled and refused requests (and corrections) of 15 minutes, by who, provider group, provider and model (served,
+ * or planned when nothing was served). Open requests are not in it. */
+struct ledger_slot {
+    int64_t start_us;               /* UTC, a multiple of 15 minutes */
+    struct ledger_who who;
+    struct ledger_target target;
+    int64_t settled, denied, corrections; /* rows */
+    struct token_usage usage;
+    int64_t cost_nano, saved_nano;
+};
+typedef bool ledger_slot_fn(void *user, const struct ledger_slot *slot);
+/* Slots that start at or after since_us, by time. */
+int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn *fn, void *user) __attribute__((warn_unused_result));
+
+struct ledger_price_version {
+    int64_t id;
+    struct slice hash, source;
+    int64_t valid_from_us, imported_us;
+    bool active;                    /* the last imported one */
+};
+typedef bool ledger_price_version_fn(void *user, const struct ledger_price_version *v);
+typedef bool ledger_price_fn(void *user, const struct model_price *m);
+/* Versions by import time. */
+int ledger_read_price_versions(struct ledger_reader *r, ledger_price_version_fn *fn, void *user) __attribute__((warn_unused_result));
+/* The models of one version, fit for price_builder_add. */
+int ledger_read_prices(struct ledger_reader *r, int64_t version, ledger_price_fn *fn, void *user) __attribute__((warn_unused_result));
+
+#endif
