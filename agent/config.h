@@ -1,0 +1,172 @@
+/* Configuration: one YAML file, read with libcyaml against a schema.
+ *
+ * config_load gives an immutable struct config whose strings live as long as it. Every refusal names file, line and what is
+ * allowed. Optional values that are absent are NULL, 0 or an empty list here; defaults are filled in by config_load, so readers never
+ * meet them (except where a comment says "may be NULL"). haproxy/examples/tollgate.yaml documents every key. */
+#ifndef TOLLGATE_CONFIG_H
+#define TOLLGATE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_listen {
+    char **spop;      /* "host:port" or "unix@/path" */
+    unsigned spop_count;
+    char *settle;     /* path of a unix socket, with or without "unix@" in the file, without it here */
+    char *ring;       /* "host:port" or "unix@/path" */
+    char *admin;      /* path of a unix socket */
+    char *socket_group; /* may be NULL: group that may use the unix sockets (HAProxy's) */
+};
+
+struct config_bind {
+    char *address;
+    char *cert;       /* may be NULL */
+    bool http2_only, accept_proxy;
+};
+
+struct config_haproxy {
+    struct config_bind *bind;
+    unsigned bind_count;
+    char *conf_dir;   /* where the generated files will live */
+    char *runtime_dir;
+    char *chroot, *user; /* may be NULL */
+    bool *lua;
+    int64_t max_body; /* bytes */
+    char *first_byte_timeout, *first_byte_timeout_stream, *stall_timeout;
+};
+
+struct config_ledger {
+    char *file;
+    char *hold_timeout;
+};
+
+struct config_field {
+    char **claim;     /* paths, tried in order */
+    unsigned claim_count;
+    char *fallback;   /* may be NULL */
+};
+
+struct config_claims {
+    struct config_field subject, user, team, organization, application, cost_center, groups;
+};
+
+struct config_rule {
+    char *claim, *value, *team, *user, *organization, *application, *cost_center; /* all but value may be NULL */
+};
+
+struct config_required {
+    char *claim;
+    char **values;
+    unsigned values_count;
+};
+
+struct config_issuer {
+    char *name;       /* may be NULL */
+    char *issuer;
+    char **audience;
+    unsigned audience_count;
+    char **authorized_parties;
+    unsigned authorized_parties_count;
+    char **algorithms;
+    unsigned algorithms_count;
+    struct config_required *required_claims;
+    unsigned required_claims_count;
+    bool access_tokens_only;
+    char *jwks;       /* may be NULL (discovery): an absolute path, or an http(s) URL */
+    char *discovery;  /* may be NULL */
+    char *ca_file;    /* may be NULL */
+    bool allow_http;
+    char *leeway, *max_age, *refresh, *refresh_cooldown, *stale; /* durations; may be NULL */
+    struct config_claims claims;
+    struct config_rule *rules;
+    unsigned rules_count;
+};
+
+struct config_credential {
+    char *file, *env, *systemd; /* exactly one */
+};
+
+struct config_header {
+    char *name, *value;
+};
+
+struct config_provider {
+    char *name;       /* the provider group */
+    char *price_as;   /* provider name in the price table; default: name */
+    char *url;
+    char *path, *query, *ca_file; /* may be NULL */
+    bool insecure;
+    char *auth;       /* bearer, api-key, x-api-key, none */
+    char *output_key; /* max_completion_tokens (default) or max_tokens */
+    struct config_header *headers;
+    unsigned headers_count;
+    struct config_credential *credential; /* NULL only with auth: none */
+    char *first_byte_timeout, *first_byte_timeout_stream; /* may be NULL */
+    int64_t max_connections;
+};
+
+struct config_target {
+    char *provider, *model;
+};
+
+struct config_model {
+    char *name;       /* the alias clients use */
+    struct config_target *primary;
+    struct config_target *fallback; /* may be NULL */
+    int64_t max_output; /* tokens for one choice when the client names none, and the most it may name */
+    char *encoding;   /* may be NULL: by the model's name */
+};
+
+struct config_limit {
+    char *name, *level, *unit, *window, *time_zone, *action, *amount, *burst; /* all but name, level, amount may be NULL */
+    char **match;     /* "*" (default) or subjects */
+    unsigned match_count;
+    int64_t clamp_floor;
+};
+
+struct config_price {
+    char *provider, *model, *input, *output, *cached_input, *cache_write, *reasoning; /* USD per million tokens, as written */
+};
+
+struct config_prices {
+    char *file;       /* may be NULL: the table that came with tollgate */
+    struct config_price *overrides;
+    unsigned overrides_count;
+    bool allow_unpriced;
+};
+
+struct config {
+    struct config_listen listen;
+    int64_t workers;
+    char *log_level;
+    struct config_haproxy haproxy;
+    struct config_ledger ledger;
+    struct config_issuer *issuers;
+    unsigned issuers_count;
+    struct config_provider *providers;
+    unsigned providers_count;
+    struct config_model *models;
+    unsigned models_count;
+    struct config_limit *limits;
+    unsigned limits_count;
+    struct config_prices prices;
+    /* Derived by config_load. */
+    int64_t hold_timeout_us;
+};
+
+/* What is wrong, for people: "FILE:LINE: text", several lines, each ended by a newline. Always NUL-terminated. */
+struct config_errors {
+    char text[8192];
+    size_t len;
+    unsigned count;
+};
+
+/* NULL when the file is refused; `errors` then holds every reason found. */
+struct config *config_load(const char *file, struct config_errors *errors) __attribute__((warn_unused_result));
+void config_free(struct config *c);
+
+/* "250ms", "10s", "15m", "2h", "7d" -> microseconds. False when it is none of these. */
+bool config_duration_us(const char *text, int64_t *us);
+
+#endif

@@ -1,0 +1,218 @@
+#include "config_schema.h"
+
+#include "config.h"
+
+enum { TEXT_MAX = 4096, LIST_MAX = 10000 };
+
+#define P CYAML_FLAG_POINTER
+#define O CYAML_FLAG_OPTIONAL
+#define TEXT(key, s, m) CYAML_FIELD_STRING_PTR(key, P, struct s, m, 0, TEXT_MAX)
+#define TEXT_OPT(key, s, m) CYAML_FIELD_STRING_PTR(key, P | O, struct s, m, 0, TEXT_MAX)
+#define INT_OPT(key, s, m) CYAML_FIELD_INT(key, O, struct s, m)
+#define BOOL_OPT(key, s, m) CYAML_FIELD_BOOL(key, O, struct s, m)
+#define LIST(key, s, m, entry) CYAML_FIELD_SEQUENCE(key, P, struct s, m, entry, 0, LIST_MAX)
+#define LIST_OPT(key, s, m, entry) CYAML_FIELD_SEQUENCE(key, P | O, struct s, m, entry, 0, LIST_MAX)
+#define PART(key, s, m, fields) CYAML_FIELD_MAPPING(key, CYAML_FLAG_DEFAULT, struct s, m, fields)
+#define PART_OPT(key, s, m, fields) CYAML_FIELD_MAPPING(key, O, struct s, m, fields)
+#define PART_PTR(key, s, m, fields) CYAML_FIELD_MAPPING_PTR(key, P, struct s, m, fields)
+#define PART_PTR_OPT(key, s, m, fields) CYAML_FIELD_MAPPING_PTR(key, P | O, struct s, m, fields)
+#define ENTRY(name, s, fields)                                                                                         \
+    static const cyaml_schema_value_t name = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct s, fields) }
+
+static const cyaml_schema_value_t text_entry = { CYAML_VALUE_STRING(P, char, 0, TEXT_MAX) };
+
+static const cyaml_schema_field_t listen_fields[] = {
+    LIST("spop", config_listen, spop, &text_entry),
+    TEXT("settle", config_listen, settle),
+    TEXT("ring", config_listen, ring),
+    TEXT("admin", config_listen, admin),
+    TEXT_OPT("socket_group", config_listen, socket_group),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t bind_fields[] = {
+    TEXT("address", config_bind, address),
+    TEXT_OPT("cert", config_bind, cert),
+    BOOL_OPT("http2_only", config_bind, http2_only),
+    BOOL_OPT("accept_proxy", config_bind, accept_proxy),
+    CYAML_FIELD_END
+};
+ENTRY(bind_entry, config_bind, bind_fields);
+
+static const cyaml_schema_field_t haproxy_fields[] = {
+    LIST("bind", config_haproxy, bind, &bind_entry),
+    TEXT_OPT("conf_dir", config_haproxy, conf_dir),
+    TEXT_OPT("runtime_dir", config_haproxy, runtime_dir),
+    TEXT_OPT("chroot", config_haproxy, chroot),
+    TEXT_OPT("user", config_haproxy, user),
+    CYAML_FIELD_BOOL_PTR("lua", P | O, struct config_haproxy, lua),
+    INT_OPT("max_body", config_haproxy, max_body),
+    TEXT_OPT("first_byte_timeout", config_haproxy, first_byte_timeout),
+    TEXT_OPT("first_byte_timeout_stream", config_haproxy, first_byte_timeout_stream),
+    TEXT_OPT("stall_timeout", config_haproxy, stall_timeout),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t ledger_fields[] = {
+    TEXT("file", config_ledger, file),
+    TEXT_OPT("hold_timeout", config_ledger, hold_timeout),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t field_fields[] = {
+    LIST_OPT("claim", config_field, claim, &text_entry),
+    TEXT_OPT("default", config_field, fallback),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t claims_fields[] = {
+    PART_OPT("subject", config_claims, subject, field_fields),
+    PART_OPT("user", config_claims, user, field_fields),
+    PART_OPT("team", config_claims, team, field_fields),
+    PART_OPT("organization", config_claims, organization, field_fields),
+    PART_OPT("application", config_claims, application, field_fields),
+    PART_OPT("cost_center", config_claims, cost_center, field_fields),
+    PART_OPT("groups", config_claims, groups, field_fields),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t rule_fields[] = {
+    TEXT_OPT("claim", config_rule, claim),
+    TEXT("value", config_rule, value),
+    TEXT_OPT("team", config_rule, team),
+    TEXT_OPT("user", config_rule, user),
+    TEXT_OPT("organization", config_rule, organization),
+    TEXT_OPT("application", config_rule, application),
+    TEXT_OPT("cost_center", config_rule, cost_center),
+    CYAML_FIELD_END
+};
+ENTRY(rule_entry, config_rule, rule_fields);
+
+static const cyaml_schema_field_t required_fields[] = {
+    TEXT("claim", config_required, claim),
+    LIST_OPT("values", config_required, values, &text_entry),
+    CYAML_FIELD_END
+};
+ENTRY(required_entry, config_required, required_fields);
+
+static const cyaml_schema_field_t issuer_fields[] = {
+    TEXT_OPT("name", config_issuer, name),
+    TEXT("issuer", config_issuer, issuer),
+    LIST("audience", config_issuer, audience, &text_entry),
+    LIST_OPT("authorized_parties", config_issuer, authorized_parties, &text_entry),
+    LIST_OPT("algorithms", config_issuer, algorithms, &text_entry),
+    LIST_OPT("required_claims", config_issuer, required_claims, &required_entry),
+    BOOL_OPT("access_tokens_only", config_issuer, access_tokens_only),
+    TEXT_OPT("jwks", config_issuer, jwks),
+    TEXT_OPT("discovery", config_issuer, discovery),
+    TEXT_OPT("ca_file", config_issuer, ca_file),
+    BOOL_OPT("allow_http", config_issuer, allow_http),
+    TEXT_OPT("leeway", config_issuer, leeway),
+    TEXT_OPT("max_age", config_issuer, max_age),
+    TEXT_OPT("refresh", config_issuer, refresh),
+    TEXT_OPT("refresh_cooldown", config_issuer, refresh_cooldown),
+    TEXT_OPT("stale", config_issuer, stale),
+    PART_OPT("claims", config_issuer, claims, claims_fields),
+    LIST_OPT("rules", config_issuer, rules, &rule_entry),
+    CYAML_FIELD_END
+};
+ENTRY(issuer_entry, config_issuer, issuer_fields);
+
+static const cyaml_schema_field_t credential_fields[] = {
+    TEXT_OPT("file", config_credential, file),
+    TEXT_OPT("env", config_credential, env),
+    TEXT_OPT("systemd", config_credential, systemd),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t header_fields[] = {
+    TEXT("name", config_header, name),
+    TEXT("value", config_header, value),
+    CYAML_FIELD_END
+};
+ENTRY(header_entry, config_header, header_fields);
+
+static const cyaml_schema_field_t provider_fields[] = {
+    TEXT("name", config_provider, name),
+    TEXT_OPT("price_as", config_provider, price_as),
+    TEXT("url", config_provider, url),
+    TEXT_OPT("path", config_provider, path),
+    TEXT_OPT("query", config_provider, query),
+    TEXT_OPT("ca_file", config_provider, ca_file),
+    BOOL_OPT("insecure", config_provider, insecure),
+    TEXT_OPT("auth", config_provider, auth),
+    TEXT_OPT("output_key", config_provider, output_key),
+    LIST_OPT("headers", config_provider, headers, &header_entry),
+    PART_PTR_OPT("credential", config_provider, credential, credential_fields),
+    TEXT_OPT("first_byte_timeout", config_provider, first_byte_timeout),
+    TEXT_OPT("first_byte_timeout_stream", config_provider, first_byte_timeout_stream),
+    INT_OPT("max_connections", config_provider, max_connections),
+    CYAML_FIELD_END
+};
+ENTRY(provider_entry, config_provider, provider_fields);
+
+static const cyaml_schema_field_t target_fields[] = {
+    TEXT("provider", config_target, provider),
+    TEXT("model", config_target, model),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t model_fields[] = {
+    TEXT("name", config_model, name),
+    PART_PTR("primary", config_model, primary, target_fields),
+    PART_PTR_OPT("fallback", config_model, fallback, target_fields),
+    INT_OPT("max_output", config_model, max_output),
+    TEXT_OPT("encoding", config_model, encoding),
+    CYAML_FIELD_END
+};
+ENTRY(model_entry, config_model, model_fields);
+
+static const cyaml_schema_field_t limit_fields[] = {
+    TEXT("name", config_limit, name),
+    TEXT("level", config_limit, level),
+    LIST_OPT("match", config_limit, match, &text_entry),
+    TEXT_OPT("unit", config_limit, unit),
+    TEXT("amount", config_limit, amount),
+    TEXT_OPT("window", config_limit, window),
+    TEXT_OPT("burst", config_limit, burst),
+    TEXT_OPT("time_zone", config_limit, time_zone),
+    TEXT_OPT("action", config_limit, action),
+    INT_OPT("clamp_floor", config_limit, clamp_floor),
+    CYAML_FIELD_END
+};
+ENTRY(limit_entry, config_limit, limit_fields);
+
+static const cyaml_schema_field_t price_fields[] = {
+    TEXT("provider", config_price, provider),
+    TEXT("model", config_price, model),
+    TEXT("input", config_price, input),
+    TEXT("output", config_price, output),
+    TEXT_OPT("cached_input", config_price, cached_input),
+    TEXT_OPT("cache_write", config_price, cache_write),
+    TEXT_OPT("reasoning", config_price, reasoning),
+    CYAML_FIELD_END
+};
+ENTRY(price_entry, config_price, price_fields);
+
+static const cyaml_schema_field_t prices_fields[] = {
+    TEXT_OPT("file", config_prices, file),
+    LIST_OPT("overrides", config_prices, overrides, &price_entry),
+    BOOL_OPT("allow_unpriced", config_prices, allow_unpriced),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t config_fields[] = {
+    PART("listen", config, listen, listen_fields),
+    INT_OPT("workers", config, workers),
+    TEXT_OPT("log_level", config, log_level),
+    PART("haproxy", config, haproxy, haproxy_fields),
+    PART("ledger", config, ledger, ledger_fields),
+    LIST("issuers", config, issuers, &issuer_entry),
+    LIST("providers", config, providers, &provider_entry),
+    LIST("models", config, models, &model_entry),
+    LIST_OPT("limits", config, limits, &limit_entry),
+    PART_OPT("prices", config, prices, prices_fields),
+    CYAML_FIELD_END
+};
+
+const cyaml_schema_value_t config_schema = { CYAML_VALUE_MAPPING(P, struct config, config_fields) };
