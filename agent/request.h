@@ -94,7 +94,9 @@ struct ask {
     bool stream;
     bool include_usage;           /* stream_options.include_usage as the client sent it */
     int64_t max_output;           /* the client's own ceiling for one choice; -1 when absent */
-    int64_t choices;              /* n; 1 when absent (for embeddings 1) */
+    int64_t choices;              /* n, or best_of when larger; 1 when absent (for embeddings 1) */
+    int64_t thinking_budget;      /* Anthropic thinking.budget_tokens, part of max_output and below it; -1 when absent */
+    struct slice service_tier;    /* as sent, decoded; empty when absent */
     unsigned features;            /* ask_feature bits */
     struct slice user_field;      /* `user` as sent by the client, decoded; never an identity */
     const struct ask_part *parts;
@@ -105,6 +107,7 @@ struct ask {
     struct span at_object;        /* the outer object, brace to brace */
     struct span at_model;
     struct span at_max_output;    /* the value the client used, whatever its key */
+    struct span at_max_output_key; /* that key, with its quotes */
     struct span at_stream_options; /* the whole value */
     struct span at_include_usage; /* the value inside stream_options */
 };

@@ -1,0 +1,44 @@
+/* Dialects: what a request body asks for, in each of the APIs clients speak.
+ *
+ * One walk over the body (json_scan.h) fills struct ask: model, limits, flags, every stretch that costs input tokens, and where things
+ * stand for rewriting. Nothing is copied except what had to be unescaped; slices point into the body or the arena.
+ *
+ * What is refused (HTTP 400, type invalid_request_error, `param` as OpenAI writes it: "messages[2].content"):
+ *   - a body that is not one whole JSON object in UTF-8. reason is "body_truncated" when it ends too early (the caller knows whether
+ *     HAProxy's buffer cut it and adds what to change), else "body_not_json";
+ *   - a key we read that is there twice in its object (parsers disagree which one counts), after unescaping: code "duplicate_key";
+ *   - a key that differs from one we read only by upper and lower case (some servers would read it): code "unknown_parameter";
+ *   - a value of the wrong type or out of range: code "invalid_type" or "invalid_value". null counts as absent where OpenAI allows it;
+ *   - what is missing and needed: code "missing_required_parameter";
+ *   - max_tokens and max_completion_tokens both given, as OpenAI does.
+ * Unknown fields pass. Where one holds a string, object or array and could therefore reach the prompt, it is listed as a PART_JSON
+ * IN_OTHER, so that the bound holds. Content of unknown type, remote files and provider-side state are PART_UNKNOWN.
+ *
+ * Sources: OpenAI API reference (chat, responses, completions, embeddings), Anthropic API reference (messages), RFC 8259. */
+#ifndef TOLLGATE_DIALECT_DIALECT_H
+#define TOLLGATE_DIALECT_DIALECT_H
+
+#include "request.h"
+
+enum dialect_match {
+    DIALECT_MATCH,
+    DIALECT_NO_PATH,  /* not an endpoint we know: 404 */
+    DIALECT_NO_METHOD /* one of ours, but not POST: 405 */
+};
+
+/* The path must match byte for byte: HAProxy normalised it. *out is set unless DIALECT_NO_PATH. */
+enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum endpoint *out)
+    __attribute__((warn_unused_result));
+/* The path of an endpoint, e.g. "/v1/chat/completions". */
+const char *dialect_path(enum endpoint e);
+
+#define DIALECT_MAX_CHOICES 128        /* n and best_of */
+#define DIALECT_MAX_OUTPUT 2147483647  /* any output ceiling */
+
+/* Reads `body`. 0: *out is complete. -1: *why says what to change (message in the arena or static; status 500 and reason "memory" when
+ * memory is out); *out then holds what had been read, of which only endpoint and model may be used.
+ * Legacy completions without max_tokens get max_output 16, the documented default, with at_max_output.len 0. */
+int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
+    __attribute__((warn_unused_result));
+
+#endif
