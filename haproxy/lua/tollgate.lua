@@ -1,0 +1,485 @@
+-- tollgate inside HAProxy. Three parts, none of which ever yields inside a filter:
+--   tollgate-splice  second tier: applies the agent's edits to the buffered request body, byte for byte
+--   tollgate-tap     first tier: watches the response pass by and makes one settlement record of it
+--   the hand-off     a task in each thread that brings the records to the agent, acknowledged one by one
+-- Load with lua-load-per-thread: every thread has its own copy of everything below, so nothing here is shared or locked.
+-- The wire format of the records, and what each key means, is described in haproxy/README.md.
+
+local find, sub, byte, match, pack = string.find, string.sub, string.byte, string.match, string.pack
+local concat = table.concat
+
+-- ---- msgpack, as much as a record needs ---------------------------------------------------------------------------
+
+local function pack_int(n)
+    if n >= 0 then
+        if n < 0x80 then return pack("B", n) end
+        if n < 0x100 then return pack("BB", 0xcc, n) end
+        if n < 0x10000 then return pack(">BI2", 0xcd, n) end
+        if n < 0x100000000 then return pack(">BI4", 0xce, n) end
+        return pack(">Bi8", 0xd3, n)
+    end
+    if n >= -32 then return pack("b", n) end
+    return pack(">Bi8", 0xd3, n)
+end
+
+local function pack_str(s)
+    local n = #s
+    if n < 32 then return pack("B", 0xa0 + n) .. s end
+    if n < 0x100 then return pack("BB", 0xd9, n) .. s end
+    if n < 0x10000 then return pack(">BI2", 0xda, n) .. s end
+    return pack(">BI4", 0xdb, n) .. s
+end
+
+local function pack_bin(s)
+    local n = #s
+    if n < 0x100 then return pack("BB", 0xc4, n) .. s end
+    if n < 0x10000 then return pack(">BI2", 0xc5, n) .. s end
+    return pack(">BI4", 0xc6, n) .. s
+end
+
+local function pack_bool(b) return b and "\xc3" or "\xc2" end
+
+-- fields: {key, packed value, key, packed value, ...}
+local function pack_map(fields)
+    local n = #fields // 2
+    local out = { n < 16 and pack("B", 0x80 + n) or pack(">BI2", 0xde, n) }
+    for i = 1, #fields, 2 do
+        out[#out + 1] = pack_str(fields[i])
+        out[#out + 1] = fields[i + 1]
+    end
+    return concat(out)
+end
+
+-- ---- the hand-off -------------------------------------------------------------------------------------------------
+
+local QUEUE_BYTES = 64 * 1024 * 1024 -- per thread, while the agent is away
+local BATCH_RECORDS, BATCH_BYTES = 64, 1024 * 1024
+local POLL_MS, RECONNECT_MS, IO_S = 10, 200, 5
+
+local queue = { first = 1, last = 0, bytes = 0, dropped = 0 }
+local receiver -- "unix@/path", from the tap filter's argument
+local link, link_down
+
+local function queue_push(record)
+    if queue.bytes + #record > QUEUE_BYTES then return false end
+    queue.last = queue.last + 1
+    queue[queue.last] = record
+    queue.bytes = queue.bytes + #record
+    return true
+end
+
+local function queue_acknowledged(n)
+    for _ = 1, n do
+        queue.bytes = queue.bytes - #queue[queue.first]
+        queue[queue.first] = nil
+        queue.first = queue.first + 1
+    end
+end
+
+-- Sends one batch and waits for its acknowledgements, one '+' for each record. What was not acknowledged stays queued and is
+-- sent again over the next connection: the agent may see a record twice, and tells by its id.
+local function deliver()
+    if not link then
+        local s = core.tcp()
+        s:settimeout(IO_S)
+        local ok, why = s:connect(receiver)
+        if not ok then error("connect: " .. tostring(why), 0) end
+        link = s
+    end
+    local batch, bytes, n = {}, 0, 0
+    while n < BATCH_RECORDS and queue.first + n <= queue.last do
+        local record = queue[queue.first + n]
+        if n > 0 and bytes + #record > BATCH_BYTES then break end
+        n, bytes = n + 1, bytes + #record
+        batch[n] = record
+    end
+    local sent, why = link:send(concat(batch))
+    if not sent or sent < bytes then error("send: " .. tostring(why), 0) end
+    local acks, why_not, partial = link:receive(n)
+    acks = acks or partial or ""
+    local good = #match(acks, "^%+*")
+    queue_acknowledged(good < n and good or n)
+    if good < n then error("acknowledgement: " .. tostring(why_not), 0) end
+end
+
+core.register_task(function()
+    while true do
+        if queue.first > queue.last then
+            core.msleep(POLL_MS)
+        else
+            -- An error raised here would end the task for good, so every socket call stands inside pcall.
+            local ok, why = pcall(deliver)
+            if ok then
+                if link_down then core.Info("tollgate: settlement records are being taken again") end
+                link_down = false
+            else
+                if link then pcall(link.close, link) end
+                link = nil
+                if not link_down then
+                    core.Warning("tollgate: the agent takes no settlement records (" .. tostring(why) .. "); they are kept")
+                end
+                link_down = true
+                core.msleep(RECONNECT_MS)
+            end
+        end
+    end
+end)
+
+-- ---- reading responses --------------------------------------------------------------------------------------------
+
+-- Finds the usage object and the model of one JSON document: at its top, or one level down in "response" (Responses API) or
+-- "message" (Anthropic's message_start). Looks at nothing deeper, so neither an echoed tool schema nor generated text can pass for
+-- usage. Returns usage, usage inside "message", model; each nil when absent or null.
+local function json_find_usage(s)
+    local usage, message_usage, model
+    local depth, pos = 0, 1
+    local key1, key2, want, want_at, want_depth
+    while true do
+        local at = find(s, '["{}%[%]]', pos)
+        if not at then break end
+        local c = byte(s, at)
+        if c == 34 then -- a string: hop to its closing quote
+            local q = at + 1
+            while true do
+                q = find(s, '["\\]', q)
+                if not q then return usage, message_usage, model end
+                if byte(s, q) == 34 then break end
+                q = q + 2
+            end
+            if depth <= 2 then
+                local colon = match(s, "^[ \t\r\n]*:()", q + 1)
+                if colon then
+                    local key = sub(s, at + 1, q - 1)
+                    if depth == 1 then key1, key2 = key, nil else key2 = key end
+                    local inner = depth == 2 and (key1 == "response" or key1 == "message")
+                    if depth == 1 or inner then
+                        if key == "usage" then
+                            want = inner and key1 == "message" and "message" or "own"
+                            want_at, want_depth = match(s, "^[ \t\r\n]*(){", colon), depth
+                        elseif key == "model" and not model then
+                            model = match(s, '^[ \t\r\n]*"([^"\\]*)"', colon)
+                        end
+                    end
+                end
+            end
+            pos = q + 1
+        else
+            if c == 123 or c == 91 then
+                depth = depth + 1
+            else
+                depth = depth - 1
+                if want_at and depth == want_depth then
+                    local object = sub(s, want_at, at)
+                    if want == "message" then message_usage = object else usage = object end
+                    want_at = nil
+                end
+            end
+            pos = at + 1
+        end
+    end
+    return usage, message_usage, model
+end
+
+-- The last usage object in the tail of a body too long to be held whole.
+local function tail_find_usage(tail)
+    local usage
+    local pos = 1
+    while true do
+        local at, stop = find(tail, '"usage"[ \t\r\n]*:[ \t\r\n]*', pos)
+        if not at then return usage end
+        usage = match(tail, "^%b{}", stop + 1) or usage
+        pos = stop + 1
+    end
+end
+
+-- Does this event carry something the model made? (An opening delta has an empty content, a usage chunk has none.)
+local CONTENT_KEYS = { "content", "text", "reasoning_content", "reasoning", "thinking", "refusal", "partial_json", "arguments" }
+local function event_has_content(s)
+    local _, at = find(s, '"delta"%s*:%s*')
+    if at then
+        if find(s, '^"[^"]', at + 1) then return true end
+        if find(s, '"tool_calls"%s*:%s*%[%s*{', at + 1) then return true end
+    else
+        _, at = find(s, '"choices"%s*:%s*')
+        if not at then return false end
+    end
+    for i = 1, #CONTENT_KEYS do
+        if find(s, '"' .. CONTENT_KEYS[i] .. '"%s*:%s*"[^"]', at) then return true end
+    end
+    return false
+end
+
+-- ---- the response tap ---------------------------------------------------------------------------------------------
+
+local PLAIN_BYTES = 1024 * 1024 -- a plain body up to this is read whole, beyond it only its tail
+local TAIL_BYTES = 65536
+local LINE_BYTES = 1024 * 1024  -- an event longer than this is read by its tail
+local TAP_CAPTURE = 1           -- bit of txn.tg.tap: send the body along when no usage was found
+
+local function now_ms()
+    local t = core.now()
+    return t.sec * 1000 + t.usec // 1000
+end
+
+local Tap = { id = "tollgate-tap", flags = filter.FLT_CFG_FL_HTX }
+Tap.__index = Tap
+
+function Tap:new()
+    return setmetatable({ bytes = 0, events = 0, ttft = -1, last = -1, headers = -1 }, Tap)
+end
+
+function Tap:start_analyze(txn, chn)
+    if not self.began then self.began = now_ms() end
+end
+
+function Tap:http_headers(txn, msg)
+    if not msg.channel:is_resp() then return filter.CONTINUE end
+    self.headers = now_ms() - self.began
+    local flags = txn:get_var("txn.tg.tap")
+    if flags and flags & TAP_CAPTURE ~= 0 then self.cap = txn:get_var("txn.tg.cap") end
+    self.cap = self.cap or 0
+    self.sse = txn:get_var("txn.tgx.sse") ~= nil
+    self.keep, self.kept = {}, 0
+    self.keep_limit = self.sse and self.cap or math.max(self.cap, PLAIN_BYTES)
+    self.line, self.line_bytes = {}, 0
+    filter.register_data_filter(self, msg.channel)
+    return filter.CONTINUE
+end
+
+local function tap_usage(self, document)
+    local usage, message_usage, model = json_find_usage(document)
+    self.usage = usage or self.usage
+    self.usage2 = message_usage or self.usage2
+    self.model = self.model or model
+end
+
+local function tap_event(self, s, when)
+    self.events = self.events + 1
+    if find(s, "^%s*%[DONE%]") then
+        self.done = true
+        return
+    end
+    if self.ttft < 0 and event_has_content(s) then self.ttft = when end
+    if find(s, '"usage"', 1, true) then tap_usage(self, s) end
+    if not self.model and self.events <= 8 and find(s, '"model"', 1, true) then
+        local _, _, model = json_find_usage(s)
+        self.model = model
+    end
+    local kind = match(s, '"type"%s*:%s*"([^"]*)"')
+    if kind == "message_stop" or kind == "response.completed" or kind == "response.incomplete" then
+        self.done = true
+    elseif kind == "error" or kind == "response.failed" or find(s, '^%s*{%s*"error"%s*:%s*{') then
+        self.failed = true
+    end
+end
+
+local function tap_line_end(self, rest, when)
+    local s = rest
+    if self.line_bytes > 0 then
+        self.line[#self.line + 1] = rest
+        s = concat(self.line)
+        self.line, self.line_bytes = {}, 0
+    end
+    if self.line_tail then
+        self.usage = tail_find_usage(self.line_tail .. s) or self.usage
+        if self.line_is_data then
+            self.events = self.events + 1
+            if find(self.line_kind, '"response.completed"', 1, true) then self.done = true end
+        end
+        self.line_tail, self.line_is_data, self.line_kind = nil, nil, nil
+    elseif sub(s, 1, 5) == "data:" then
+        tap_event(self, sub(s, 6), when)
+    end
+end
+
+local function tap_line_more(self, piece)
+    self.line[#self.line + 1] = piece
+    self.line_bytes = self.line_bytes + #piece
+    if self.line_bytes <= LINE_BYTES then return end
+    local s = concat(self.line)
+    if not self.line_tail then
+        self.line_is_data = sub(s, 1, 5) == "data:"
+        self.line_kind = sub(s, 1, 256)
+    end
+    self.line_tail = sub((self.line_tail or "") .. s, -TAIL_BYTES)
+    self.line, self.line_bytes = {}, 0
+end
+
+local function tap_stream(self, data, when)
+    local pos = 1
+    while true do
+        local at = find(data, "[\r\n]", pos)
+        if not at then break end
+        tap_line_end(self, sub(data, pos, at - 1), when)
+        pos = at + 1
+    end
+    if pos <= #data then tap_line_more(self, pos == 1 and data or sub(data, pos)) end
+end
+
+local function tap_keep(self, data)
+    if self.kept >= self.keep_limit then return end
+    local room = self.keep_limit - self.kept
+    if #data > room then data = sub(data, 1, room) end
+    self.keep[#self.keep + 1] = data
+    self.kept = self.kept + #data
+end
+
+function Tap:http_payload(txn, msg)
+    if not msg.channel:is_resp() then return end
+    local data = msg:body()
+    if not data or #data == 0 then return end
+    local when = now_ms() - self.began
+    self.bytes = self.bytes + #data
+    self.last = when
+    tap_keep(self, data)
+    if self.sse then
+        tap_stream(self, data, when)
+    else
+        if self.ttft < 0 then self.ttft = when end
+        if self.bytes > self.kept then self.tail = sub((self.tail or "") .. data, -TAIL_BYTES) end
+    end
+end
+
+function Tap:http_end(txn, msg)
+    if msg.channel:is_resp() then self.complete = true end
+    return filter.CONTINUE
+end
+
+-- A plain body is read once, at its end: usage and model stand at its top level.
+local function tap_plain(self)
+    if self.tail then
+        self.usage = tail_find_usage(self.tail)
+        self.model = match(self.keep[1], '"model"%s*:%s*"([^"\\]*)"')
+    elseif self.bytes > 0 then
+        tap_usage(self, concat(self.keep))
+    end
+    self.done = self.complete
+end
+
+local function tap_record(self, txn, with_body)
+    local function var(name) return txn:get_var(name) end
+    local f = {
+        "v", pack_int(1),
+        "id", pack_str(var("txn.tgx.id") or ""),
+        "grp", pack_str(var("txn.tgx.grp") or ""),
+        "att", pack_int(tonumber(var("txn.tgx.att")) or 0),
+        "st", pack_int(tonumber(var("txn.tgx.st")) or -1),
+        "sse", pack_bool(self.sse),
+        "done", pack_bool(self.done),
+        "end", pack_str(self.complete and "complete" or "cut"),
+        "hdr_ms", pack_int(self.headers),
+        "ttft_ms", pack_int(self.ttft),
+        "last_ms", pack_int(self.last),
+        "bytes", pack_int(self.bytes),
+        "events", pack_int(self.events),
+    }
+    local function add(key, value)
+        f[#f + 1] = key
+        f[#f + 1] = value
+    end
+    if self.usage then add("usage", pack_str(self.usage)) end
+    if self.usage2 then add("usage2", pack_str(self.usage2)) end
+    if self.model then add("model", pack_str(self.model)) end
+    if self.failed then add("failed", pack_bool(true)) end
+    local rid, retry, coding = var("txn.tgx.rid"), var("txn.tgx.retry"), var("txn.tgx.coding")
+    if rid then add("rid", pack_str(rid)) end
+    if retry then add("retry_after", pack_str(retry)) end
+    if coding then add("cenc", pack_str(coding)) end
+    if with_body then
+        local body = concat(self.keep)
+        if #body > self.cap then body = sub(body, 1, self.cap) end
+        add("body", pack_bin(body))
+        add("body_cut", pack_bool(self.bytes > #body))
+    end
+    if queue.dropped > 0 then add("dropped", pack_int(queue.dropped)) end
+    return pack_map(f)
+end
+
+-- Called for every response however it ends: complete, cut by the provider, abandoned by the client, never begun. Not called for
+-- what HAProxy answers itself before a request is routed.
+function Tap:end_analyze(txn, chn)
+    if not chn:is_resp() or self.finished then return end
+    self.finished = true
+    if not txn:get_var("txn.tgx.go") then return end
+    self.began = self.began or now_ms()
+    self.cap = self.cap or 0
+    if self.headers >= 0 then
+        if self.sse then
+            if self.line_bytes > 0 or self.line_tail then tap_line_end(self, "", self.last) end
+        else
+            tap_plain(self)
+        end
+    end
+    local with_body = self.cap > 0 and self.bytes > 0 and (not self.usage or not self.complete)
+    if queue_push(tap_record(self, txn, with_body)) then return end
+    if with_body and queue_push(tap_record(self, txn, false)) then return end
+    queue.dropped = queue.dropped + 1
+end
+
+core.register_filter("tollgate-tap", Tap, function(flt, args)
+    receiver = "unix@" .. args[1]
+    return flt
+end)
+
+-- ---- the request splicer ------------------------------------------------------------------------------------------
+
+-- "off,len,textlen:text;..." by falling offset, so that no edit moves the place of the next. Content-Length is corrected by a
+-- rule of the second tier: once a body is buffered a filter may not touch headers any more.
+local Splice = { id = "tollgate-splice", flags = filter.FLT_CFG_FL_HTX }
+Splice.__index = Splice
+
+function Splice:new() return setmetatable({}, Splice) end
+
+function Splice:start_analyze(txn, chn) end
+
+-- Anything that is not exactly an edit list raises an error: the request then fails, instead of reaching a provider without its
+-- output ceiling.
+local function edits_parse(list)
+    local edits, pos, before = {}, 1, math.huge
+    while pos <= #list do
+        local off, len, n, at = match(list, "^(%d+),(%d+),(%d+):()", pos)
+        if not off then error("tollgate: malformed edit list", 0) end
+        off, len, n = tonumber(off), tonumber(len), tonumber(n)
+        if off + len > before or sub(list, at + n, at + n) ~= ";" then error("tollgate: malformed edit list", 0) end
+        edits[#edits + 1] = { off = off, len = len, text = sub(list, at, at + n - 1) }
+        before = off
+        pos = at + n + 1
+    end
+    return edits
+end
+
+function Splice:http_headers(txn, msg)
+    if msg.channel:is_resp() then return filter.CONTINUE end
+    local list = txn:get_var("txn.tgx.edit")
+    if list then
+        self.edits = edits_parse(list)
+        if #self.edits > 0 then filter.register_data_filter(self, msg.channel) end
+    end
+    return filter.CONTINUE
+end
+
+function Splice:http_payload(txn, msg)
+    local edits = self.edits
+    if not edits or msg.channel:is_resp() then return end
+    local have = msg:input()
+    if have < edits[1].off + edits[1].len then
+        if msg:eom() then error("tollgate: edit beyond the body", 0) end
+        return 0
+    end
+    self.edits = nil
+    for i = 1, #edits do
+        local e = edits[i]
+        local done
+        if e.len == 0 then
+            done = msg:insert(e.text, e.off)
+        elseif #e.text == 0 then
+            msg:remove(e.off, e.len)
+            done = 0
+        else
+            done = msg:set(e.text, e.off, e.len)
+        end
+        if done < 0 then error("tollgate: edit does not fit", 0) end
+    end
+end
+
+core.register_filter("tollgate-splice", Splice, function(flt, args) return flt end)
