@@ -1,0 +1,345 @@
+"""The whole thing on loopback: OpenID provider, stand-in providers, the agent, HAProxy, in one folder with one configuration.
+
+Used by the tests (conftest.py) and by ./demo. Python's standard library only. Every process logs into the folder; a Stack knows
+how to start, stop, kill and restart each of them, and to read what the agent wrote. Nothing sleeps for a fixed time: waits poll for
+a condition and fail with what they waited for."""
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PATIENCE = 40  # seconds until a wait gives up: far beyond any sane duration, so that a busy machine fails nothing
+
+# US dollars per million tokens are nano-dollars per thousandth of a token: 0.15 USD/M is 150 a token.
+PRICES = {("openai", "gpt-4o-mini"): (150, 600), ("azure", "gpt-4o"): (2500, 10000)}
+
+
+def build_folder():
+    return Path(os.environ.get("TOLLGATE_BUILD", ROOT / "build"))
+
+
+def free_ports(count):
+    """Ports nobody listens on now; all taken at once so that they differ."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    """The condition's first true value."""
+    end = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {patience} s")
+        time.sleep(0.02)
+
+
+def call(method, url, value=None, headers=None):
+    """One JSON exchange with a control interface; raises on anything but 200."""
+    data = None if value is None else json.dumps(value).encode()
+    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+class Process:
+    """A child with its output in a file. Detached ones outlive us."""
+
+    def __init__(self, name, folder, argv, env=None, detached=False, unlimited_core=False):
+        self.name, self.argv, self.env = name, [str(a) for a in argv], env
+        self.log = folder / f"{name}.log"
+        self.folder, self.detached, self.unlimited_core = folder, detached, unlimited_core
+        self.popen = None
+
+    def start(self):
+        def before_exec():
+            if self.unlimited_core:
+                import resource
+                resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        with open(self.log, "ab") as log:
+            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                                          env={**os.environ, **(self.env or {})}, start_new_session=self.detached,
+                                          preexec_fn=before_exec if self.unlimited_core else None)
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def alive(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    def tail(self, size=4000):
+        return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
+
+    def wait_ready_line(self):
+        """The JSON after `ready` on the output."""
+        def look():
+            if not self.alive():
+                raise RuntimeError(f"{self.name} ended with {self.popen.returncode}:\n{self.tail()}")
+            lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("ready {")]
+            return lines and json.loads(lines[-1][6:])
+        return wait_for(look, f"{self.name} to be ready")
+
+    def stop(self, number=signal.SIGTERM):
+        """Its exit status; 0 when it was not running. A process that ignores the signal is killed and reported."""
+        if not self.alive():
+            return 0
+        self.popen.send_signal(number)
+        try:
+            return self.popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+            raise AssertionError(f"{self.name} did not end on signal {number}:\n{self.tail()}") from None
+
+
+def configuration(stack):
+    """tollgate.yaml for this stack: the only place that knows its keys."""
+    s = stack
+    limits = "".join(f"  - {{{limit}}}\n" for limit in s.limits)
+    return f"""\
+# Written by the test stack.
+listen:
+  spop: ["127.0.0.1:{s.ports['spop']}", "unix@{s.folder}/spop.sock"]
+  settle: unix@{s.folder}/settle.sock
+  ring: 127.0.0.1:{s.ports['ring']}
+  admin: {s.folder}/admin.sock
+workers: 2
+haproxy:
+  bind: ["127.0.0.1:{s.ports['gateway']}"]
+  runtime_dir: {s.folder}
+  lua: {"true" if s.lua else "false"}
+  max_body: {s.max_body}
+ledger: {{file: {s.folder}/ledger.db, hold_timeout: {s.hold_timeout}}}
+issuers:
+  - issuer: {s.issuer}
+    audience: [tollgate]
+    claims: {{subject: sub, team: team, cost_center: cost_center, organization: organization}}
+providers:
+  - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports['alpha']}/v1", credential: {{file: {s.folder}/alpha.key}},
+     first_byte_timeout: {s.first_byte}}}
+  - {{name: beta, price_as: azure, url: "http://127.0.0.1:{s.ports['beta']}/openai/deployments/<model>", auth: api-key,
+     query: api-version=2024-10-21, credential: {{env: BETA_KEY}}, first_byte_timeout: {s.first_byte}}}
+models:
+  - {{name: chat-default, primary: {{provider: alpha, model: gpt-4o-mini}}, fallback: {{provider: beta, model: gpt-4o}}, max_output: 1024}}
+  - {{name: solo, primary: {{provider: alpha, model: gpt-4o-mini}}, max_output: 1024}}
+limits:
+{limits}"""
+
+
+class Stack:
+    """One running tollgate with everything around it."""
+
+    # Generous limits that no test meets by accident; tests with limits of their own add theirs and use teams of their own.
+    LIMITS = ("name: team-day, level: team, match: \"*\", amount: \"$50\", window: day, time_zone: UTC",)
+
+    def __init__(self, folder, limits=(), lua=True, detached=False, ports=None, first_byte="2s", max_body=229376,
+                 hold_timeout="10m", python=sys.executable, haproxy=None, build=None):
+        self.folder = Path(folder)
+        self.limits = [*self.LIMITS, *limits]
+        self.lua, self.detached, self.first_byte, self.max_body = lua, detached, first_byte, max_body
+        self.hold_timeout, self.python = hold_timeout, python
+        self.haproxy_program = haproxy or os.environ.get("TOLLGATE_HAPROXY", "haproxy")
+        self.tollgate = Path(build or build_folder()) / "tollgate"
+        self.ports = dict.fromkeys(("gateway", "spop", "ring", "alpha", "beta", "control", "idp", "idp_admin"), 0)
+        self.ports.update(ports or {})
+        self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
+        self.tokens = {}
+        self.agent = self.haproxy = self.idp = self.provider = self.issuer = None
+
+    # ---- life
+    def start(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.start_idp()
+        self.start_providers()
+        missing = [name for name in ("gateway", "spop", "ring") if not self.ports[name]]
+        self.ports.update(zip(missing, free_ports(len(missing))))
+        self.write_secret("alpha.key", self.keys["alpha"] + "\n")
+        self.write_configuration()
+        self.run_tool("check", self.config)
+        self.write_haproxy_files()
+        self.start_agent()
+        self.start_haproxy()
+        return self
+
+    @property
+    def config(self):
+        return self.folder / "tollgate.yaml"
+
+    @property
+    def ledger_file(self):
+        return self.folder / "ledger.db"
+
+    @property
+    def admin_socket(self):
+        return self.folder / "admin.sock"
+
+    @property
+    def gateway(self):
+        return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    def write_secret(self, name, text):
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return path
+
+    def write_configuration(self, text=None):
+        self.config.write_text(text or configuration(self))
+
+    def run_tool(self, *argv, check=True):
+        done = subprocess.run([str(self.tollgate), *map(str, argv)], capture_output=True, text=True, cwd=self.folder,
+                              env={**os.environ, "BETA_KEY": self.keys["beta"]}, timeout=PATIENCE * 3)
+        if check and done.returncode:
+            raise RuntimeError(f"tollgate {argv[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    def write_haproxy_files(self):
+        out = self.folder / "haproxy"
+        out.mkdir(exist_ok=True)
+        self.run_tool("haproxy", "--config", self.config, "--out", out)
+
+    def start_idp(self):
+        self.idp = Process("idp", self.folder, ["node", HERE / "idp/server.mjs", self.ports["idp"], self.ports["idp_admin"]],
+                           env={"NODE_OPTIONS": "", "NODE_NO_WARNINGS": "1"}, detached=self.detached)
+        self.idp.start()
+        ready = self.idp.wait_ready_line()
+        self.issuer = ready["issuer"]
+        self.ports.update(idp=ready["port"], idp_admin=ready["admin"])
+
+    def start_providers(self):
+        listens = [part for name in ("alpha", "beta") for part in ("--listen", f"{name}=127.0.0.1:{self.ports[name]}")]
+        self.provider = Process("providers", self.folder, [self.python, HERE / "provider/server.py", *listens, "--control",
+                                                           f"127.0.0.1:{self.ports['control']}"], detached=self.detached)
+        self.provider.start()
+        self.ports.update(self.provider.wait_ready_line())
+
+    def agent_environment(self):
+        reports = self.folder / "sanitizer"
+        return {"BETA_KEY": self.keys["beta"],
+                "ASAN_OPTIONS": f"log_path={reports}:detect_leaks=1:abort_on_error=0:exitcode=97",
+                "UBSAN_OPTIONS": f"log_path={reports}:print_stacktrace=1:halt_on_error=1:exitcode=97"}
+
+    def start_agent(self, unlimited_core=False):
+        self.agent = Process("agent", self.folder, [self.tollgate, "run", "--config", self.config],
+                             env=self.agent_environment(), detached=self.detached, unlimited_core=unlimited_core)
+        self.agent.start()
+        wait_for(self.agent_listens, "the agent to listen")
+
+    def agent_listens(self):
+        if not self.agent.alive():
+            raise RuntimeError(f"the agent ended with {self.agent.popen.returncode}:\n{self.agent.tail()}")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.ports["spop"])) == 0 and self.admin_socket.exists()
+
+    def start_haproxy(self):
+        self.haproxy = Process("haproxy", self.folder, [self.haproxy_program, "-db", "-f", self.folder / "haproxy/tollgate.cfg"],
+                               detached=self.detached)
+        self.haproxy.start()
+        self.wait_until_deciding()
+
+    def wait_until_deciding(self):
+        """Until the gateway refuses a request for its lack of a token: HAProxy and agent have found each other."""
+        def look():
+            if not self.haproxy.alive():
+                raise RuntimeError(f"haproxy ended with {self.haproxy.popen.returncode}:\n{self.haproxy.tail()}")
+            try:
+                return self.post(None, b"{}")[0] == 401
+            except OSError:
+                return False
+        wait_for(look, "the gateway to decide")
+
+    def kill_agent(self):
+        self.agent.popen.kill()
+        self.agent.popen.wait()
+
+    def restart_agent(self):
+        self.start_agent()
+        self.wait_until_deciding()
+
+    def reload(self):
+        self.agent.popen.send_signal(signal.SIGHUP)
+
+    def stop(self):
+        """Ends everything; raises when the agent or its sanitizers have something to say."""
+        problems = []
+        for process in (self.haproxy, self.agent, self.provider, self.idp):
+            if process is None:
+                continue
+            try:
+                status = process.stop()
+                if process is self.agent and status != 0:
+                    problems.append(f"the agent ended with {status}:\n{process.tail()}")
+            except AssertionError as error:
+                problems.append(str(error))
+        problems += [f"{path.name}:\n{path.read_text(errors='replace')[:8000]}" for path in self.folder.glob("sanitizer.*")]
+        if problems:
+            raise AssertionError("\n".join(problems))
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- people
+    def person(self, sub, team="research", cost_center="cc-100", alg="RS256", ttl=3600, **claims):
+        """A token issued by the provider to this person over HTTP."""
+        secret = secrets.token_hex(16)
+        claims = {"sub": sub, "team": team, "cost_center": cost_center, "organization": "acme", "groups": ["llm-users"], **claims}
+        self.idp_admin("PUT", f"/people/{urllib.parse.quote(sub)}", {"secret": secret, "claims": claims, "alg": alg, "ttl": ttl})
+        form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": "llm", "client_id": sub, "client_secret": secret})
+        with urllib.request.urlopen(self.issuer + "/token", form.encode(), timeout=PATIENCE) as answer:
+            token = json.load(answer)["access_token"]
+        self.tokens[sub] = token
+        return token
+
+    def idp_admin(self, method, path, value=None):
+        return call(method, f"http://127.0.0.1:{self.ports['idp_admin']}{path}", value or {} if method != "GET" else None)
+
+    def mint(self, **fields):
+        """A token from the provider's own keys that it would never issue."""
+        return self.idp_admin("POST", "/mint", fields)["token"]
+
+    # ---- providers
+    def behave(self, name, **fields):
+        return call("PUT", f"http://127.0.0.1:{self.ports['control']}/{name}/behaviour", fields)
+
+    def received(self, name, marker=""):
+        """What a provider was sent, oldest first; with a marker, only requests whose body holds it."""
+        records = call("GET", f"http://127.0.0.1:{self.ports['control']}/{name}/requests")
+        return [record for record in records if marker in record["body"]]
+
+    # ---- requests without an SDK
+    def post(self, token, body, path="/v1/chat/completions", headers=None, timeout=PATIENCE):
+        """(status, headers, body) of one raw exchange through the gateway."""
+        fields = {"Content-Type": "application/json", **({"Authorization": "Bearer " + token} if token else {}), **(headers or {})}
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.gateway + path, data=data, method="POST", headers=fields)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read()
+
+    # ---- the ledger
+    def query(self, sql, *parameters):
+        """Rows as dictionaries, read-only, the way an analyst would."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.ledger_file}?mode=ro", uri=True, timeout=PATIENCE)) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(sql, parameters)]

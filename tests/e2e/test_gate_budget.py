@@ -1,0 +1,152 @@
+"""Money and tokens run out: exactly at the limit, at any concurrency, with an error that clients understand."""
+import asyncio
+import json
+
+import httpx
+import openai
+import pytest
+
+import ledger
+from stack import PATIENCE, PRICES
+
+IN, OUT = PRICES["openai", "gpt-4o-mini"]
+# One request of the crowd: 1000 output tokens at most and a short prompt.
+CROWD_OUTPUT = 1000
+# Room for twenty holds and a little, not for twenty-one.
+CROWD_BUDGET = 20 * (CROWD_OUTPUT * OUT + 60 * IN) + CROWD_OUTPUT * OUT // 3
+
+STACK = {"limits": (
+    f'name: crowd-day, level: team, match: "crowd*", amount: "${CROWD_BUDGET / 1e9:.9f}", window: day, time_zone: UTC',
+    'name: poor-day, level: team, match: "poor", amount: "$0.002", window: day, time_zone: UTC',
+    'name: client-tpm, level: user, match: "hasty*", amount: "3000 tokens", window: minute, burst: 3000',
+)}
+
+
+def request(text, **more):
+    return {"model": "solo", "messages": [{"role": "user", "content": text}], **more}
+
+
+def spend_until_refused(sdk, token, sub, **options):
+    for _ in range(50):
+        try:
+            sdk(token, **options).chat.completions.create(**request(sub + " [[completion_tokens=1000]]", max_tokens=1000))
+        except openai.APIStatusError as error:
+            return error
+    raise AssertionError("never refused")
+
+
+def test_exhausted_budget_is_insufficient_quota_to_the_sdk(stack, sdk, sub):
+    token = stack.person(sub, team="poor")
+    error = spend_until_refused(sdk, token, sub)
+    assert isinstance(error, openai.RateLimitError)
+    assert (error.code, error.type) == ("insufficient_quota", "insufficient_quota")
+    assert "poor-day" in error.body["message"] or "poor" in error.body["message"]
+    assert error.response.headers["x-should-retry"] == "false"
+    assert 0 < int(error.response.headers["retry-after"]) <= 86400
+    assert error.response.headers["content-type"].startswith("application/json")
+    served = len(stack.received("alpha", sub))
+    assert served == 3  # three holds of 0.0006 USD fit into 0.002, a fourth does not
+
+
+def test_the_sdk_does_not_hammer(stack, sdk, sub):
+    token = stack.person(sub, team="poor")
+    spend_until_refused(sdk, token, sub)
+    sent = []
+    client = openai.OpenAI(base_url=stack.gateway + "/v1", api_key=token, max_retries=5,
+                           http_client=httpx.Client(event_hooks={"request": [sent.append]}))
+    with client, pytest.raises(openai.RateLimitError):
+        client.chat.completions.create(**request(sub, max_tokens=1000))
+    assert len(sent) == 1
+
+
+def test_a_refusal_is_a_row_that_costs_nothing(stack, sdk, sub):
+    token = stack.person(sub, team="poor")
+    spend_until_refused(sdk, token, sub)
+    refused = [row for row in ledger.requests(stack, sub) if row["status"] == 429]
+    assert refused and all(row["cost"] == 0 for row in refused)
+
+
+def test_a_refused_stream_is_plain_json(stack, sdk, sub):
+    token = stack.person(sub, team="poor")
+    spend_until_refused(sdk, token, sub)
+    with pytest.raises(openai.RateLimitError) as caught:
+        sdk(token).chat.completions.create(**request(sub, max_tokens=1000, stream=True))
+    assert caught.value.code == "insufficient_quota"
+
+
+async def crowd(stack, token, marker, count, behaviour):
+    limits = httpx.Limits(max_connections=count)
+    body = request(f"{marker} [[{behaviour}]]", max_tokens=CROWD_OUTPUT)
+    async with httpx.AsyncClient(limits=limits, timeout=PATIENCE * 3) as client:
+        async def one():
+            answer = await client.post(stack.gateway + "/v1/chat/completions", json=body,
+                                       headers={"Authorization": "Bearer " + token})
+            return answer.status_code, answer.json()
+        return await asyncio.gather(*(one() for _ in range(count)))
+
+
+@pytest.mark.parametrize("behaviour,cheap", [("completion_tokens=1000 accept_delay=0.3", False),
+                                             ("completion_tokens=700 accept_delay=0.1", True)], ids=["full price", "cheaper than held"])
+def test_200_at_once_on_a_budget_for_20(stack, sub, behaviour, cheap):
+    marker = sub.replace(" ", "-")
+    team = "crowd-" + marker
+    token = stack.person(marker, team=team)
+    answers = asyncio.run(crowd(stack, token, marker, 200, behaviour))
+    statuses = [status for status, _ in answers]
+    served = statuses.count(200)
+    assert served + statuses.count(429) == 200, statuses
+    assert {body["error"]["code"] for status, body in answers if status == 429} == {"insufficient_quota"}
+    assert len(stack.received("alpha", marker)) == served
+    rows = ledger.requests(stack, marker)
+    spent = sum(row["hold"] if ledger.is_open(row) else row["cost"] for row in rows)
+    assert spent <= CROWD_BUDGET
+    if cheap:  # what settles below its hold makes room again, never more than there is
+        assert 20 <= served <= CROWD_BUDGET // (700 * OUT)
+    else:
+        assert served == 20
+
+
+def test_limits_are_per_team(stack, sdk, sub):
+    poor = stack.person(sub + "-a", team="poor")
+    spend_until_refused(sdk, poor, sub + "-a")
+    rich = stack.person(sub + "-b", team="research")
+    answer = sdk(rich).chat.completions.create(**request(sub))
+    assert answer.choices
+
+
+def test_token_bucket_is_a_rate_limit_not_a_quota(stack, sdk, sub):
+    token = stack.person("hasty-" + sub)
+    error = spend_until_refused(sdk, token, sub)
+    assert isinstance(error, openai.RateLimitError)
+    assert error.code == "rate_limit_exceeded"
+    assert 0 < int(error.response.headers["retry-after"]) <= 60
+    assert error.response.headers.get("x-should-retry") != "false"
+    assert 1 <= len(stack.received("alpha", sub)) <= 3
+
+
+def test_a_request_that_can_never_fit_is_refused(stack, sdk, sub):
+    token = stack.person("hasty-" + sub)
+    with pytest.raises(openai.APIStatusError) as caught:
+        sdk(token).chat.completions.create(**request(sub + " word" * 5000, max_tokens=10))
+    assert caught.value.status_code in (400, 429)
+    assert stack.received("alpha", sub) == []
+
+
+def test_spend_view_equals_the_rows(stack, sdk, sub, settled):
+    team = "view-" + sub
+    token = stack.person(sub, team=team)
+    for _ in range(4):
+        sdk(token).chat.completions.create(**request(sub))
+    total = sum(row["cost"] for row in settled(sub, 4))
+    assert total > 0
+    assert ledger.spend_of_team(stack, team) == total
+
+
+def test_error_body_is_openai_shaped(stack, sub):
+    token = stack.person(sub, team="poor")
+    for _ in range(10):
+        status, headers, body = stack.post(token, request(sub + " [[completion_tokens=1000]]", max_tokens=1000))
+        if status != 200:
+            break
+    assert status == 429 and headers["content-type"].startswith("application/json")
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
