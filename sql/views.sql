@@ -1,0 +1,209 @@
+-- Views for people. Made anew whenever the ledger is opened for writing, so they always fit the program.
+-- usd columns are exact decimal text (nine digits); for sums and comparisons take the nano columns.
+
+DROP VIEW IF EXISTS request;
+CREATE VIEW request AS
+SELECT r.id,
+       r.request_id,
+       strftime('%Y-%m-%dT%H:%M:%S', r.started_us / 1000000, 'unixepoch') || printf('.%06dZ', r.started_us % 1000000) AS started,
+       w.organization, w.team, w.user_name, w.application, w.cost_center, w.subject, w.issuer,
+       CASE r.endpoint WHEN 0 THEN 'chat' WHEN 1 THEN 'responses' WHEN 2 THEN 'completions' WHEN 3 THEN 'embeddings'
+                       WHEN 4 THEN 'messages' END AS endpoint,
+       r.alias,
+       r.stream,
+       CASE r.state WHEN 0 THEN 'open' WHEN 1 THEN 'settled' WHEN 2 THEN 'denied' END AS state,
+       r.deny_reason,
+       r.http_status,
+       r.outcome,
+       p.grp AS planned_group, p.provider AS planned_provider, p.model AS planned_model,
+       f.grp AS fallback_group, f.provider AS fallback_provider, f.model AS fallback_model,
+       s.grp AS served_group, s.provider AS provider, s.model AS model,
+       r.input_counted, r.input_bound,
+       CASE r.exactness WHEN 0 THEN 'exact' WHEN 1 THEN 'documented' WHEN 2 THEN 'estimated' END AS exactness,
+       r.output_ceiling, r.choices,
+       r.input, r.input_cached, r.input_cache_write, r.input_cache_write_1h, r.output, r.output_reasoning,
+       r.input_audio, r.output_audio,
+       r.hold_nano, r.cost_nano, r.saved_nano, r.provider_cost_nano,
+       printf('%s%d.%09d', iif(r.hold_nano < 0, '-', ''), abs(r.hold_nano) / 1000000000, abs(r.hold_nano) % 1000000000) AS hold_usd,
+       printf('%s%d.%09d', iif(r.cost_nano < 0, '-', ''), abs(r.cost_nano) / 1000000000, abs(r.cost_nano) % 1000000000) AS cost_usd,
+       CASE r.known_by WHEN 0 THEN 'open' WHEN 1 THEN 'reported' WHEN 2 THEN 'counted' WHEN 3 THEN 'bounded' WHEN 4 THEN 'none' END
+           AS known_by,
+       r.price_version,
+       r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.body_bytes, r.response_bytes,
+       r.identity_us, r.tokens_us, r.budget_us, r.commit_us,
+       strftime('%Y-%m-%dT%H:%M:%S', r.settled_us / 1000000, 'unixepoch') || printf('.%06dZ', r.settled_us % 1000000) AS settled,
+       r.started_us, r.settled_us
+FROM request_row AS r
+JOIN who AS w ON w.id = r.who
+LEFT JOIN target AS p ON p.id = r.plan
+LEFT JOIN target AS f ON f.id = r.plan_fallback
+LEFT JOIN target AS s ON s.id = r.served;
+
+DROP VIEW IF EXISTS attempt;
+CREATE VIEW attempt AS
+SELECT a.request, r.request_id, a.number,
+       strftime('%Y-%m-%dT%H:%M:%S', a.started_us / 1000000, 'unixepoch') || printf('.%06dZ', a.started_us % 1000000) AS started,
+       t.grp AS provider_group, t.provider, t.model, a.http_status, a.outcome, a.first_byte_us, a.total_us, a.started_us
+FROM attempt_row AS a
+LEFT JOIN request_row AS r ON r.id = a.request
+LEFT JOIN target AS t ON t.id = a.target;
+
+DROP VIEW IF EXISTS correction;
+CREATE VIEW correction AS
+SELECT c.id, c.request, r.request_id,
+       strftime('%Y-%m-%dT%H:%M:%SZ', c.booked_us / 1000000, 'unixepoch') AS booked,
+       strftime('%Y-%m-%dT%H:%M:%SZ', c.account_us / 1000000, 'unixepoch') AS counts_for,
+       c.reason,
+       CASE c.known_by WHEN 1 THEN 'reported' WHEN 2 THEN 'counted' WHEN 3 THEN 'bounded' WHEN 4 THEN 'none' END AS known_by,
+       c.input, c.input_cached, c.input_cache_write, c.input_cache_write_1h, c.output, c.output_reasoning, c.input_audio,
+       c.output_audio, c.cost_nano,
+       printf('%s%d.%09d', iif(c.cost_nano < 0, '-', ''), abs(c.cost_nano) / 1000000000, abs(c.cost_nano) % 1000000000) AS cost_usd,
+       c.price_version, c.booked_us, c.account_us
+FROM correction_row AS c
+LEFT JOIN request_row AS r ON r.id = c.request;
+
+DROP VIEW IF EXISTS rollup;
+CREATE VIEW rollup AS
+SELECT strftime('%Y-%m-%dT%H:%M:%SZ', u.slot, 'unixepoch') AS slot_start,
+       w.organization, w.team, w.user_name, w.application, w.cost_center, w.subject, w.issuer,
+       t.grp AS provider_group, t.provider, t.model,
+       u.settled + u.denied AS requests, u.settled, u.denied, u.corrections,
+       u.input, u.input_cached, u.input_cache_write, u.input_cache_write_1h, u.output, u.output_reasoning, u.input_audio,
+       u.output_audio, u.cost_nano, u.saved_nano, u.slot
+FROM rollup_row AS u
+JOIN who AS w ON w.id = u.who
+LEFT JOIN target AS t ON t.id = u.target;
+
+DROP VIEW IF EXISTS rollup_day;
+CREATE VIEW rollup_day AS
+SELECT strftime('%Y-%m-%d', u.slot, 'unixepoch') AS day,
+       a.organization, a.team, a.application, a.cost_center,
+       t.grp AS provider_group, t.provider, t.model,
+       u.settled + u.denied AS requests, u.settled, u.denied, u.corrections,
+       u.input, u.input_cached, u.input_cache_write, u.input_cache_write_1h, u.output, u.output_reasoning, u.input_audio,
+       u.output_audio, u.cost_nano, u.saved_nano, u.slot
+FROM rollup_day_row AS u
+JOIN account AS a ON a.id = u.who
+LEFT JOIN target AS t ON t.id = u.target;
+
+-- What each team spent on each UTC day.
+DROP VIEW IF EXISTS spend_by_team_day;
+CREATE VIEW spend_by_team_day AS
+SELECT day, organization, team, requests, denied, tokens_in, tokens_out,
+       printf('%s%d.%09d', iif(cost_nano < 0, '-', ''), abs(cost_nano) / 1000000000, abs(cost_nano) % 1000000000) AS cost_usd, cost_nano
+FROM (SELECT day, organization, team, sum(requests) AS requests, sum(denied) AS denied,
+             sum(input + input_cached + input_cache_write + input_cache_write_1h + input_audio) AS tokens_in,
+             sum(output + output_reasoning + output_audio) AS tokens_out, sum(cost_nano) AS cost_nano
+      FROM rollup_day GROUP BY day, organization, team)
+ORDER BY day, organization, team;
+
+-- What each cost centre spent in each UTC month.
+DROP VIEW IF EXISTS spend_by_cost_center_month;
+CREATE VIEW spend_by_cost_center_month AS
+SELECT month, organization, cost_center, requests, denied, tokens_in, tokens_out,
+       printf('%s%d.%09d', iif(cost_nano < 0, '-', ''), abs(cost_nano) / 1000000000, abs(cost_nano) % 1000000000) AS cost_usd, cost_nano
+FROM (SELECT substr(day, 1, 7) AS month, organization, cost_center, sum(requests) AS requests, sum(denied) AS denied,
+             sum(input + input_cached + input_cache_write + input_cache_write_1h + input_audio) AS tokens_in,
+             sum(output + output_reasoning + output_audio) AS tokens_out, sum(cost_nano) AS cost_nano
+      FROM rollup_day GROUP BY 1, 2, 3)
+ORDER BY month, organization, cost_center;
+
+-- What was spent on each model, ever; the dearest first.
+DROP VIEW IF EXISTS spend_by_model;
+CREATE VIEW spend_by_model AS
+SELECT provider, model, requests, tokens_in, tokens_cached, tokens_out,
+       printf('%s%d.%09d', iif(cost_nano < 0, '-', ''), abs(cost_nano) / 1000000000, abs(cost_nano) % 1000000000) AS cost_usd, cost_nano
+FROM (SELECT provider, model, sum(settled) AS requests,
+             sum(input + input_cached + input_cache_write + input_cache_write_1h + input_audio) AS tokens_in,
+             sum(input_cached) AS tokens_cached,
+             sum(output + output_reasoning + output_audio) AS tokens_out, sum(cost_nano) AS cost_nano
+      FROM rollup_day GROUP BY 1, 2 HAVING sum(settled) + sum(corrections) > 0)
+ORDER BY cost_nano DESC, provider, model;
+
+-- What each user spent on each UTC day. Of a large ledger, ask for days (WHERE day >= '...').
+DROP VIEW IF EXISTS spend_by_user_day;
+CREATE VIEW spend_by_user_day AS
+SELECT day, organization, team, user_name, requests, denied, tokens_in, tokens_out,
+       printf('%s%d.%09d', iif(cost_nano < 0, '-', ''), abs(cost_nano) / 1000000000, abs(cost_nano) % 1000000000) AS cost_usd, cost_nano
+FROM (SELECT strftime('%Y-%m-%d', slot, 'unixepoch') AS day, organization, team, user_name, sum(requests) AS requests,
+             sum(denied) AS denied,
+             sum(input + input_cached + input_cache_write + input_cache_write_1h + input_audio) AS tokens_in,
+             sum(output + output_reasoning + output_audio) AS tokens_out, sum(cost_nano) AS cost_nano
+      FROM rollup GROUP BY 1, 2, 3, 4)
+ORDER BY day, organization, team, user_name;
+
+-- Money held right now by requests that are not settled.
+DROP VIEW IF EXISTS open_holds;
+CREATE VIEW open_holds AS
+SELECT r.id, r.request_id,
+       strftime('%Y-%m-%dT%H:%M:%SZ', r.started_us / 1000000, 'unixepoch') AS started,
+       w.organization, w.team, w.user_name, w.application, w.cost_center, r.alias, t.grp AS provider_group, t.model,
+       printf('%d.%09d', r.hold_nano / 1000000000, r.hold_nano % 1000000000) AS hold_usd, r.hold_nano, r.started_us
+FROM request_row AS r INDEXED BY request_open
+JOIN who AS w ON w.id = r.who
+LEFT JOIN target AS t ON t.id = r.plan
+WHERE r.state = 0
+ORDER BY r.id;
+
+-- Requests that were refused, why and how often, by UTC day.
+DROP VIEW IF EXISTS denials_by_day;
+CREATE VIEW denials_by_day AS
+SELECT strftime('%Y-%m-%d', r.started_us / 1000000, 'unixepoch') AS day, w.team, r.deny_reason, r.http_status, count(*) AS requests
+FROM request_row AS r JOIN who AS w ON w.id = r.who
+WHERE r.state = 2
+GROUP BY 1, 2, 3, 4
+ORDER BY 1, 2, 5 DESC;
+
+-- How the figures of each UTC day are known: all reported is best; bounded means the hold was charged.
+DROP VIEW IF EXISTS certainty_by_day;
+CREATE VIEW certainty_by_day AS
+SELECT strftime('%Y-%m-%d', r.started_us / 1000000, 'unixepoch') AS day,
+       CASE r.known_by WHEN 1 THEN 'reported' WHEN 2 THEN 'counted' WHEN 3 THEN 'bounded' WHEN 4 THEN 'none' END AS known_by,
+       count(*) AS requests,
+       printf('%d.%09d', sum(r.cost_nano) / 1000000000, sum(r.cost_nano) % 1000000000) AS cost_usd, sum(r.cost_nano) AS cost_nano
+FROM request_row AS r
+WHERE r.state = 1
+GROUP BY 1, 2
+ORDER BY 1, 2;
+
+-- The price table in force: USD per million tokens.
+DROP VIEW IF EXISTS active_prices;
+CREATE VIEW active_prices AS
+SELECT p.provider, p.model, p.tier, p.above AS above_input_tokens,
+       printf('%d.%06d', p.input / 1000000, p.input % 1000000) AS input,
+       printf('%d.%06d', p.input_cached / 1000000, p.input_cached % 1000000) AS input_cached,
+       printf('%d.%06d', p.input_cache_write / 1000000, p.input_cache_write % 1000000) AS input_cache_write,
+       printf('%d.%06d', p.output / 1000000, p.output % 1000000) AS output,
+       printf('%d.%06d', p.output_reasoning / 1000000, p.output_reasoning % 1000000) AS output_reasoning,
+       CASE p.status WHEN 0 THEN 'unpriced' WHEN 1 THEN 'half priced' WHEN 2 THEN 'zero' WHEN 3 THEN 'priced' END AS status,
+       p.overridden, p.context, p.output_limit
+FROM price AS p
+WHERE p.version = (SELECT version FROM price_validity ORDER BY id DESC LIMIT 1);
+
+-- Must be empty: slots whose roll-up differs from the sum of the raw rows that are still in this file. Reads every row; slots from
+-- before the last archived row are left out.
+DROP VIEW IF EXISTS rollup_mismatch;
+CREATE VIEW rollup_mismatch AS
+WITH raw AS (
+    SELECT started_us / 900000000 * 900 AS slot, who, coalesce(served, plan, 0) AS target, state = 1 AS settled, state = 2 AS denied,
+           0 AS corrections, coalesce(input, 0) AS input, coalesce(input_cached, 0) AS input_cached,
+           coalesce(input_cache_write, 0) AS input_cache_write, coalesce(input_cache_write_1h, 0) AS input_cache_write_1h,
+           coalesce(output, 0) AS output, coalesce(output_reasoning, 0) AS output_reasoning,
+           coalesce(input_audio, 0) AS input_audio, coalesce(output_audio, 0) AS output_audio, cost_nano, saved_nano
+    FROM request_row WHERE state <> 0
+    UNION ALL
+    SELECT c.account_us / 900000000 * 900, r.who, coalesce(r.served, r.plan, 0), 0, 0, 1, c.input, c.input_cached, c.input_cache_write,
+           c.input_cache_write_1h, c.output, c.output_reasoning, c.input_audio, c.output_audio, c.cost_nano, 0
+    FROM correction_row AS c JOIN request_row AS r ON r.id = c.request
+    UNION ALL
+    SELECT slot, who, target, -settled, -denied, -corrections, -input, -input_cached, -input_cache_write, -input_cache_write_1h,
+           -output, -output_reasoning, -input_audio, -output_audio, -cost_nano, -saved_nano
+    FROM rollup_row
+)
+SELECT slot, who, target, sum(settled) AS settled, sum(denied) AS denied, sum(corrections) AS corrections, sum(cost_nano) AS cost_nano
+FROM raw
+WHERE slot > coalesce((SELECT max(value) FROM ledger_note WHERE name = 'archived_slot'), -1)
+GROUP BY slot, who, target
+HAVING sum(settled) OR sum(denied) OR sum(corrections) OR sum(input) OR sum(input_cached) OR sum(input_cache_write)
+    OR sum(input_cache_write_1h) OR sum(output) OR sum(output_reasoning) OR sum(input_audio) OR sum(output_audio) OR sum(cost_nano)
+    OR sum(saved_nano);
