@@ -1,28 +1,36 @@
 """The ledger as the tests see it: the only place in the tests that knows its tables and columns."""
 
+VIEWS = ("spend_by_team_day", "spend_by_cost_center_month", "spend_by_model")
+COUNT_OF_SUBJECT = "SELECT count(*) FROM request WHERE subject = '{}'"
+
+REQUESTS = """
+SELECT r.id, r.request_id, r.subject, r.team, r.cost_center, r.organization, r.state, r.deny_reason, r.outcome,
+       r.alias AS model_asked, r.model AS model_served, r.served_group AS provider, r.http_status AS status,
+       r.input, r.input_cached, r.output, r.output_reasoning, r.input_counted, r.exactness, r.hold_nano AS hold,
+       r.cost_nano + coalesce((SELECT sum(c.cost_nano) FROM correction c WHERE c.request = r.id), 0) AS cost,
+       coalesce((SELECT c.known_by FROM correction c WHERE c.request = r.id ORDER BY c.id DESC), r.known_by) AS known_by,
+       r.price_version, r.ttft_us, r.fallback, r.attempts
+FROM request r WHERE r.subject = ? ORDER BY r.id"""
+
 
 def requests(stack, subject):
-    """One dictionary a request of this subject, oldest first."""
-    return stack.query("""
-        SELECT r.* FROM request r WHERE r.subject = ? ORDER BY r.rowid""", subject)
+    """One dictionary a request of this subject, oldest first; corrections are in its cost."""
+    return stack.query(REQUESTS, subject)
 
 
 def attempts(stack, request):
-    return stack.query("SELECT * FROM attempt WHERE request_id = ? ORDER BY number", request["id"])
+    return stack.query("SELECT number, provider_group AS provider, model, http_status AS status, outcome FROM attempt"
+                       " WHERE request = ? ORDER BY number", request["id"])
 
 
 def is_open(row):
-    return row["known_by"] == "open"
+    return row["state"] == "open"
 
 
 def was_allowed(row):
     """Whether the request may have reached a provider."""
-    return row["hold"] > 0
+    return row["state"] != "denied"
 
 
 def spend_of_team(stack, team):
-    return sum(row["cost"] for row in stack.query("SELECT * FROM spend_by_team_day WHERE team = ?", team))
-
-
-VIEWS = ("spend_by_team_day", "spend_by_cost_center_month", "spend_by_model")
-COUNT_OF_SUBJECT = "SELECT count(*) FROM request WHERE subject = '{}'"
+    return sum(row["cost_nano"] for row in stack.query("SELECT cost_nano FROM spend_by_team_day WHERE team = ?", team))

@@ -23,7 +23,7 @@ WRONG = {
     "unknown nested key": ("price_as: openai", "price_like: openai", ["price_like"]),
     "wrong type": ("workers: 2", "workers: many", ["workers"]),
     "out of range": ("workers: 2", "workers: 100000", ["workers"]),
-    "dangling provider": ("primary: {provider: alpha, model: gpt-4o-mini}, max_output", "primary: {provider: alhpa, model: gpt-4o-mini}, max_output", ["alhpa", "alpha"]),
+    "dangling provider": ("solo, primary: {provider: alpha", "solo, primary: {provider: alhpa", ["alhpa", "alpha"]),
     "bad amount": ('amount: "$50"', 'amount: "50 bananas"', ["50 bananas"]),
     "bad window": ("window: day", "window: fortnight", ["fortnight", "day"]),
     "bad zone": ("time_zone: UTC", "time_zone: Mars/Olympus", ["Mars/Olympus"]),
@@ -102,7 +102,7 @@ def test_reload_takes_a_new_limit_without_losing_a_request(stack, sub, restored)
     thread.start()
     try:
         assert stack.post(token, body(sub))[0] == 200
-        stack.limits.append('name: tight, level: team, match: "reloaded", amount: "$0.000001", window: day, time_zone: UTC')
+        stack.limits.append('name: tight, level: team, match: ["reloaded"], amount: "$0.000001", window: day, time_zone: UTC')
         stack.write_configuration()
         stack.reload()
         wait_for(lambda: stack.post(token, body(sub))[0] == 429, "the new limit")

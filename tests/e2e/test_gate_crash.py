@@ -100,7 +100,7 @@ def test_kill_9_under_load_loses_nothing(stack, sub):
 
 def test_restart_keeps_spend(make_stack):
     """A budget does not start afresh with the agent."""
-    stack = make_stack(limits=('name: small, level: team, match: "small", amount: "$0.002", window: day, time_zone: UTC',))
+    stack = make_stack(limits=('name: small, level: team, match: ["small"], amount: "$0.002", window: day, time_zone: UTC',))
     token = stack.person("saver", team="small")
     ask = {**body("save [[completion_tokens=1000]]"), "max_tokens": 1000}
     while stack.post(token, ask)[0] == 200:

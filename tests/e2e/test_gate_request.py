@@ -29,7 +29,7 @@ def test_plain_answer_reaches_the_sdk(stack, sdk, sub, settled):
     assert row["known_by"] == "reported"
     assert (row["team"], row["cost_center"], row["organization"]) == ("research", "cc-7", "acme")
     assert (row["model_asked"], row["model_served"], row["provider"]) == ("chat-default", "gpt-4o-mini", "alpha")
-    assert (row["input_tokens"], row["output_tokens"], row["status"]) == (21, 9, 200)
+    assert (row["input"], row["output"], row["status"]) == (21, 9, 200)
     assert not row["fallback"] and row["price_version"]
 
 
@@ -50,6 +50,7 @@ def test_cached_and_reasoning_tokens_are_priced_as_such(stack, sdk, sub, settled
     # gpt-4o-mini: cached input 0.075 USD/M; reasoning tokens are output tokens.
     assert row["cost"] == 10 * ALPHA_IN + 30 * 75 + 25 * ALPHA_OUT
     assert row["known_by"] == "reported"
+    assert (row["input"], row["input_cached"], row["output"], row["output_reasoning"]) == (10, 30, 5, 20)
 
 
 def test_key_is_injected_and_token_stays(stack, sdk, sub, settled):

@@ -8,7 +8,7 @@ import pytest
 
 from stack import wait_for
 
-STACK = {"limits": ('name: poor-day, level: team, match: "poor", amount: "$0.0007", window: day, time_zone: UTC',)}
+STACK = {"limits": ('name: poor-day, level: team, match: ["poor"], amount: "$0.0007", window: day, time_zone: UTC',)}
 
 
 def body(text, **more):

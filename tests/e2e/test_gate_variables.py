@@ -4,11 +4,11 @@ import json
 import openai
 import pytest
 
-STACK = {"lua": False, "limits": ('name: poor-day, level: team, match: "poor", amount: "$0.002", window: day, time_zone: UTC',)}
+STACK = {"lua": False, "limits": ('name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: UTC',)}
 
 
 def body(text, **more):
-    return {"model": "solo", "messages": [{"role": "user", "content": text}], **more}
+    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], **more}
 
 
 def test_no_lua_is_loaded(stack):
@@ -42,7 +42,7 @@ def test_refused_costs_nothing_and_does_not_pass(stack, sub):
 
 def test_fallback(stack, sub, settled):
     stack.behave("alpha", status=500)
-    status, _, answer = stack.post(stack.person(sub), body(sub, max_tokens=50, model="chat-default"))
+    status, _, answer = stack.post(stack.person(sub), body(sub, max_tokens=50))
     assert status == 200, answer
     record, = stack.received("beta", sub)
     assert {k.lower(): v for k, v in record["headers"]}["api-key"] == stack.keys["beta"]
@@ -50,17 +50,19 @@ def test_fallback(stack, sub, settled):
     assert row["fallback"] and row["provider"] == "beta"
 
 
-def test_budget(stack, sdk, sub):
+def test_budget(stack, sdk, sub, settled):
     token = stack.person(sub, team="poor")
     with pytest.raises(openai.RateLimitError) as caught:
         for _ in range(10):
             sdk(token).chat.completions.create(**body(sub, max_tokens=1000))
+            settled(sub, len(stack.received("alpha", sub)))
     assert caught.value.code == "insufficient_quota"
     assert len(stack.received("alpha", sub)) == 3
 
 
 def test_a_failed_request_is_not_charged(stack, sub, settled):
     stack.behave("alpha", refuse=True)
+    stack.behave("beta", refuse=True)
     status, _, _ = stack.post(stack.person(sub), body(sub, max_tokens=50))
     assert status in (502, 503)
     assert settled(sub)["cost"] == 0
