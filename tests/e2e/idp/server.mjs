@@ -90,7 +90,10 @@ async function mint({ claims = {}, header = {}, alg = 'RS256', key = 'current' }
   const signer = set[alg] ?? set.RS256;
   const head = { typ: 'at+jwt', alg, kid: signer.kid, ...header };
   for (const name of Object.keys(head)) if (head[name] === null) delete head[name];
-  if (set[alg] && head.alg === alg) return new jose.SignJWT(body).setProtectedHeader(head).sign(signer.key);
+  if (set[alg] && head.alg === alg) {
+    const crit = Object.fromEntries((head.crit ?? []).map((name) => [name, true]));
+    return new jose.SignJWT(body).setProtectedHeader(head).sign(signer.key, { crit });
+  }
   const input = `${part(head)}.${part(body)}`;
   if (head.alg === 'none') return `${input}.`;
   if (head.alg.startsWith('HS')) { // the public key used as a shared secret
