@@ -1,4 +1,5 @@
 """Fixtures of the end-to-end tests: a running stack for each test module, and the openai SDK as the client."""
+
 import shutil
 import tempfile
 import time
@@ -90,6 +91,7 @@ def sdk(stack):
 @pytest.fixture
 def settled(stack):
     """settled(sub, count): the subject's ledger rows once there are `count` and none is open."""
+
     def wait(subject, count=1):
         end = time.monotonic() + PATIENCE
         while True:
@@ -99,4 +101,5 @@ def settled(stack):
                 return rows if count > 1 else rows[0]
             assert time.monotonic() < end, f"not settled: {rows}"
             time.sleep(0.02)
+
     return wait

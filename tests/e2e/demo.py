@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The demonstration behind ./demo: starts everything, sends a few real requests, shows each as a person would want to read it, then
 what finance sees, and leaves it running. `demo.py stop` ends what the last start left behind. Python's standard library only."""
+
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ def usd(nano):
 
 # ---- what the last start left behind
 
+
 def started_at(pid):
     """A process's start time in clock ticks since boot: pid and start time together name one process for good."""
     try:
@@ -43,8 +45,11 @@ def started_at(pid):
 
 
 def remember(stack):
-    rows = [f"{process.pid} {started_at(process.pid)} {process.name}"
-            for process in (stack.haproxy, stack.agent, stack.provider, stack.idp) if process is not None]
+    rows = [
+        f"{process.pid} {started_at(process.pid)} {process.name}"
+        for process in (stack.haproxy, stack.agent, stack.provider, stack.idp)
+        if process is not None
+    ]
     (FOLDER / "processes").write_text("\n".join(rows) + "\n")
 
 
@@ -82,6 +87,7 @@ def is_zombie(pid):
 
 # ---- showing requests
 
+
 class Show:
     """Numbers the scenes and prints request, answer and bill of each."""
 
@@ -94,7 +100,12 @@ class Show:
 
     def request(self, who, token, text, model="chat-default", stream=False, **more):
         """Sends one request and prints everything about it; returns the status."""
-        body = {"model": model, "messages": [{"role": "user", "content": text}], **({"stream": True} if stream else {}), **more}
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": text}],
+            **({"stream": True} if stream else {}),
+            **more,
+        }
         shown = " ".join(f"{key}={value}" for key, value in body.items() if key != "messages")
         print(f"   {who} sends    POST /v1/chat/completions  {shown}")
         print(f"                 “{text}”")
@@ -129,9 +140,11 @@ class Show:
 
     def bill(self, who, before):
         """The ledger's row of the request that was just answered, once it is settled."""
+
         def newest():
             rows = ledger.requests(self.stack, who)
             return rows[-1] if len(rows) > before and not ledger.is_open(rows[-1]) else None
+
         if before is None:
             return
         try:
@@ -143,11 +156,15 @@ class Show:
             print(f"   the ledger    refused ({row['deny_reason']}), cost {usd(0)}")
             return
         tokens_in = (row["input"] or 0) + (row["input_cached"] or 0)
-        print(f"   the ledger    team {row['team']}, {row['cost_center']}: {tokens_in} tokens in, {row['output']} out, "
-              f"cost {paint('1', usd(row['cost']))} ({row['known_by']}; {usd(row['hold'])} was held)")
+        print(
+            f"   the ledger    team {row['team']}, {row['cost_center']}: {tokens_in} tokens in, {row['output']} out, "
+            f"cost {paint('1', usd(row['cost']))} ({row['known_by']}; {usd(row['hold'])} was held)"
+        )
         for attempt in ledger.attempts(self.stack, row):
-            print(f"                 try {attempt['number']}: {attempt['provider']} ({attempt['model']}) -> "
-                  f"{attempt['status'] or 'no answer'}, {attempt['outcome']}")
+            print(
+                f"                 try {attempt['number']}: {attempt['provider']} ({attempt['model']}) -> "
+                f"{attempt['status'] or 'no answer'}, {attempt['outcome']}"
+            )
 
 
 def scenes(stack, ada, max_):
@@ -155,22 +172,41 @@ def scenes(stack, ada, max_):
     show.scene("Allowed: a plain answer")
     show.request("ada", ada, "Where does the river run? [[prompt_tokens=14 completion_tokens=24]]")
     secret = dict(stack.received("alpha")[-1]["headers"])
-    print("   the provider  got our key, not her token:",
-          "Authorization: Bearer " + secret["authorization" if "authorization" in secret else "Authorization"][7:16] + "…")
+    print(
+        "   the provider  got our key, not her token:",
+        "Authorization: Bearer "
+        + secret["authorization" if "authorization" in secret else "Authorization"][7:16]
+        + "…",
+    )
 
     show.scene("Allowed: a streamed answer")
-    show.request("ada", ada, "And where do the old trees stand? [[prompt_tokens=15 completion_tokens=30 token_interval=0.01]]", stream=True)
+    show.request(
+        "ada",
+        ada,
+        "And where do the old trees stand? [[prompt_tokens=15 completion_tokens=30 token_interval=0.01]]",
+        stream=True,
+    )
 
     show.scene("Over budget: marketing may spend $0.002 a day")
     for _ in range(8):
-        status = stack.post(max_, {"model": "chat-default", "max_tokens": 150, "messages": [
-            {"role": "user", "content": "A slogan, please. [[prompt_tokens=12 completion_tokens=150]]"}]})[0]
+        status = stack.post(
+            max_,
+            {
+                "model": "chat-default",
+                "max_tokens": 150,
+                "messages": [
+                    {"role": "user", "content": "A slogan, please. [[prompt_tokens=12 completion_tokens=150]]"}
+                ],
+            },
+        )[0]
         if status != 200:
             break
     show.request("max", max_, "One more slogan, please.", max_tokens=150)
 
     show.scene("Bad token: expired an hour ago")
-    token = stack.mint(claims={"sub": "eve", "team": "research", "exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200})
+    token = stack.mint(
+        claims={"sub": "eve", "team": "research", "exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}
+    )
     show_bad(show, stack, token)
 
     show.scene("Primary down: the fallback answers, the client notices nothing")
@@ -180,9 +216,11 @@ def scenes(stack, ada, max_):
 
 
 def show_bad(show, stack, token):
-    print('   eve sends     POST /v1/chat/completions  model=chat-default\n                 “Let me in.”')
+    print("   eve sends     POST /v1/chat/completions  model=chat-default\n                 “Let me in.”")
     began = time.monotonic()
-    status, headers, answer = stack.post(token, {"model": "chat-default", "messages": [{"role": "user", "content": "Let me in."}]})
+    status, headers, answer = stack.post(
+        token, {"model": "chat-default", "messages": [{"role": "user", "content": "Let me in."}]}
+    )
     show.answer(status, headers, answer, (time.monotonic() - began) * 1000, False)
     seen = stack.received("alpha", "Let me in.") + stack.received("beta", "Let me in.")
     print(f"   the providers saw {len(seen)} requests of hers")
@@ -190,12 +228,15 @@ def show_bad(show, stack, token):
 
 # ---- finance
 
+
 def table(rows, columns):
     cells = [[str(title) for title in columns.values()]] + [[str(row[key]) for key in columns] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     for number, row in enumerate(cells):
-        text = "   " + "  ".join(cell.rjust(width) if i >= len(row) - 5 and number and cell[:1] in "$0123456789" else cell.ljust(width)
-                                 for i, (cell, width) in enumerate(zip(row, widths)))
+        text = "   " + "  ".join(
+            cell.rjust(width) if i >= len(row) - 5 and number and cell[:1] in "$0123456789" else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        )
         print(paint("4", text) if number == 0 else text)
 
 
@@ -203,15 +244,21 @@ def finance(stack):
     print("\n" + paint("1", "What finance sees") + "   (views in the ledger, one SQLite file)")
     common = {"requests": "requests", "tokens_in": "tokens in", "tokens_out": "tokens out", "cost_usd": "cost in $"}
     print("\n   by team and day")
-    table(stack.query("SELECT * FROM spend_by_team_day WHERE team <> ''"), {"day": "day", "team": "team", "denied": "refused", **common})
+    table(
+        stack.query("SELECT * FROM spend_by_team_day WHERE team <> ''"),
+        {"day": "day", "team": "team", "denied": "refused", **common},
+    )
     print("\n   by cost centre and month")
-    table(stack.query("SELECT * FROM spend_by_cost_center_month WHERE cost_center <> ''"),
-          {"month": "month", "cost_center": "cost centre", **common})
+    table(
+        stack.query("SELECT * FROM spend_by_cost_center_month WHERE cost_center <> ''"),
+        {"month": "month", "cost_center": "cost centre", **common},
+    )
     print("\n   by model")
     table(stack.query("SELECT * FROM spend_by_model"), {"provider": "provider", "model": "model", **common})
 
 
 # ---- start
+
 
 def gateway_port():
     """8080 when it is free, for a URL that is easy to type."""
@@ -233,7 +280,10 @@ def start():
         sockets = Path(tempfile.mkdtemp(prefix="tollgate-demo-"))
         (FOLDER / "sockets").symlink_to(sockets)
     stack = Stack(FOLDER, limits=LIMITS, detached=True, ports={"gateway": gateway_port()}, sockets=sockets)
-    print("Starting an OpenID provider, two stand-in LLM providers, the tollgate agent and HAProxy on loopback …", flush=True)
+    print(
+        "Starting an OpenID provider, two stand-in LLM providers, the tollgate agent and HAProxy on loopback …",
+        flush=True,
+    )
     try:
         stack.start()
     finally:
@@ -241,23 +291,32 @@ def start():
     ada = stack.person("ada", team="research", cost_center="cc-4711", ttl=12 * 3600)
     max_ = stack.person("max", team="marketing", cost_center="cc-0815")
     token_file = stack.write_secret("token", ada)
-    addresses = {"gateway": stack.gateway, "spop": f"127.0.0.1:{stack.ports['spop']}", "spop_pid": stack.agent.pid,
-                 "ledger": stack.ledger_file, "issuer": stack.issuer, "token_file": token_file, "config": stack.config,
-                 "admin": stack.admin_socket}
+    addresses = {
+        "gateway": stack.gateway,
+        "spop": f"127.0.0.1:{stack.ports['spop']}",
+        "spop_pid": stack.agent.pid,
+        "ledger": stack.ledger_file,
+        "issuer": stack.issuer,
+        "token_file": token_file,
+        "config": stack.config,
+        "admin": stack.admin_socket,
+    }
     (FOLDER / "addresses").write_text("".join(f"{name}={value}\n" for name, value in addresses.items()))
     scenes(stack, ada, max_)
     finance(stack)
-    near = {name: os.path.relpath(path) for name, path in
-            (("token", token_file), ("ledger", stack.ledger_file), ("config", stack.config))}
+    near = {
+        name: os.path.relpath(path)
+        for name, path in (("token", token_file), ("ledger", stack.ledger_file), ("config", stack.config))
+    }
     print(f"""
-{paint('1', 'It keeps running.')} Try:
+{paint("1", "It keeps running.")} Try:
 
-   curl -s {stack.gateway}/v1/chat/completions -H "Authorization: Bearer $(cat {near['token']})" \\
+   curl -s {stack.gateway}/v1/chat/completions -H "Authorization: Bearer $(cat {near["token"]})" \\
      -H 'Content-Type: application/json' -d '{{"model":"chat-default","messages":[{{"role":"user","content":"Hello"}}]}}'
 
-   sqlite3 -readonly -box {near['ledger']} 'SELECT * FROM spend_by_team_day'
+   sqlite3 -readonly -box {near["ledger"]} 'SELECT * FROM spend_by_team_day'
 
-The configuration is {near['config']}, all addresses are in {os.path.relpath(FOLDER / 'addresses')}. `./demo stop` ends it.""")
+The configuration is {near["config"]}, all addresses are in {os.path.relpath(FOLDER / "addresses")}. `./demo stop` ends it.""")
 
 
 def main():
@@ -268,7 +327,9 @@ def main():
     try:
         return start()
     except (RuntimeError, TimeoutError, OSError, subprocess.SubprocessError) as error:
-        sys.exit(f"\ndemo: {error}\nThe logs are in {FOLDER}; `./demo stop` ends what did start (waits take up to {PATIENCE} s).")
+        sys.exit(
+            f"\ndemo: {error}\nThe logs are in {FOLDER}; `./demo stop` ends what did start (waits take up to {PATIENCE} s)."
+        )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,11 @@ def requests(stack, subject):
 
 
 def attempts(stack, request):
-    return stack.query("SELECT number, provider_group AS provider, model, http_status AS status, outcome FROM attempt"
-                       " WHERE request = ? ORDER BY number", request["id"])
+    return stack.query(
+        "SELECT number, provider_group AS provider, model, http_status AS status, outcome FROM attempt"
+        " WHERE request = ? ORDER BY number",
+        request["id"],
+    )
 
 
 def is_open(row):

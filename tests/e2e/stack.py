@@ -3,7 +3,9 @@
 Used by the tests (conftest.py) and by ./demo. Python's standard library only. Every process logs into the folder; a Stack knows
 how to start, stop, kill and restart each of them, and to read what the agent wrote. Nothing sleeps for a fixed time: waits poll for
 a condition and fail with what they waited for."""
+
 import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -14,7 +16,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -73,11 +74,20 @@ class Process:
         def before_exec():
             if self.unlimited_core:
                 import resource
+
                 resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
         with open(self.log, "ab") as log:
-            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                                          env={**os.environ, **(self.env or {})}, start_new_session=self.detached,
-                                          preexec_fn=before_exec if self.unlimited_core else None)
+            self.popen = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env={**os.environ, **(self.env or {})},
+                start_new_session=self.detached,
+                preexec_fn=before_exec if self.unlimited_core else None,
+            )
 
     @property
     def pid(self):
@@ -91,11 +101,13 @@ class Process:
 
     def wait_ready_line(self):
         """The JSON after `ready` on the output."""
+
         def look():
             if not self.alive():
                 raise RuntimeError(f"{self.name} ended with {self.popen.returncode}:\n{self.tail()}")
             lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("ready {")]
             return lines and json.loads(lines[-1][6:])
+
         return wait_for(look, f"{self.name} to be ready")
 
     def stop(self, number=signal.SIGTERM):
@@ -116,23 +128,27 @@ def configuration(stack):
     s = stack
     limits = "".join(f"  - {{{limit}}}\n" for limit in s.limits)
     # Without Lua no body is rewritten: clients must name the providers' own models.
-    models = """\
+    models = (
+        """\
   - {name: chat-default, primary: {provider: alpha, model: gpt-4o-mini}, fallback: {provider: beta, model: gpt-4o}, max_output: 1024}
   - {name: solo, primary: {provider: alpha, model: gpt-4o-mini}, max_output: 1024}
-""" if s.lua else """\
+"""
+        if s.lua
+        else """\
   - {name: gpt-4o-mini, primary: {provider: alpha, model: gpt-4o-mini}, fallback: {provider: beta, model: gpt-4o-mini}, max_output: 1024}
 """
+    )
     return f"""\
 # Written by tests/e2e/stack.py.
 listen:
-  spop: ["127.0.0.1:{s.ports['spop']}", "unix@{s.sockets}/spop.sock"]
+  spop: ["127.0.0.1:{s.ports["spop"]}", "unix@{s.sockets}/spop.sock"]
   settle: unix@{s.sockets}/settle.sock
-  ring: 127.0.0.1:{s.ports['ring']}
+  ring: 127.0.0.1:{s.ports["ring"]}
   admin: {s.sockets}/admin.sock
 workers: 2
 haproxy:
   bind:
-    - {{address: "127.0.0.1:{s.ports['gateway']}"}}
+    - {{address: "127.0.0.1:{s.ports["gateway"]}"}}
   conf_dir: {s.folder}/haproxy
   runtime_dir: {s.sockets}
   lua: {"true" if s.lua else "false"}
@@ -145,8 +161,8 @@ issuers:
     audience: [tollgate]
     allow_http: true
 providers:
-  - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports['alpha']}/v1", credential: {{file: {s.folder}/alpha.key}}}}
-  - {{name: beta, price_as: azure, url: "http://127.0.0.1:{s.ports['beta']}/openai/deployments/<model>", auth: api-key,
+  - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/v1", credential: {{file: {s.folder}/alpha.key}}}}
+  - {{name: beta, price_as: azure, url: "http://127.0.0.1:{s.ports["beta"]}/openai/deployments/<model>", auth: api-key,
      query: api-version=2024-10-21, credential: {{env: BETA_KEY}}}}
 models:
 {models}limits:
@@ -157,10 +173,23 @@ class Stack:
     """One running tollgate with everything around it."""
 
     # Generous limits that no test meets by accident; tests with limits of their own add theirs and use teams of their own.
-    LIMITS = ("name: team-day, level: team, amount: \"$50\", window: day, time_zone: UTC",)
+    LIMITS = ('name: team-day, level: team, amount: "$50", window: day, time_zone: UTC',)
 
-    def __init__(self, folder, limits=(), lua=True, detached=False, ports=None, first_byte="2s", max_body=229376,
-                 hold_timeout="10m", python=sys.executable, haproxy=None, build=None, sockets=None):
+    def __init__(
+        self,
+        folder,
+        limits=(),
+        lua=True,
+        detached=False,
+        ports=None,
+        first_byte="2s",
+        max_body=229376,
+        hold_timeout="10m",
+        python=sys.executable,
+        haproxy=None,
+        build=None,
+        sockets=None,
+    ):
         self.folder = Path(folder)
         self.sockets = Path(sockets or folder)  # their paths must stay below 108 bytes
         self.limits = [*self.LIMITS, *limits]
@@ -215,8 +244,14 @@ class Stack:
         self.config.write_text(text or configuration(self))
 
     def run_tool(self, *argv, check=True):
-        done = subprocess.run([str(self.tollgate), *map(str, argv)], capture_output=True, text=True, cwd=self.folder,
-                              env={**os.environ, "BETA_KEY": self.keys["beta"]}, timeout=PATIENCE * 3)
+        done = subprocess.run(
+            [str(self.tollgate), *map(str, argv)],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={**os.environ, "BETA_KEY": self.keys["beta"]},
+            timeout=PATIENCE * 3,
+        )
         if check and done.returncode:
             raise RuntimeError(f"tollgate {argv[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
@@ -227,8 +262,13 @@ class Stack:
         self.run_tool("haproxy", "--config", self.config, "--out", out)
 
     def start_idp(self):
-        self.idp = Process("idp", self.folder, ["node", HERE / "idp/server.mjs", self.ports["idp"], self.ports["idp_admin"]],
-                           env={"NODE_OPTIONS": "", "NODE_NO_WARNINGS": "1"}, detached=self.detached)
+        self.idp = Process(
+            "idp",
+            self.folder,
+            ["node", HERE / "idp/server.mjs", self.ports["idp"], self.ports["idp_admin"]],
+            env={"NODE_OPTIONS": "", "NODE_NO_WARNINGS": "1"},
+            detached=self.detached,
+        )
         self.idp.start()
         ready = self.idp.wait_ready_line()
         self.issuer = ready["issuer"]
@@ -236,20 +276,32 @@ class Stack:
 
     def start_providers(self):
         listens = [part for name in ("alpha", "beta") for part in ("--listen", f"{name}=127.0.0.1:{self.ports[name]}")]
-        self.provider = Process("providers", self.folder, [self.python, HERE / "provider/server.py", *listens, "--control",
-                                                           f"127.0.0.1:{self.ports['control']}"], detached=self.detached)
+        self.provider = Process(
+            "providers",
+            self.folder,
+            [self.python, HERE / "provider/server.py", *listens, "--control", f"127.0.0.1:{self.ports['control']}"],
+            detached=self.detached,
+        )
         self.provider.start()
         self.ports.update(self.provider.wait_ready_line())
 
     def agent_environment(self):
         reports = self.folder / "sanitizer"
-        return {"BETA_KEY": self.keys["beta"],
-                "ASAN_OPTIONS": f"log_path={reports}:detect_leaks=1:abort_on_error=0:exitcode=97",
-                "UBSAN_OPTIONS": f"log_path={reports}:print_stacktrace=1:halt_on_error=1:exitcode=97"}
+        return {
+            "BETA_KEY": self.keys["beta"],
+            "ASAN_OPTIONS": f"log_path={reports}:detect_leaks=1:abort_on_error=0:exitcode=97",
+            "UBSAN_OPTIONS": f"log_path={reports}:print_stacktrace=1:halt_on_error=1:exitcode=97",
+        }
 
     def start_agent(self, unlimited_core=False):
-        self.agent = Process("agent", self.folder, [self.tollgate, "run", "--config", self.config],
-                             env=self.agent_environment(), detached=self.detached, unlimited_core=unlimited_core)
+        self.agent = Process(
+            "agent",
+            self.folder,
+            [self.tollgate, "run", "--config", self.config],
+            env=self.agent_environment(),
+            detached=self.detached,
+            unlimited_core=unlimited_core,
+        )
         self.agent.start()
         wait_for(self.agent_listens, "the agent to listen")
 
@@ -260,13 +312,18 @@ class Stack:
             return probe.connect_ex(("127.0.0.1", self.ports["spop"])) == 0 and self.admin_socket.exists()
 
     def start_haproxy(self):
-        self.haproxy = Process("haproxy", self.folder, [self.haproxy_program, "-db", "-f", self.folder / "haproxy/tollgate.cfg"],
-                               detached=self.detached)
+        self.haproxy = Process(
+            "haproxy",
+            self.folder,
+            [self.haproxy_program, "-db", "-f", self.folder / "haproxy/tollgate.cfg"],
+            detached=self.detached,
+        )
         self.haproxy.start()
         self.wait_until_deciding()
 
     def wait_until_deciding(self):
         """Until the gateway refuses a request for its lack of a token: HAProxy and agent have found each other."""
+
         def look():
             if not self.haproxy.alive():
                 raise RuntimeError(f"haproxy ended with {self.haproxy.popen.returncode}:\n{self.haproxy.tail()}")
@@ -274,6 +331,7 @@ class Stack:
                 return self.post(None, b"{}")[0] == 401
             except OSError:
                 return False
+
         wait_for(look, "the gateway to decide")
 
     def kill_agent(self):
@@ -299,7 +357,9 @@ class Stack:
                     problems.append(f"the agent ended with {status}:\n{process.tail()}")
             except AssertionError as error:
                 problems.append(str(error))
-        problems += [f"{path.name}:\n{path.read_text(errors='replace')[:8000]}" for path in self.folder.glob("sanitizer.*")]
+        problems += [
+            f"{path.name}:\n{path.read_text(errors='replace')[:8000]}" for path in self.folder.glob("sanitizer.*")
+        ]
         if problems:
             raise AssertionError("\n".join(problems))
 
@@ -310,16 +370,29 @@ class Stack:
     def person(self, sub, team="research", cost_center="cc-100", alg="RS256", ttl=3600, **claims):
         """A token issued by the provider to this person over HTTP."""
         secret = secrets.token_hex(16)
-        claims = {"sub": sub, "team": team, "cost_center": cost_center, "organization": "acme", "groups": ["llm-users"], **claims}
-        self.idp_admin("PUT", f"/people/{urllib.parse.quote(sub)}", {"secret": secret, "claims": claims, "alg": alg, "ttl": ttl})
-        form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": "llm", "client_id": sub, "client_secret": secret})
+        claims = {
+            "sub": sub,
+            "team": team,
+            "cost_center": cost_center,
+            "organization": "acme",
+            "groups": ["llm-users"],
+            **claims,
+        }
+        self.idp_admin(
+            "PUT", f"/people/{urllib.parse.quote(sub)}", {"secret": secret, "claims": claims, "alg": alg, "ttl": ttl}
+        )
+        form = urllib.parse.urlencode(
+            {"grant_type": "client_credentials", "scope": "llm", "client_id": sub, "client_secret": secret}
+        )
         with urllib.request.urlopen(self.issuer + "/token", form.encode(), timeout=PATIENCE) as answer:
             token = json.load(answer)["access_token"]
         self.tokens[sub] = token
         return token
 
     def idp_admin(self, method, path, value=None):
-        return call(method, f"http://127.0.0.1:{self.ports['idp_admin']}{path}", value or {} if method != "GET" else None)
+        return call(
+            method, f"http://127.0.0.1:{self.ports['idp_admin']}{path}", value or {} if method != "GET" else None
+        )
 
     def mint(self, **fields):
         """A token from the provider's own keys that it would never issue."""
@@ -336,15 +409,24 @@ class Stack:
 
     # ---- requests without an SDK
     def post(self, token, body, path="/v1/chat/completions", headers=None, timeout=PATIENCE):
-        """(status, headers, body) of one raw exchange through the gateway."""
-        fields = {"Content-Type": "application/json", **({"Authorization": "Bearer " + token} if token else {}), **(headers or {})}
+        """(status, headers, body) of one raw exchange through the gateway, also when it refuses before the body is through."""
+        fields = {
+            "Content-Type": "application/json",
+            **({"Authorization": "Bearer " + token} if token else {}),
+            **(headers or {}),
+        }
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.gateway + path, data=data, method="POST", headers=fields)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return answer.status, answer.headers, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.headers, error.read()
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", self.ports["gateway"], timeout=timeout)
+        ) as connection:
+            connection.putrequest("POST", path)
+            for name, value in {**fields, "Content-Length": str(len(data))}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.send(data)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
 
     # ---- the ledger
     def query(self, sql, *parameters):

@@ -1,4 +1,5 @@
 """Money and tokens run out: exactly at the limit, at any concurrency, with an error that clients understand."""
+
 import asyncio
 import json
 import time
@@ -16,11 +17,13 @@ CROWD_OUTPUT = 1000
 # Room for twenty holds and a little, not for twenty-one.
 CROWD_BUDGET = 20 * (CROWD_OUTPUT * OUT + 60 * IN) + CROWD_OUTPUT * OUT // 3
 
-STACK = {"limits": (
-    f'name: crowd-day, level: team, match: ["crowd-*"], amount: "${CROWD_BUDGET / 1e9:.9f}", window: day, time_zone: UTC',
-    'name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: UTC',
-    'name: client-tpm, level: user, match: ["hasty-*"], unit: tokens, amount: "3000/min", window: bucket, burst: "3000"',
-)}
+STACK = {
+    "limits": (
+        f'name: crowd-day, level: team, match: ["crowd-*"], amount: "${CROWD_BUDGET / 1e9:.9f}", window: day, time_zone: UTC',
+        'name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: UTC',
+        'name: client-tpm, level: user, match: ["hasty-*"], unit: tokens, amount: "3000/min", window: bucket, burst: "3000"',
+    )
+}
 
 
 def request(text, **more):
@@ -57,8 +60,12 @@ def test_the_sdk_does_not_hammer(stack, sdk, sub):
     token = stack.person(sub, team="poor")
     spend_until_refused(sdk, token, sub)
     sent = []
-    client = openai.OpenAI(base_url=stack.gateway + "/v1", api_key=token, max_retries=5,
-                           http_client=httpx.Client(event_hooks={"request": [sent.append]}))
+    client = openai.OpenAI(
+        base_url=stack.gateway + "/v1",
+        api_key=token,
+        max_retries=5,
+        http_client=httpx.Client(event_hooks={"request": [sent.append]}),
+    )
     with client, pytest.raises(openai.RateLimitError):
         client.chat.completions.create(**request(sub, max_tokens=1000))
     assert len(sent) == 1
@@ -83,15 +90,21 @@ async def crowd(stack, token, marker, count, behaviour):
     limits = httpx.Limits(max_connections=count)
     body = request(f"{marker} [[{behaviour}]]", max_tokens=CROWD_OUTPUT)
     async with httpx.AsyncClient(limits=limits, timeout=PATIENCE * 3) as client:
+
         async def one():
-            answer = await client.post(stack.gateway + "/v1/chat/completions", json=body,
-                                       headers={"Authorization": "Bearer " + token})
+            answer = await client.post(
+                stack.gateway + "/v1/chat/completions", json=body, headers={"Authorization": "Bearer " + token}
+            )
             return answer.status_code, answer.json()
+
         return await asyncio.gather(*(one() for _ in range(count)))
 
 
-@pytest.mark.parametrize("behaviour,cheap", [("completion_tokens=1000 accept_delay=0.3", False),
-                                             ("completion_tokens=700 accept_delay=0.1", True)], ids=["full price", "cheaper than held"])
+@pytest.mark.parametrize(
+    "behaviour,cheap",
+    [("completion_tokens=1000 accept_delay=0.3", False), ("completion_tokens=700 accept_delay=0.1", True)],
+    ids=["full price", "cheaper than held"],
+)
 def test_200_at_once_on_a_budget_for_20(stack, sub, behaviour, cheap):
     marker = sub.replace(" ", "-")
     team = "crowd-" + marker
@@ -100,7 +113,10 @@ def test_200_at_once_on_a_budget_for_20(stack, sub, behaviour, cheap):
     statuses = [status for status, _ in answers]
     served = statuses.count(200)
     assert served + statuses.count(429) == 200, statuses
-    assert {body["error"]["code"] for status, body in answers if status == 429} <= {"insufficient_quota", "rate_limit_exceeded"}
+    assert {body["error"]["code"] for status, body in answers if status == 429} <= {
+        "insufficient_quota",
+        "rate_limit_exceeded",
+    }
     assert len(stack.received("alpha", marker)) == served
     rows = ledger.requests(stack, marker)
     spent = sum(row["hold"] if ledger.is_open(row) else row["cost"] for row in rows)

@@ -1,4 +1,5 @@
 """One YAML file: refused with a place and a reason when wrong, taken over whole by SIGHUP, and HAProxy's files come from it."""
+
 import re
 import subprocess
 import threading
@@ -14,7 +15,7 @@ def body(text, model="solo"):
 
 
 def line_of(text, what):
-    return text[:text.index(what)].count("\n") + 1
+    return text[: text.index(what)].count("\n") + 1
 
 
 # (what to replace, by what, what the message must name besides file and line)
@@ -69,8 +70,12 @@ def test_the_agent_does_not_start_with_a_wrong_file(stack):
 
 
 def test_haproxy_takes_the_generated_files(stack):
-    done = subprocess.run([stack.haproxy_program, "-c", "-f", str(stack.folder / "haproxy/tollgate.cfg")], capture_output=True,
-                          text=True, cwd=stack.folder)
+    done = subprocess.run(
+        [stack.haproxy_program, "-c", "-f", str(stack.folder / "haproxy/tollgate.cfg")],
+        capture_output=True,
+        text=True,
+        cwd=stack.folder,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stdout + done.stderr
 
@@ -102,7 +107,9 @@ def test_reload_takes_a_new_limit_without_losing_a_request(stack, sub, restored)
     thread.start()
     try:
         assert stack.post(token, body(sub))[0] == 200
-        stack.limits.append('name: tight, level: team, match: ["reloaded"], amount: "$0.000001", window: day, time_zone: UTC')
+        stack.limits.append(
+            'name: tight, level: team, match: ["reloaded"], amount: "$0.000001", window: day, time_zone: UTC'
+        )
         stack.write_configuration()
         stack.reload()
         wait_for(lambda: stack.post(token, body(sub))[0] == 429, "the new limit")
@@ -130,8 +137,13 @@ def test_a_bad_file_leaves_the_old_one_in_force(stack, sub, restored):
 def test_reload_changes_a_model_alias(stack, sub, restored):
     token = stack.person(sub)
     assert stack.post(token, body(sub, "newcomer"))[0] == 404
-    stack.write_configuration(configuration(stack).replace(
-        "limits:\n", "  - {name: newcomer, primary: {provider: alpha, model: gpt-4o-mini}, max_output: 64}\nlimits:\n", 1))
+    stack.write_configuration(
+        configuration(stack).replace(
+            "limits:\n",
+            "  - {name: newcomer, primary: {provider: alpha, model: gpt-4o-mini}, max_output: 64}\nlimits:\n",
+            1,
+        )
+    )
     stack.reload()
     wait_for(lambda: stack.post(token, body(sub, "newcomer"))[0] == 200, "the new model")
 
@@ -148,16 +160,24 @@ def test_sqlite_shell_reads_while_traffic_runs(stack, sub):
     thread.start()
     try:
         counts = []
+
         def grown():
-            done = subprocess.run(["sqlite3", "-readonly", str(stack.ledger_file), ledger.COUNT_OF_SUBJECT.format(sub)],
-                                  capture_output=True, text=True)
+            done = subprocess.run(
+                ["sqlite3", "-readonly", str(stack.ledger_file), ledger.COUNT_OF_SUBJECT.format(sub)],
+                capture_output=True,
+                text=True,
+            )
             assert done.returncode == 0 and done.stderr == "", done.stderr
             counts.append(int(done.stdout))
             return len(counts) > 5 and counts[-1] > counts[0]
+
         wait_for(grown, "the count to grow")
         for view in ledger.VIEWS:
-            done = subprocess.run(["sqlite3", "-readonly", "-header", str(stack.ledger_file), f"SELECT * FROM {view}"],
-                                  capture_output=True, text=True)
+            done = subprocess.run(
+                ["sqlite3", "-readonly", "-header", str(stack.ledger_file), f"SELECT * FROM {view}"],
+                capture_output=True,
+                text=True,
+            )
             assert done.returncode == 0 and len(done.stdout.splitlines()) >= 2, (view, done.stderr)
     finally:
         stop.set()

@@ -1,4 +1,5 @@
 """The agent dies, is away, comes back: nothing that reached a provider is lost, and clients are told."""
+
 import json
 import threading
 import time
@@ -33,8 +34,9 @@ class Load:
         with httpx.Client(timeout=PATIENCE, headers={"Authorization": "Bearer " + self.tokens[sub]}) as client:
             while not self.stopping.is_set():
                 try:
-                    answer = client.post(self.stack.gateway + "/v1/chat/completions",
-                                         json=body(f"{sub}. [[accept_delay=0.02]]"))
+                    answer = client.post(
+                        self.stack.gateway + "/v1/chat/completions", json=body(f"{sub}. [[accept_delay=0.02]]")
+                    )
                     self.statuses[sub].append(answer.status_code)
                 except httpx.HTTPError:
                     self.statuses[sub].append(0)
@@ -85,11 +87,15 @@ def test_kill_9_under_load_loses_nothing(stack, sub):
         sent = len(stack.received("alpha", subject + "."))
         rows = ledger.requests(stack, subject)
         allowed = [row for row in rows if ledger.was_allowed(row)]
-        assert sent > 0 and len(allowed) >= sent, f"{subject}: {sent} reached the provider, {len(allowed)} in the ledger"
+        assert sent > 0 and len(allowed) >= sent, (
+            f"{subject}: {sent} reached the provider, {len(allowed)} in the ledger"
+        )
         assert load.statuses[subject].count(200) <= len(allowed)
+
     # Every hold ends: settled by its record, by the log line, or at its bound once it is too old.
     def all_closed():
         return not [row for subject in load.subjects for row in ledger.requests(stack, subject) if ledger.is_open(row)]
+
     wait_for(all_closed, "holds to end")
     for subject in load.subjects:
         for row in ledger.requests(stack, subject):
@@ -100,7 +106,9 @@ def test_kill_9_under_load_loses_nothing(stack, sub):
 
 def test_restart_keeps_spend(make_stack):
     """A budget does not start afresh with the agent."""
-    stack = make_stack(limits=('name: small, level: team, match: ["small"], amount: "$0.002", window: day, time_zone: UTC',))
+    stack = make_stack(
+        limits=('name: small, level: team, match: ["small"], amount: "$0.002", window: day, time_zone: UTC',)
+    )
     token = stack.person("saver", team="small")
     ask = {**body("save [[completion_tokens=1000]]"), "max_tokens": 1000}
     while stack.post(token, ask)[0] == 200:
@@ -118,7 +126,11 @@ def test_settlement_arrives_when_the_agent_was_away_at_the_end(stack, sub, settl
     """The agent dies after it allowed a request and is back before the answer ends: the record waits in HAProxy."""
     token = stack.person(sub)
     done = []
-    thread = threading.Thread(target=lambda: done.append(stack.post(token, body(f"{sub} [[prompt_tokens=9 completion_tokens=5 accept_delay=1.0]]"))))
+    thread = threading.Thread(
+        target=lambda: done.append(
+            stack.post(token, body(f"{sub} [[prompt_tokens=9 completion_tokens=5 accept_delay=1.0]]"))
+        )
+    )
     thread.start()
     wait_for(lambda: stack.received("alpha", sub), "the request to reach the provider")
     stack.kill_agent()
@@ -133,7 +145,9 @@ def test_an_orphaned_hold_ends_at_its_bound(make_stack):
     """HAProxy dies with the record: nothing will ever settle the hold but time."""
     stack = make_stack(hold_timeout="2s")
     token = stack.person("orphan")
-    thread = threading.Thread(target=lambda: pytest.raises(OSError, stack.post, token, body("orphan [[accept_delay=30.0]]")))
+    thread = threading.Thread(
+        target=lambda: pytest.raises(OSError, stack.post, token, body("orphan [[accept_delay=30.0]]"))
+    )
     thread.start()
     wait_for(lambda: stack.received("alpha", "orphan"), "the request to reach the provider")
     stack.haproxy.popen.kill()

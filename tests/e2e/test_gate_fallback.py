@@ -1,4 +1,5 @@
 """The primary fails in every way; the client gets the fallback's answer and the ledger says so."""
+
 import json
 
 import openai
@@ -25,7 +26,9 @@ FAULTS = {
 
 
 def ask(sdk, token, text, **more):
-    return sdk(token).chat.completions.create(model="chat-default", messages=[{"role": "user", "content": text}], **more)
+    return sdk(token).chat.completions.create(
+        model="chat-default", messages=[{"role": "user", "content": text}], **more
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
@@ -35,10 +38,13 @@ def test_fallback_answers(stack, sdk, sub, settled, fault, stream):
     token = stack.person(marker)
     stack.behave("alpha", **FAULTS[fault])
     answer = ask(sdk, token, f"{marker} [[prompt_tokens=11 completion_tokens=4]]", stream=stream)
-    text = ("".join(c.choices[0].delta.content or "" for c in answer if c.choices) if stream
-            else answer.choices[0].message.content)
+    text = (
+        "".join(c.choices[0].delta.content or "" for c in answer if c.choices)
+        if stream
+        else answer.choices[0].message.content
+    )
     assert text == "the river runs past"
-    record, = stack.received("beta", marker)
+    (record,) = stack.received("beta", marker)
     assert record["path"] == "/openai/deployments/gpt-4o/chat/completions"
     assert record["query"] == "api-version=2024-10-21"
     fields = {key.lower(): value for key, value in record["headers"]}

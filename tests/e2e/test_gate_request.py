@@ -1,7 +1,9 @@
 """One good request: what the provider gets, what the client gets, what the ledger says."""
+
 import json
 
 import httpx
+import openai
 import pytest
 
 import ledger
@@ -56,7 +58,7 @@ def test_cached_and_reasoning_tokens_are_priced_as_such(stack, sdk, sub, settled
 def test_key_is_injected_and_token_stays(stack, sdk, sub, settled):
     token = stack.person(sub)
     ask(sdk, token, sub)
-    record, = stack.received("alpha", sub)
+    (record,) = stack.received("alpha", sub)
     assert header(record, "authorization") == ["Bearer " + stack.keys["alpha"]]
     assert token not in json.dumps(record) and token.split(".")[2] not in json.dumps(record)
     for name in ("x-api-key", "api-key"):
@@ -67,10 +69,18 @@ def test_key_is_injected_and_token_stays(stack, sdk, sub, settled):
 
 def test_client_cannot_smuggle_credentials_or_internal_headers(stack, sub, settled):
     token = stack.person(sub)
-    smuggled = {"x-api-key": "smuggled", "api-key": "smuggled", "x-tg-p": "beta", "x-tg-pk": "smuggled", "x-tg-edits": "0,1,x"}
-    status, _, _ = stack.post(token, {"model": "solo", "messages": [{"role": "user", "content": sub}]}, headers=smuggled)
+    smuggled = {
+        "x-api-key": "smuggled",
+        "api-key": "smuggled",
+        "x-tg-p": "beta",
+        "x-tg-pk": "smuggled",
+        "x-tg-edits": "0,1,x",
+    }
+    status, _, _ = stack.post(
+        token, {"model": "solo", "messages": [{"role": "user", "content": sub}]}, headers=smuggled
+    )
     assert status == 200
-    record, = stack.received("alpha", sub)
+    (record,) = stack.received("alpha", sub)
     assert "smuggled" not in json.dumps(record["headers"])
     assert stack.received("beta", sub) == []
 
@@ -92,7 +102,7 @@ def test_model_is_rewritten_byte_exactly(stack, sub, shape):
     sent = BODIES[shape].replace(b"%s", marker.encode())
     status, _, _ = stack.post(stack.person(marker), sent)
     assert status == 200
-    record, = stack.received("alpha", marker)
+    (record,) = stack.received("alpha", marker)
     got = record["body"].encode()
     assert int(header(record, "content-length")[0]) == len(got)
     # Undo what the gateway may do: one insertion after the first brace, and the value of the outer "model".
@@ -100,9 +110,9 @@ def test_model_is_rewritten_byte_exactly(stack, sub, shape):
     key = b'"m\\u006fdel":' if shape == "escaped" else b'"model" :  ' if shape == "spaced" else b'"model":'
     value = b'"ch\\u0061t-default"' if shape == "escaped" else b'"chat-default"'
     where = sent.rindex(key + value)
-    expected_rest = sent[brace:where] + key + b'"gpt-4o-mini"' + sent[where + len(key) + len(value):]
+    expected_rest = sent[brace:where] + key + b'"gpt-4o-mini"' + sent[where + len(key) + len(value) :]
     assert got.startswith(sent[:brace]) and got.endswith(expected_rest), got
-    inserted = got[brace:len(got) - len(expected_rest)].strip()
+    inserted = got[brace : len(got) - len(expected_rest)].strip()
     assert inserted.endswith(b",")
     assert json.loads(b"{" + inserted[:-1] + b"}") in ({"max_completion_tokens": 1024}, {"max_tokens": 1024})
     assert json.loads(got)["model"] == "gpt-4o-mini"
@@ -149,10 +159,19 @@ def test_stream_reaches_the_sdk_and_is_billed(stack, sdk, sub, settled):
 def test_tokens_arrive_one_by_one(stack, sub):
     """The gateway does not collect events: a piece is here before the provider has sent the next."""
     token = stack.person(sub)
-    body = {"model": "solo", "stream": True, "messages": [{"role": "user", "content": f"{sub} [[completion_tokens=8 token_interval=0.4]]"}]}
+    body = {
+        "model": "solo",
+        "stream": True,
+        "messages": [{"role": "user", "content": f"{sub} [[completion_tokens=8 token_interval=0.4]]"}],
+    }
     seen = []
-    with httpx.stream("POST", stack.gateway + "/v1/chat/completions", json=body, timeout=PATIENCE,
-                      headers={"Authorization": "Bearer " + token}) as answer:
+    with httpx.stream(
+        "POST",
+        stack.gateway + "/v1/chat/completions",
+        json=body,
+        timeout=PATIENCE,
+        headers={"Authorization": "Bearer " + token},
+    ) as answer:
         for line in answer.iter_lines():
             if '"content":"' in line and '"content":""' not in line:
                 seen.append(stack.received("alpha", sub)[0]["events_sent"])
@@ -169,7 +188,6 @@ def test_embeddings_or_clear_refusal(stack, sdk, sub):
 
 
 def test_unknown_model(stack, sdk, sub):
-    import openai
     with pytest.raises(openai.NotFoundError) as caught:
         ask(sdk, stack.person(sub), sub, model="gpt-9")
     assert caught.value.code == "model_not_found"
@@ -183,5 +201,5 @@ def test_one_row_a_request_and_one_an_attempt(stack, sdk, sub, settled):
     rows = settled(sub, 3)
     assert len({row["id"] for row in rows}) == 3
     for row in rows:
-        attempt, = ledger.attempts(stack, row)
+        (attempt,) = ledger.attempts(stack, row)
         assert attempt["provider"] == "alpha" and attempt["model"] == "gpt-4o-mini" and attempt["status"] == 200

@@ -1,7 +1,9 @@
 """A canary run: provider keys and user tokens must be nowhere but where they are used."""
+
 import base64
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -19,7 +21,12 @@ def body(text, **more):
 def busy(stack):
     """The stack after a little of everything that writes logs and rows, with a prompt that must not be kept either."""
     good, poor = stack.person("canary"), stack.person("canary-poor", team="poor")
-    bad = [stack.mint(key="stray"), stack.mint(claims={"exp": 1}), stack.mint(alg="none"), "sk-client-canary-0123456789"]
+    bad = [
+        stack.mint(key="stray"),
+        stack.mint(claims={"exp": 1}),
+        stack.mint(alg="none"),
+        "sk-client-canary-0123456789",
+    ]
     secrets = [*stack.keys.values(), good, poor, *bad, "prompt-canary-7f3a"]
     answers = []
 
@@ -83,17 +90,23 @@ def test_no_secret_in_answers(busy):
 def test_no_secret_in_process_lists(busy):
     stack, secrets, _ = busy
     listing = subprocess.run(["ps", "axeww", "-o", "pid,args"], capture_output=True, check=True).stdout
-    ours = [line for line in listing.splitlines() if line.split()[:1] in ([str(stack.agent.pid).encode()], [str(stack.haproxy.pid).encode()])]
+    ours = [
+        line
+        for line in listing.splitlines()
+        if line.split()[:1] in ([str(stack.agent.pid).encode()], [str(stack.haproxy.pid).encode()])
+    ]
     assert len(ours) == 2
     assert found(b"\n".join(ours), secrets) == []
     for process in (stack.agent, stack.haproxy):
-        with open(f"/proc/{process.pid}/cmdline", "rb") as cmdline, open(f"/proc/{process.pid}/environ", "rb") as environ:
+        with (
+            open(f"/proc/{process.pid}/cmdline", "rb") as cmdline,
+            open(f"/proc/{process.pid}/environ", "rb") as environ,
+        ):
             assert found(cmdline.read() + environ.read(), secrets) == [], process.name
 
 
 def test_no_secret_in_the_admin_socket_or_metrics(busy):
     """Whatever the agent says about itself on its own sockets."""
-    import socket
     stack, secrets, _ = busy
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(0.5)

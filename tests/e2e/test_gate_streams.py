@@ -1,4 +1,5 @@
 """Answers that do not end well: what was delivered is what is billed."""
+
 import json
 
 import httpx
@@ -17,8 +18,13 @@ def body(text, stream=True):
 def read_some(stack, token, text, events):
     """Reads so many content events, then hangs up as a client does that has seen enough."""
     seen = 0
-    with httpx.stream("POST", stack.gateway + "/v1/chat/completions", json=body(text), timeout=PATIENCE,
-                      headers={"Authorization": "Bearer " + token}) as answer:
+    with httpx.stream(
+        "POST",
+        stack.gateway + "/v1/chat/completions",
+        json=body(text),
+        timeout=PATIENCE,
+        headers={"Authorization": "Bearer " + token},
+    ) as answer:
         assert answer.status_code == 200
         for line in answer.iter_lines():
             if '"content":"' in line and '"content":""' not in line:
@@ -33,8 +39,10 @@ def test_client_abort_is_billed_for_what_was_delivered(stack, sub, settled):
     seen = read_some(stack, token, f"{sub} [[completion_tokens=200 token_interval=0.05]]", 10)
     assert seen == 10
     row = settled(sub)
-    record = wait_for(lambda: [r for r in stack.received("alpha", sub) if r["outcome"] == "client gone"],
-                      "the provider to see the connection end")[0]
+    record = wait_for(
+        lambda: [r for r in stack.received("alpha", sub) if r["outcome"] == "client gone"],
+        "the provider to see the connection end",
+    )[0]
     assert record["events_sent"] < 200
     assert row["known_by"] == "counted"
     # Each event is one token of the real tokenizer.
@@ -46,8 +54,12 @@ def test_client_abort_is_billed_for_what_was_delivered(stack, sub, settled):
 def test_client_abort_before_the_first_token(stack, sub, settled):
     token = stack.person(sub)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(stack.gateway + "/v1/chat/completions", json=body(f"{sub} [[accept_delay=1.9]]"), timeout=0.5,
-                   headers={"Authorization": "Bearer " + token})
+        httpx.post(
+            stack.gateway + "/v1/chat/completions",
+            json=body(f"{sub} [[accept_delay=1.9]]"),
+            timeout=0.5,
+            headers={"Authorization": "Bearer " + token},
+        )
     row = settled(sub)
     # The provider had the whole prompt: it may charge for it, and nobody knows what it had begun to write.
     assert row["known_by"] in ("counted", "bounded")
@@ -58,7 +70,9 @@ def test_upstream_cut_mid_stream(stack, sdk, sub, settled):
     token = stack.person(sub)
     words = []
     with pytest.raises((openai.APIError, httpx.HTTPError)):
-        for chunk in sdk(token).chat.completions.create(**body(f"{sub} [[completion_tokens=60 cut_after=40 token_interval=0.005]]")):
+        for chunk in sdk(token).chat.completions.create(
+            **body(f"{sub} [[completion_tokens=60 cut_after=40 token_interval=0.005]]")
+        ):
             words += [c.delta.content for c in chunk.choices if c.delta.content]
     assert len(words) <= 40
     row = settled(sub)
@@ -69,8 +83,12 @@ def test_upstream_cut_mid_stream(stack, sdk, sub, settled):
 def test_upstream_cut_of_a_plain_answer_is_not_a_success(stack, sub, settled):
     token = stack.person(sub)
     with pytest.raises((httpx.HTTPError, openai.APIError)):
-        answer = httpx.post(stack.gateway + "/v1/chat/completions", json=body(f"{sub} [[cut_after=100]]", stream=False),
-                            timeout=PATIENCE, headers={"Authorization": "Bearer " + token})
+        answer = httpx.post(
+            stack.gateway + "/v1/chat/completions",
+            json=body(f"{sub} [[cut_after=100]]", stream=False),
+            timeout=PATIENCE,
+            headers={"Authorization": "Bearer " + token},
+        )
         answer.raise_for_status()
     row = settled(sub)
     assert row["known_by"] in ("counted", "bounded") and 0 < row["cost"] <= row["hold"]
@@ -130,7 +148,9 @@ def test_an_error_object_with_status_200_is_passed_on(stack, sub, settled):
 
 
 def test_several_choices(stack, sdk, sub, settled):
-    answer = sdk(stack.person(sub)).chat.completions.create(**body(f"{sub} [[prompt_tokens=9 completion_tokens=10]]", stream=False), n=3, max_tokens=20)
+    answer = sdk(stack.person(sub)).chat.completions.create(
+        **body(f"{sub} [[prompt_tokens=9 completion_tokens=10]]", stream=False), n=3, max_tokens=20
+    )
     assert len(answer.choices) == 3
     row = settled(sub)
     assert row["hold"] >= 3 * 20 * OUT and row["cost"] == 9 * IN + 30 * OUT

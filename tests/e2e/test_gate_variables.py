@@ -1,10 +1,14 @@
 """Without the Lua files: the agent decides, injects and falls back; bodies pass as they came; rows come from the log ring."""
+
 import json
 
 import openai
 import pytest
 
-STACK = {"lua": False, "limits": ('name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: UTC',)}
+STACK = {
+    "lua": False,
+    "limits": ('name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: UTC',),
+}
 
 
 def body(text, **more):
@@ -21,7 +25,7 @@ def test_allowed_with_the_key_and_the_body_as_it_came(stack, sub):
     sent = json.dumps(body(sub, max_tokens=50)).encode()
     status, _, _ = stack.post(token, sent)
     assert status == 200
-    record, = stack.received("alpha", sub)
+    (record,) = stack.received("alpha", sub)
     assert record["body"].encode() == sent
     fields = {key.lower(): value for key, value in record["headers"]}
     assert fields["authorization"] == "Bearer " + stack.keys["alpha"]
@@ -44,7 +48,7 @@ def test_fallback(stack, sub, settled):
     stack.behave("alpha", status=500)
     status, _, answer = stack.post(stack.person(sub), body(sub, max_tokens=50))
     assert status == 200, answer
-    record, = stack.received("beta", sub)
+    (record,) = stack.received("beta", sub)
     assert {k.lower(): v for k, v in record["headers"]}["api-key"] == stack.keys["beta"]
     row = settled(sub)
     assert row["fallback"] and row["provider"] == "beta"

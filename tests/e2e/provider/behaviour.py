@@ -2,6 +2,7 @@
 
 A listener has one Behaviour, set through the control API. A prompt may override single fields for its own request with
 `[[field=value field=value]]`, so that concurrent tests need no shared state."""
+
 import dataclasses
 import re
 
@@ -16,30 +17,45 @@ class Behaviour:
     completion_tokens: int = 12
     reasoning_tokens: int = 0
     # Pace, in seconds.
-    accept_delay: float = 0.0       # between the whole request and the first byte of the response head
+    accept_delay: float = 0.0  # between the whole request and the first byte of the response head
     first_token_delay: float = 0.0  # between the head and the first event
-    token_interval: float = 0.0     # between events
+    token_interval: float = 0.0  # between events
     # Faults. `times` > 0: only that many requests suffer, then the listener is well again.
     times: int = 0
-    refuse: bool = False            # the listening socket is closed
-    drop: bool = False              # close without a byte of response
-    reset: bool = False             # the same with a TCP reset
-    status: int = 0                 # answer with this status and an error body
+    refuse: bool = False  # the listening socket is closed
+    drop: bool = False  # close without a byte of response
+    reset: bool = False  # the same with a TCP reset
+    status: int = 0  # answer with this status and an error body
     retry_after: str = ""
-    error_code: str = ""            # `code` of the error body
-    partial_head: bool = False      # half a response head, then close
-    cut_after: int = -1             # close after so many content events (streams) or bytes (plain)
-    stall_after: int = -1           # say nothing more after so many content events
-    malformed_after: int = -1       # one event that is not JSON after so many content events
+    error_code: str = ""  # `code` of the error body
+    partial_head: bool = False  # half a response head, then close
+    cut_after: int = -1  # close after so many content events (streams) or bytes (plain)
+    stall_after: int = -1  # say nothing more after so many content events
+    malformed_after: int = -1  # one event that is not JSON after so many content events
     no_usage: bool = False
     no_done: bool = False
     gzip: bool = False
     content_type: str = ""
-    error_in_200: bool = False      # status 200 with an error object as the body
-    big_header: int = 0             # a response header of so many bytes
+    error_in_200: bool = False  # status 200 with an error object as the body
+    big_header: int = 0  # a response header of so many bytes
 
-    FAULTS = ("drop", "reset", "status", "partial_head", "cut_after", "stall_after", "malformed_after", "no_usage", "no_done",
-              "gzip", "content_type", "error_in_200", "big_header", "accept_delay", "first_token_delay")
+    FAULTS = (
+        "drop",
+        "reset",
+        "status",
+        "partial_head",
+        "cut_after",
+        "stall_after",
+        "malformed_after",
+        "no_usage",
+        "no_done",
+        "gzip",
+        "content_type",
+        "error_in_200",
+        "big_header",
+        "accept_delay",
+        "first_token_delay",
+    )
 
     @classmethod
     def of(cls, fields):

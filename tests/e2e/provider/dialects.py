@@ -1,10 +1,13 @@
 """The bodies a provider sends: chat completions, responses, embeddings and messages, whole and as event streams.
 
 Everything is a function of the request and the Behaviour, so the same request gets the same bytes."""
+
 import json
 
-WORDS = (" the river runs past a small house and then turns to the north where old trees stand in long rows and people walk"
-         " every day with their dogs").split(" ")[1:]
+WORDS = (
+    " the river runs past a small house and then turns to the north where old trees stand in long rows and people walk"
+    " every day with their dogs"
+).split(" ")[1:]
 
 
 class Ask:
@@ -15,8 +18,14 @@ class Ask:
         self.json = json.loads(body) if body else {}
         self.model = deployment or self.json.get("model", "unknown")
         self.stream = bool(self.json.get("stream"))
-        self.ceiling = next((self.json[k] for k in ("max_completion_tokens", "max_tokens", "max_output_tokens")
-                             if self.json.get(k) is not None), None)
+        self.ceiling = next(
+            (
+                self.json[k]
+                for k in ("max_completion_tokens", "max_tokens", "max_output_tokens")
+                if self.json.get(k) is not None
+            ),
+            None,
+        )
         options = self.json.get("stream_options") or {}
         self.include_usage = bool(options.get("include_usage"))
         self.choices = self.json.get("n") or 1
@@ -56,27 +65,49 @@ class Answer:
 
     def chat_usage(self):
         n = self.ask.choices
-        return {"prompt_tokens": self.prompt, "completion_tokens": self.output * n, "total_tokens": self.prompt + self.output * n,
-                "prompt_tokens_details": {"cached_tokens": self.cached, "audio_tokens": 0},
-                "completion_tokens_details": {"reasoning_tokens": self.reasoning * n, "audio_tokens": 0}}
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.output * n,
+            "total_tokens": self.prompt + self.output * n,
+            "prompt_tokens_details": {"cached_tokens": self.cached, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning * n, "audio_tokens": 0},
+        }
 
     def finish(self):
         return "length" if self.cut_by_ceiling else "stop"
 
     # ---- chat completions
     def chat_whole(self):
-        body = {"id": "chatcmpl-" + self.id, "object": "chat.completion", "created": 1700000000, "model": self.ask.model,
-                "choices": [{"index": i, "message": {"role": "assistant", "content": self.text, "refusal": None},
-                             "logprobs": None, "finish_reason": self.finish()} for i in range(self.ask.choices)]}
+        body = {
+            "id": "chatcmpl-" + self.id,
+            "object": "chat.completion",
+            "created": 1700000000,
+            "model": self.ask.model,
+            "choices": [
+                {
+                    "index": i,
+                    "message": {"role": "assistant", "content": self.text, "refusal": None},
+                    "logprobs": None,
+                    "finish_reason": self.finish(),
+                }
+                for i in range(self.ask.choices)
+            ],
+        }
         if self.with_usage:
             body["usage"] = self.chat_usage()
         return body
 
     def chat_events(self):
         """(is_content, json) pairs in order; the last one carries usage if the request asked for it."""
+
         def chunk(choices, **more):
-            head = {"id": "chatcmpl-" + self.id, "object": "chat.completion.chunk", "created": 1700000000,
-                    "model": self.ask.model, "choices": choices}
+            head = {
+                "id": "chatcmpl-" + self.id,
+                "object": "chat.completion.chunk",
+                "created": 1700000000,
+                "model": self.ask.model,
+                "choices": choices,
+            }
             if self.ask.include_usage and self.with_usage:
                 head["usage"] = None
             head.update(more)
@@ -91,33 +122,75 @@ class Answer:
 
     # ---- responses
     def responses_whole(self, status="completed"):
-        body = {"id": "resp_" + self.id, "object": "response", "created_at": 1700000000, "status": status, "model": self.ask.model,
-                "output": [{"type": "message", "id": "msg_" + self.id, "role": "assistant", "status": status,
-                            "content": [{"type": "output_text", "text": self.text, "annotations": []}]}]}
+        body = {
+            "id": "resp_" + self.id,
+            "object": "response",
+            "created_at": 1700000000,
+            "status": status,
+            "model": self.ask.model,
+            "output": [
+                {
+                    "type": "message",
+                    "id": "msg_" + self.id,
+                    "role": "assistant",
+                    "status": status,
+                    "content": [{"type": "output_text", "text": self.text, "annotations": []}],
+                }
+            ],
+        }
         if self.with_usage:
-            body["usage"] = {"input_tokens": self.prompt, "input_tokens_details": {"cached_tokens": self.cached},
-                             "output_tokens": self.output, "output_tokens_details": {"reasoning_tokens": self.reasoning},
-                             "total_tokens": self.prompt + self.output}
+            body["usage"] = {
+                "input_tokens": self.prompt,
+                "input_tokens_details": {"cached_tokens": self.cached},
+                "output_tokens": self.output,
+                "output_tokens_details": {"reasoning_tokens": self.reasoning},
+                "total_tokens": self.prompt + self.output,
+            }
         return body
 
     def responses_events(self):
-        start = {"id": "resp_" + self.id, "object": "response", "status": "in_progress", "model": self.ask.model, "output": []}
+        start = {
+            "id": "resp_" + self.id,
+            "object": "response",
+            "status": "in_progress",
+            "model": self.ask.model,
+            "output": [],
+        }
         yield False, {"type": "response.created", "sequence_number": 0, "response": start}
         number = 0
         for number, word in enumerate(self.words, 1):
-            yield True, {"type": "response.output_text.delta", "sequence_number": number, "item_id": "msg_" + self.id,
-                         "output_index": 0, "content_index": 0, "delta": word}
+            yield (
+                True,
+                {
+                    "type": "response.output_text.delta",
+                    "sequence_number": number,
+                    "item_id": "msg_" + self.id,
+                    "output_index": 0,
+                    "content_index": 0,
+                    "delta": word,
+                },
+            )
         yield False, {"type": "response.completed", "sequence_number": number + 1, "response": self.responses_whole()}
 
     # ---- messages (Anthropic)
     def messages_usage(self):
-        return {"input_tokens": self.prompt - self.cached, "cache_read_input_tokens": self.cached,
-                "cache_creation_input_tokens": 0, "output_tokens": self.output}
+        return {
+            "input_tokens": self.prompt - self.cached,
+            "cache_read_input_tokens": self.cached,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": self.output,
+        }
 
     def messages_whole(self):
-        body = {"id": "msg_" + self.id, "type": "message", "role": "assistant", "model": self.ask.model,
-                "content": [{"type": "text", "text": self.text}],
-                "stop_reason": "max_tokens" if self.cut_by_ceiling else "end_turn", "stop_sequence": None}
+        body = {
+            "id": "msg_" + self.id,
+            "type": "message",
+            "role": "assistant",
+            "model": self.ask.model,
+            "content": [{"type": "text", "text": self.text}],
+            "stop_reason": "max_tokens" if self.cut_by_ceiling else "end_turn",
+            "stop_sequence": None,
+        }
         if self.with_usage:
             body["usage"] = self.messages_usage()
         return body
@@ -141,15 +214,23 @@ class Answer:
     def embeddings_whole(self):
         asked = self.ask.json.get("input")
         count = len(asked) if isinstance(asked, list) and asked and not isinstance(asked[0], int) else 1
-        body = {"object": "list", "model": self.ask.model,
-                "data": [{"object": "embedding", "index": i, "embedding": [0.5, -0.25, 0.125]} for i in range(count)]}
+        body = {
+            "object": "list",
+            "model": self.ask.model,
+            "data": [{"object": "embedding", "index": i, "embedding": [0.5, -0.25, 0.125]} for i in range(count)],
+        }
         if self.with_usage:
             body["usage"] = {"prompt_tokens": self.prompt, "total_tokens": self.prompt}
         return body
 
     def completions_whole(self):
-        body = {"id": "cmpl-" + self.id, "object": "text_completion", "created": 1700000000, "model": self.ask.model,
-                "choices": [{"index": 0, "text": self.text, "logprobs": None, "finish_reason": self.finish()}]}
+        body = {
+            "id": "cmpl-" + self.id,
+            "object": "text_completion",
+            "created": 1700000000,
+            "model": self.ask.model,
+            "choices": [{"index": 0, "text": self.text, "logprobs": None, "finish_reason": self.finish()}],
+        }
         if self.with_usage:
             body["usage"] = self.chat_usage()
         return body
@@ -171,8 +252,13 @@ class Answer:
 
 def kind_of(path):
     """(kind, deployment) of a request path, or (None, None)."""
-    plain = {"/v1/chat/completions": "chat", "/v1/responses": "responses", "/v1/embeddings": "embeddings",
-             "/v1/messages": "messages", "/v1/completions": "completions"}
+    plain = {
+        "/v1/chat/completions": "chat",
+        "/v1/responses": "responses",
+        "/v1/embeddings": "embeddings",
+        "/v1/messages": "messages",
+        "/v1/completions": "completions",
+    }
     if path in plain:
         return plain[path], None
     parts = path.split("/")

@@ -9,6 +9,7 @@ The control API speaks JSON:
     DELETE /NAME/requests    forget it
     GET    /NAME/behaviour   PUT: replace it ({} is a healthy provider; fields in behaviour.py)
 It is built on raw sockets because a provider that misbehaves is most of its use. Python's standard library only."""
+
 import argparse
 import asyncio
 import base64
@@ -27,8 +28,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from provider.behaviour import Behaviour  # noqa: E402
 from provider.dialects import Answer, Ask, kind_of  # noqa: E402
 
-REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 408: "Request Timeout", 409: "Conflict",
-           429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable"}
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    408: "Request Timeout",
+    409: "Conflict",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+}
 
 
 class Gone(Exception):
@@ -73,8 +84,9 @@ class Listener:
 
     async def open(self):
         if self.server is None:
-            self.server = await asyncio.start_server(self.serve, self.host, self.port, backlog=1024, limit=8 << 20,
-                                                     reuse_address=True)
+            self.server = await asyncio.start_server(
+                self.serve, self.host, self.port, backlog=1024, limit=8 << 20, reuse_address=True
+            )
             self.port = self.server.sockets[0].getsockname()[1]
 
     async def set_behaviour(self, fields):
@@ -100,9 +112,19 @@ class Listener:
         method, target, headers, body = request
         path, _, query = target.partition("?")
         self.number += 1
-        record = {"number": self.number, "time": time.time(), "method": method, "path": path, "query": query, "headers": headers,
-                  "body": body.decode("utf-8", "replace"), "body_base64": base64.b64encode(body).decode(),
-                  "status": 0, "events_sent": 0, "outcome": "reading"}
+        record = {
+            "number": self.number,
+            "time": time.time(),
+            "method": method,
+            "path": path,
+            "query": query,
+            "headers": headers,
+            "body": body.decode("utf-8", "replace"),
+            "body_base64": base64.b64encode(body).decode(),
+            "status": 0,
+            "events_sent": 0,
+            "outcome": "reading",
+        }
         self.records.append(record)
         try:
             await self.respond(record, method, path, body, writer)
@@ -139,7 +161,9 @@ class Listener:
             return await self.send_error(record, writer, behaviour.status, f"simulated {behaviour.status}", behaviour)
         answer = Answer(ask, behaviour, record["number"])
         if behaviour.error_in_200:
-            return await self.send_json(record, writer, 200, {"error": {"message": "simulated", "type": "server_error"}}, behaviour)
+            return await self.send_json(
+                record, writer, 200, {"error": {"message": "simulated", "type": "server_error"}}, behaviour
+            )
         if ask.stream and kind not in ("embeddings", "completions"):
             return await self.send_stream(record, writer, answer, behaviour)
         return await self.send_json(record, writer, 200, answer.whole(), behaviour)
@@ -162,15 +186,19 @@ class Listener:
         fields += [("x-request-id", f"{self.name}-{record['number']}"), ("Content-Length", len(data))]
         record["status"] = status
         if 0 <= behaviour.cut_after < len(data) and status == 200:
-            writer.write(head_of(status, fields) + data[:behaviour.cut_after])
+            writer.write(head_of(status, fields) + data[: behaviour.cut_after])
             await writer.drain()
             raise Gone("cut")
         writer.write(head_of(status, fields) + data)
         await writer.drain()
 
     async def send_stream(self, record, writer, answer, behaviour):
-        fields = [("Content-Type", behaviour.content_type or "text/event-stream; charset=utf-8"), ("Cache-Control", "no-cache"),
-                  ("x-request-id", f"{self.name}-{record['number']}"), ("Transfer-Encoding", "chunked")]
+        fields = [
+            ("Content-Type", behaviour.content_type or "text/event-stream; charset=utf-8"),
+            ("Cache-Control", "no-cache"),
+            ("x-request-id", f"{self.name}-{record['number']}"),
+            ("Transfer-Encoding", "chunked"),
+        ]
         record["status"] = 200
         writer.write(head_of(200, fields))
         await writer.drain()
@@ -217,7 +245,9 @@ class Control:
                 except (ValueError, TypeError) as error:
                     status, value = 400, {"error": str(error)}
                 data = json.dumps(value).encode()
-                writer.write(head_of(status, [("Content-Type", "application/json"), ("Content-Length", len(data))]) + data)
+                writer.write(
+                    head_of(status, [("Content-Type", "application/json"), ("Content-Length", len(data))]) + data
+                )
                 await writer.drain()
         except ConnectionError:
             pass
