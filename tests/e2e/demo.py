@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The demonstration behind ./demo: starts everything, sends a few real requests, shows each as a person would want to read it, then
-what finance sees, and leaves it running. `demo.py stop` ends what the last start left behind. Python's standard library only."""
+"""The demonstration behind ./demo: starts everything, sends a few real requests, shows each as a person would want to
+read it, then what finance sees, and leaves it running. `demo.py stop` ends what the last start left behind. Python's
+standard library only."""
 
 import json
 import os

@@ -1,8 +1,9 @@
-"""The whole thing on loopback: OpenID provider, stand-in providers, the agent, HAProxy, in one folder with one configuration.
+"""The whole thing on loopback: OpenID provider, stand-in providers, the agent, HAProxy, in one folder with one
+configuration.
 
-Used by the tests (conftest.py) and by ./demo. Python's standard library only. Every process logs into the folder; a Stack knows
-how to start, stop, kill and restart each of them, and to read what the agent wrote. Nothing sleeps for a fixed time: waits poll for
-a condition and fail with what they waited for."""
+Used by the tests (conftest.py) and by ./demo. Python's standard library only. Every process logs into the folder; a
+Stack knows how to start, stop, kill and restart each of them, and to read what the agent wrote. Nothing sleeps for a
+fixed time: waits poll for a condition and fail with what they waited for."""
 
 import contextlib
 import http.client
@@ -172,7 +173,7 @@ models:
 class Stack:
     """One running tollgate with everything around it."""
 
-    # Generous limits that no test meets by accident; tests with limits of their own add theirs and use teams of their own.
+    # Generous: no test meets it by accident. Tests add limits of their own and use teams of their own with them.
     LIMITS = ('name: team-day, level: team, amount: "$50", window: day, time_zone: UTC',)
 
     def __init__(
@@ -409,7 +410,7 @@ class Stack:
 
     # ---- requests without an SDK
     def post(self, token, body, path="/v1/chat/completions", headers=None, timeout=PATIENCE):
-        """(status, headers, body) of one raw exchange through the gateway, also when it refuses before the body is through."""
+        """(status, headers, body) of one raw exchange through the gateway, also when it refuses while we still send."""
         fields = {
             "Content-Type": "application/json",
             **({"Authorization": "Bearer " + token} if token else {}),

@@ -31,7 +31,7 @@ def request(text, **more):
 
 
 def spend_until_refused(sdk, token, sub, code="insufficient_quota"):
-    """The first refusal with this code. While earlier requests are not settled yet the refusal may be the milder one, for a moment."""
+    """The first refusal with this code. While earlier requests are not settled, a milder one may come first."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""One YAML file: refused with a place and a reason when wrong, taken over whole by SIGHUP, and HAProxy's files come from it."""
+"""One YAML file: refused with a place and a reason when wrong, taken over whole by SIGHUP; HAProxy's files come from it."""
 
 import re
 import subprocess

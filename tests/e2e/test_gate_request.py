@@ -179,8 +179,8 @@ def test_tokens_arrive_one_by_one(stack, sub):
     assert seen[2] < 8, seen  # the third token was here when the eighth had not left
 
 
-def test_embeddings_or_clear_refusal(stack, sdk, sub):
-    """An endpoint this gateway routes works; one it does not is refused in the API's own shape, never passed on unmetered."""
+def test_unrouted_embeddings_are_refused(stack, sub):
+    """What this gateway does not route is refused in the API's own shape, never passed on unmetered."""
     token = stack.person(sub)
     status, _, body = stack.post(token, {"model": "no-such", "input": sub}, path="/v1/embeddings")
     assert status in (400, 404) and json.loads(body)["error"]["message"]

@@ -1,4 +1,4 @@
-"""Without the Lua files: the agent decides, injects and falls back; bodies pass as they came; rows come from the log ring."""
+"""Without the Lua files: the agent decides, injects and falls back; bodies pass as they came; the log ring settles."""
 
 import json
 
