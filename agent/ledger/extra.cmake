@@ -1,0 +1,27 @@
+# The schema, built into the program: every file of sql/migrations/ in order of its number, and the views.
+file(GLOB LEDGER_MIGRATIONS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/sql/migrations/[0-9][0-9][0-9][0-9]_*.sql)
+list(SORT LEDGER_MIGRATIONS)
+set(LEDGER_EMBED ledger_views=${CMAKE_SOURCE_DIR}/sql/views.sql)
+set(declarations "")
+set(entries "")
+set(expected 1)
+foreach(file ${LEDGER_MIGRATIONS})
+  get_filename_component(name ${file} NAME_WE)
+  string(REGEX REPLACE "^0*([0-9]+)_.*$" "\\1" number ${name})
+  if(NOT number EQUAL expected)
+    message(FATAL_ERROR "sql/migrations: number ${expected} is missing or used twice (found ${name})")
+  endif()
+  math(EXPR expected "${expected} + 1")
+  list(APPEND LEDGER_EMBED ledger_migration_${number}=${file})
+  string(APPEND declarations "extern const unsigned char ledger_migration_${number}[];\n")
+  string(APPEND entries "    (const char *)ledger_migration_${number},\n")
+endforeach()
+file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/ledger_migrations.c CONTENT
+"${declarations}extern const char *const ledger_migrations[];\nconst char *const ledger_migrations[] = {\n${entries}    0,\n};\n")
+add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/ledger_sql.c
+  COMMAND ${CMAKE_COMMAND} -DOUT=${CMAKE_BINARY_DIR}/ledger_sql.c -P ${CMAKE_SOURCE_DIR}/agent/base/embed.cmake ${LEDGER_EMBED}
+  DEPENDS ${LEDGER_MIGRATIONS} ${CMAKE_SOURCE_DIR}/sql/views.sql ${CMAKE_SOURCE_DIR}/agent/base/embed.cmake VERBATIM)
+if(TARGET tg_ledger)
+  target_sources(tg_ledger PRIVATE ${CMAKE_BINARY_DIR}/ledger_sql.c ${CMAKE_BINARY_DIR}/ledger_migrations.c)
+endif()
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/sql/ DESTINATION share/tollgate/sql)
