@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "config_doc.h"
+#include "config_map.h"
 #include "config_schema.h"
 
 #include <ctype.h>
@@ -235,6 +236,8 @@ static void all_check(struct context *x, struct config *c)
         provider_check(x, c, i);
     for (unsigned i = 0; i < c->models_count; i++)
         model_check(x, c, i);
+    if (x->errors->count == 0)
+        config_map_check(c, x->doc, x->errors);
 }
 
 __attribute__((format(printf, 3, 0))) static void load_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args)

@@ -118,11 +118,25 @@ struct config_model {
     char *encoding;   /* may be NULL: by the model's name */
 };
 
-struct config_limit {
-    char *name, *level, *unit, *window, *time_zone, *action, *amount, *burst; /* all but name, level, amount may be NULL */
-    char **match;     /* "*" (default) or subjects */
+struct config_scope {
+    char *level;
+    char **match;     /* none: every subject */
     unsigned match_count;
+    bool shared;
+};
+
+/* Read by budget_options_check; all but name, level and amount may be NULL. */
+struct config_limit {
+    char *name, *level, *unit, *window, *time_zone, *action, *downgrade_to, *amount, *burst;
+    char **match;
+    unsigned match_count;
+    bool shared;
+    struct config_scope *within;
+    unsigned within_count;
+    int *thresholds;  /* per cent */
+    unsigned thresholds_count;
     int64_t clamp_floor;
+    int64_t slots;
 };
 
 struct config_price {

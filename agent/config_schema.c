@@ -167,17 +167,32 @@ static const cyaml_schema_field_t model_fields[] = {
 };
 ENTRY(model_entry, config_model, model_fields);
 
+static const cyaml_schema_field_t scope_fields[] = {
+    TEXT("level", config_scope, level),
+    LIST_OPT("match", config_scope, match, &text_entry),
+    BOOL_OPT("shared", config_scope, shared),
+    CYAML_FIELD_END
+};
+ENTRY(scope_entry, config_scope, scope_fields);
+
+static const cyaml_schema_value_t threshold_entry = { CYAML_VALUE_INT(CYAML_FLAG_DEFAULT, int) };
+
 static const cyaml_schema_field_t limit_fields[] = {
     TEXT("name", config_limit, name),
     TEXT("level", config_limit, level),
     LIST_OPT("match", config_limit, match, &text_entry),
+    BOOL_OPT("shared", config_limit, shared),
+    LIST_OPT("within", config_limit, within, &scope_entry),
     TEXT_OPT("unit", config_limit, unit),
     TEXT("amount", config_limit, amount),
     TEXT_OPT("window", config_limit, window),
     TEXT_OPT("burst", config_limit, burst),
     TEXT_OPT("time_zone", config_limit, time_zone),
     TEXT_OPT("action", config_limit, action),
+    TEXT_OPT("downgrade_to", config_limit, downgrade_to),
+    LIST_OPT("thresholds", config_limit, thresholds, &threshold_entry),
     INT_OPT("clamp_floor", config_limit, clamp_floor),
+    INT_OPT("slots", config_limit, slots),
     CYAML_FIELD_END
 };
 ENTRY(limit_entry, config_limit, limit_fields);

@@ -1,0 +1,61 @@
+/* The agent: what all threads of the process share.
+ *
+ * The control thread owns it: it starts and stops workers, ledger and budget, reloads the configuration, hears settlements and the
+ * log ring, expires holds. Workers read what stands here and call only what is marked "any thread". */
+#ifndef TOLLGATE_AGENT_H
+#define TOLLGATE_AGENT_H
+
+#include <ev.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct budget;
+struct http_client;
+struct inflight_table;
+struct ledger;
+struct runtime;
+struct tokenizer_set;
+struct token_counter;
+struct worker;
+
+/* Work handed to the control thread. The owner of the memory is `run`. */
+struct agent_task {
+    struct agent_task *next;
+    void (*run)(struct agent *agent, struct agent_task *task);
+};
+
+struct agent_counters {
+    atomic_ullong decisions, allowed, denied, clamped, settled, expired, corrected, unknown_records, abandoned;
+};
+
+struct agent {
+    struct ev_loop *loop;           /* the control thread's */
+    struct ledger *ledger;
+    struct budget *budget;
+    struct inflight_table *inflight;
+    struct tokenizer_set *tokenizers;
+    struct token_counter *counter;  /* the control thread's */
+    struct http_client *http;
+    struct worker *workers;
+    unsigned worker_count;
+    const char *config_file;
+    int64_t started_us;
+    struct agent_counters counters;
+    atomic_bool ledger_failing;
+    pthread_mutex_t lock;
+    struct runtime *runtime;        /* under lock */
+    struct runtime *retired;        /* under lock */
+    struct agent_task *tasks;       /* under lock; newest first */
+    ev_async wake;
+};
+
+/* Any thread: the runtime in force, with a reference. */
+struct runtime *agent_runtime(struct agent *a);
+/* Any thread: takes the last reference of a runtime. */
+void agent_runtime_retired(struct agent *a, struct runtime *r);
+/* Any thread: `task->run` will be called on the control thread, in order. */
+void agent_post(struct agent *a, struct agent_task *task);
+
+#endif

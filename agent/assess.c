@@ -1,0 +1,337 @@
+#include "assess.h"
+
+#include "dialect/dialect.h"
+#include "dialect/dialect_rewrite.h"
+#include "verdict.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+struct refusal refusal_make(int status, const char *type, const char *code, const char *reason, struct slice message)
+{
+    return (struct refusal){ .status = status, .type = type, .code = code, .reason = reason, .message = message, .retry_after_s = -1 };
+}
+
+static struct slice text_of(const struct spop_value *v)
+{
+    return spop_is_text(v->type) ? slice_make(v->bytes.p, v->bytes.n) : SLICE_NONE;
+}
+
+static struct slice address_text(const struct spop_value *v, struct arena *a)
+{
+    char text[INET6_ADDRSTRLEN];
+
+    if (v->type == SPOP_IPV4 && inet_ntop(AF_INET, v->bytes.p, text, sizeof text) != NULL)
+        return arena_copy(a, slice_cstr(text));
+    if (v->type == SPOP_IPV6 && inet_ntop(AF_INET6, v->bytes.p, text, sizeof text) != NULL)
+        return arena_copy(a, slice_cstr(text));
+    return text_of(v);
+}
+
+static int64_t length_of(const struct spop_value *v)
+{
+    int64_t n = 0;
+
+    if (spop_is_integer(v->type))
+        return (int64_t)v->integer;
+    if (!spop_is_text(v->type) || v->bytes.n == 0 || v->bytes.n > 18)
+        return -1;
+    for (size_t i = 0; i < v->bytes.n; i++) {
+        if (v->bytes.p[i] < '0' || v->bytes.p[i] > '9')
+            return -1;
+        n = n * 10 + (v->bytes.p[i] - '0');
+    }
+    return n;
+}
+
+/* Seven bytes tell the arguments apart in one comparison each; a dozen of them need no table. */
+static void argument_read(struct slice name, const struct spop_value *v, struct http_request *rq, struct arena *a)
+{
+    if (slice_eq_cstr(name, "id"))
+        rq->id = text_of(v);
+    else if (slice_eq_cstr(name, "ip"))
+        rq->client_ip = address_text(v, a);
+    else if (slice_eq_cstr(name, "method"))
+        rq->method = text_of(v);
+    else if (slice_eq_cstr(name, "path"))
+        rq->path = text_of(v);
+    else if (slice_eq_cstr(name, "query"))
+        rq->query = text_of(v);
+    else if (slice_eq_cstr(name, "auth"))
+        rq->authorization = text_of(v);
+    else if (slice_eq_cstr(name, "apikey"))
+        rq->api_key = text_of(v);
+    else if (slice_eq_cstr(name, "ctype"))
+        rq->content_type = text_of(v);
+    else if (slice_eq_cstr(name, "cenc"))
+        rq->content_encoding = text_of(v);
+    else if (slice_eq_cstr(name, "ua"))
+        rq->user_agent = text_of(v);
+    else if (slice_eq_cstr(name, "cl"))
+        rq->content_length = length_of(v);
+    else if (slice_eq_cstr(name, "blen"))
+        rq->body_length = length_of(v);
+    else if (slice_eq_cstr(name, "body"))
+        rq->body = text_of(v);
+}
+
+bool assess_read(struct spop_bytes payload, struct http_request *rq, struct arena *a)
+{
+    struct spop_messages it = spop_messages_make(payload);
+    struct spop_bytes name;
+    struct spop_value value;
+    bool found = false;
+
+    *rq = (struct http_request){ .content_length = -1, .body_length = -1 };
+    while (spop_next_message(&it, &name)) {
+        if (!slice_eq_cstr(slice_make(name.p, name.n), "llm-request"))
+            continue;
+        found = true;
+        while (spop_next_arg(&it, &name, &value))
+            argument_read(slice_make(name.p, name.n), &value, rq, a);
+    }
+    return found && !it.cursor.bad;
+}
+
+static bool refuse(struct assessment *s, int status, const char *code, const char *reason, struct slice message)
+{
+    s->no = refusal_make(status, status >= 500 ? "server_error" : "invalid_request_error", code, reason, message);
+    return false;
+}
+
+static bool endpoint_find(struct assessment *s)
+{
+    switch (dialect_endpoint(s->rq.method, s->rq.path, &s->ask.endpoint)) {
+    case DIALECT_MATCH:
+        return true;
+    case DIALECT_NO_METHOD:
+        return refuse(s, 405, "method_not_allowed", "method", SLICE_LIT("This endpoint takes POST only."));
+    default:
+        return refuse(s, 404, "unknown_url", "path",
+                      arena_printf(s->arena, "There is no endpoint %.*s %.*s here; this gateway serves POST %s.", SLICE_FMT(s->rq.method),
+                                   s->rq.path.n > 128 ? 128 : (int)s->rq.path.n, s->rq.path.p != NULL ? s->rq.path.p : "",
+                                   dialect_path(ENDPOINT_CHAT)));
+    }
+}
+
+/* HAProxy hands over what its buffer held: less than the client declared means that it was cut. */
+static bool body_whole(struct assessment *s)
+{
+    int64_t got = (int64_t)s->rq.body.n;
+
+    if (s->rq.content_encoding.n > 0 && !(s->rq.content_encoding.n == 8 && strncasecmp(s->rq.content_encoding.p, "identity", 8) == 0))
+        return refuse(s, 415, "unsupported_encoding", "encoding",
+                      SLICE_LIT("Compressed request bodies are not accepted; send the JSON without Content-Encoding."));
+    if ((s->rq.content_length >= 0 && s->rq.content_length != got) || (s->rq.body_length >= 0 && s->rq.body_length != got))
+        return refuse(s, 413, "request_too_large", "body_truncated",
+                      arena_printf(s->arena, "The request body has %" PRId64 " bytes, but only %" PRId64 " reached the gateway: it is "
+                                   "larger than HAProxy's buffer (tune.bufsize). Shorten the conversation, or have the operators "
+                                   "raise haproxy.max_body.", s->rq.content_length, got));
+    return true;
+}
+
+bool assess_parse(struct assessment *s)
+{
+    if (!endpoint_find(s) || !body_whole(s))
+        return false;
+    enum endpoint endpoint = s->ask.endpoint;
+    if (dialect_parse(endpoint, s->rq.body, s->arena, &s->ask, &s->no) != 0) {
+        if (s->no.reason != NULL && strcmp(s->no.reason, "body_truncated") == 0)
+            s->no.message = arena_printf(s->arena, "%.*s If it was sent whole, it is larger than HAProxy's buffer (tune.bufsize).",
+                                         SLICE_FMT(s->no.message));
+        return false;
+    }
+    struct route_query query = { .model = s->ask.model, .endpoint = endpoint, .features = s->ask.features, .input = -1 };
+    if (!route_select(&s->runtime->routes, &query, s->arena, &s->choice, &s->no))
+        return false;
+    s->alias = s->choice.alias;
+    s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
+    s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
+    return true;
+}
+
+bool assess_counts_twice(const struct assessment *s)
+{
+    return s->fallback != NULL && memcmp(&s->fallback->rules, &s->primary->rules, sizeof s->primary->rules) != 0;
+}
+
+static bool has_output(enum endpoint e)
+{
+    return e != ENDPOINT_EMBEDDINGS;
+}
+
+static void ceiling_find(struct assessment *s)
+{
+    const struct config_model *m = runtime_model_of(s->runtime, s->alias)->config;
+    int64_t most = m->max_output;
+
+    if (!has_output(s->ask.endpoint)) {
+        s->ceiling = 0;
+        return;
+    }
+    if (s->primary->price != NULL && s->primary->price->output_limit > 0 && s->primary->price->output_limit < most)
+        most = s->primary->price->output_limit;
+    s->ceiling = s->ask.max_output;
+    if (s->ceiling < 0) {
+        s->ceiling = most;
+    } else if (s->ceiling > most) {
+        s->ceiling = most;
+        s->notice = arena_printf(s->arena, "output lowered to %" PRId64 " tokens: the most this model may use", most);
+    }
+    /* Without Lua nothing can be written into the body: what the client did not bound, only the model's own limit does. */
+    if (!*s->runtime->config->haproxy.lua && (s->ask.max_output < 0 || s->ask.max_output > most)) {
+        int64_t own = s->primary->price != NULL ? s->primary->price->output_limit : 0;
+        s->ceiling = s->ask.max_output >= 0 ? s->ask.max_output : own > most ? own : most;
+        s->notice = SLICE_NONE;
+    }
+}
+
+static bool unpriced(struct assessment *s, const struct runtime_target *t, const struct route_target *r)
+{
+    if (s->runtime->config->prices.allow_unpriced)
+        return true;
+    return refuse(s, 400, "model_not_priced", "unpriced",
+                  arena_printf(s->arena, "Model \"%.*s\" has no known price for %.*s (%s), so its cost cannot be held to a budget. The "
+                               "operators can add it under prices.overrides.", SLICE_FMT(s->ask.model), SLICE_FMT(r->target.provider),
+                               t->price == NULL ? "not in the price table" : "only partly published, or zero"));
+}
+
+/* The most the request can cost at one target. False: refused. */
+static bool target_hold(struct assessment *s, const struct runtime_target *t, const struct route_target *r, int64_t input,
+                        int64_t ceiling, int64_t *nano)
+{
+    struct price_ask ask = { .input = input, .output = ceiling, .choices = s->ask.choices };
+
+    if (s->ask.endpoint != ENDPOINT_MESSAGES)
+        ask.kinds = 1u << PRICE_INPUT | 1u << PRICE_CACHED | 1u << PRICE_OUTPUT | 1u << PRICE_REASONING |
+                    ((s->ask.features & ASK_AUDIO) ? 1u << PRICE_AUDIO_IN | 1u << PRICE_AUDIO_OUT : 0);
+    *nano = 0;
+    if (t->price == NULL || t->price->status != PRICE_OK)
+        return unpriced(s, t, r);
+    int rc = price_hold(t->price, &ask, nano);
+    if (rc != PRICE_DONE)
+        return refuse(s, 400, "request_too_large", "price_range",
+                      SLICE_LIT("This request could cost more than can be accounted for; lower max_tokens or n."));
+    return true;
+}
+
+static int64_t fallback_input(const struct assessment *s)
+{
+    return assess_counts_twice(s) ? s->fallback_estimate.input_bound : s->estimate.input_bound;
+}
+
+static bool holds_find(struct assessment *s, int64_t ceiling, int64_t *nano)
+{
+    int64_t other = 0;
+
+    if (!target_hold(s, s->primary, s->choice.primary, s->estimate.input_bound, ceiling, nano))
+        return false;
+    if (s->fallback != NULL && !target_hold(s, s->fallback, s->choice.fallback, fallback_input(s), ceiling, &other))
+        return false;
+    if (other > *nano)
+        *nano = other;
+    return true;
+}
+
+bool assess_price(struct assessment *s)
+{
+    struct route_query query = { .model = s->ask.model, .endpoint = s->ask.endpoint, .features = s->ask.features,
+                                 .input = s->estimate.input };
+
+    const struct runtime_target *counted = s->primary;
+    if (!route_select(&s->runtime->routes, &query, s->arena, &s->choice, &s->no))
+        return false;
+    s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
+    s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
+    if (s->primary != counted && s->fallback_estimate.input_bound > 0)
+        s->estimate = s->fallback_estimate; /* the first target cannot hold the prompt: the second has become primary */
+    ceiling_find(s);
+    return holds_find(s, s->ceiling, &s->hold_nano);
+}
+
+static int64_t pico_per_output(const struct runtime_target *t)
+{
+    int64_t most = 0;
+
+    if (t == NULL || t->price == NULL)
+        return 0;
+    for (unsigned i = 0; i <= t->price->tier_count; i++) {
+        const struct price_rates *r = i == 0 ? &t->price->base : &t->price->tiers[i - 1].rates;
+        for (int k = PRICE_OUTPUT; k <= PRICE_REASONING; k++)
+            if (r->pico[k] > most)
+                most = r->pico[k];
+    }
+    return most;
+}
+
+static void clamp_fill(const struct assessment *s, struct budget_clamp *c)
+{
+    int64_t a = pico_per_output(s->primary), b = pico_per_output(s->fallback);
+
+    *c = (struct budget_clamp){ .ceiling = s->ceiling, .choices = s->ask.choices };
+    /* Nothing can be lowered where nothing can be rewritten. */
+    if (!*s->runtime->config->haproxy.lua || !has_output(s->ask.endpoint) || (s->ask.features & ASK_AUDIO))
+        return;
+    c->pico_per_output = a > b ? a : b;
+    int64_t output = (s->ceiling * s->ask.choices * (__int128)c->pico_per_output + 999) / 1000;
+    c->fixed_nano = s->hold_nano > output ? s->hold_nano - output : 0;
+    c->fixed_tokens = s->estimate.input_bound > fallback_input(s) ? s->estimate.input_bound : fallback_input(s);
+}
+
+bool assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us)
+{
+    int64_t input = s->estimate.input_bound, other = s->fallback != NULL ? fallback_input(s) : 0;
+    struct budget_ask ask = {
+        .subjects = { .who = &s->who, .alias = s->alias->name, .primary = &s->choice.primary->target,
+                      .fallback = s->choice.fallback != NULL ? &s->choice.fallback->target : NULL },
+        .hold = { .nano = s->hold_nano, .tokens = (input > other ? input : other) + s->ceiling * s->ask.choices, .requests = 1 },
+    };
+
+    clamp_fill(s, &ask.clamp);
+    enum budget_verdict v = budget_reserve(b, &ask, now_us, mono_us, &s->hold, &s->budget);
+    if (v == BUDGET_DOWNGRADE) {
+        ask.downgraded = true; /* a cheaper alias of the same request would have to be counted anew; told, not done, here */
+        v = budget_reserve(b, &ask, now_us, mono_us, &s->hold, &s->budget);
+    }
+    if (v == BUDGET_CLAMPED) {
+        s->ceiling = s->budget.output_ceiling;
+        s->hold_nano = s->budget.held.nano;
+        s->notice = arena_printf(s->arena, "output lowered to %" PRId64 " tokens: limit %s leaves no more", s->ceiling,
+                                 s->budget.clamped_by.limit);
+        return true;
+    }
+    if (v == BUDGET_ALLOWED) {
+        if (s->notice.n == 0 && s->budget.warn_percent > 0)
+            s->notice = arena_printf(s->arena, "limit %s is used to %d %%", s->budget.warn.limit, s->budget.warn_percent);
+        return true;
+    }
+    s->no = verdict_budget_refusal(&s->budget, s->hold_nano, s->arena);
+    return false;
+}
+
+static bool rewrite_for(struct assessment *s, const struct runtime_target *t, const struct route_target *r, struct slice *edits,
+                        int64_t *delta)
+{
+    struct rewrite_wish wish = {
+        .model = slice_eq(r->target.model, s->ask.model) ? SLICE_NONE : r->target.model,
+        .output_ceiling = has_output(s->ask.endpoint) ? s->ceiling : -1,
+        .include_usage = s->ask.stream && (s->ask.endpoint == ENDPOINT_CHAT || s->ask.endpoint == ENDPOINT_COMPLETIONS),
+    };
+
+    if (s->ask.endpoint == ENDPOINT_CHAT) {
+        wish.ceiling_key = t->provider->output_key;
+    }
+    return dialect_rewrite(&s->ask, s->rq.body, &wish, s->arena, edits, delta) == 0;
+}
+
+bool assess_rewrite(struct assessment *s)
+{
+    if (!*s->runtime->config->haproxy.lua)
+        return true;
+    if (!rewrite_for(s, s->primary, s->choice.primary, &s->primary_edits, &s->primary_delta))
+        return false;
+    return s->fallback == NULL || rewrite_for(s, s->fallback, s->choice.fallback, &s->fallback_edits, &s->fallback_delta);
+}

@@ -1,0 +1,48 @@
+/* Assess: the steps of a decision that look at one request and change nothing outside it, except that the last one takes the hold.
+ *
+ * Each step fills its part of struct assessment, or `no`. Split from decision.c so that the steps can be read, and tested, without
+ * connections, threads and waiting. */
+#ifndef TOLLGATE_ASSESS_H
+#define TOLLGATE_ASSESS_H
+
+#include "budget/budget.h"
+#include "request.h"
+#include "runtime.h"
+#include "spop_codec.h"
+
+struct assessment {
+    struct arena *arena;
+    struct runtime *runtime;
+    struct http_request rq;
+    struct identity who;
+    struct ask ask;
+    struct refusal no;                       /* status 0: not refused */
+    const struct route_alias *alias;
+    struct route_choice choice;
+    const struct runtime_target *primary, *fallback;
+    struct token_estimate estimate, fallback_estimate;
+    int64_t ceiling;                         /* output tokens of one choice that the request is held to; 0 where there is no output */
+    int64_t hold_nano;
+    struct budget_answer budget;
+    struct budget_hold hold;
+    struct slice primary_edits, fallback_edits;
+    int64_t primary_delta, fallback_delta;
+    struct slice notice;
+};
+
+/* Walks the arguments of `llm-request` into rq; slices point into the payload. False: no such message. */
+bool assess_read(struct spop_bytes payload, struct http_request *rq, struct arena *a);
+/* Endpoint, body, alias. False: refused. */
+bool assess_parse(struct assessment *s);
+/* True when the fallback counts tokens differently from the primary. */
+bool assess_counts_twice(const struct assessment *s);
+/* After the counts: targets that can serve it, prices, ceiling. False: refused. */
+bool assess_price(struct assessment *s);
+/* Takes the hold from every limit. False: refused, nothing is held. */
+bool assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us);
+/* The edits for HAProxy. False: memory is out; the caller releases the hold. */
+bool assess_rewrite(struct assessment *s);
+
+struct refusal refusal_make(int status, const char *type, const char *code, const char *reason, struct slice message);
+
+#endif

@@ -1,0 +1,569 @@
+#include "decision.h"
+
+#include "agent.h"
+#include "assess.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "inflight.h"
+#include "ledger/ledger.h"
+#include "settlement.h"
+#include "spop_conn.h"
+#include "verdict.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ARENA_FIRST = 16 * 1024,
+    ARENA_KEEP = 64 * 1024,
+    SPARE_MAX = 256,
+    BIG_BYTES = 32 * 1024,        /* prompts above are counted in slices */
+    STEP_BYTES = 32 * 1024,       /* of counting in one turn of the loop */
+    CAPTURE_BYTES = 1024 * 1024,  /* of an answer without usage */
+    ACK_BYTES = 64 * 1024,
+    STRANGER_ROWS_PER_SECOND = 50 /* ledger rows for refusals of people who are not known */
+};
+
+enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COUNT_FALLBACK, STAGE_COMMIT, STAGE_ANSWERED };
+
+struct decision {
+    struct decision *next;
+    struct worker *worker;
+    struct connection *connection;  /* NULL once answered */
+    struct spop_ticket ticket;
+    enum stage stage;
+    void *taken;                    /* the payload, when it had to be kept */
+    struct spop_bytes payload;
+    struct assessment s;
+    struct estimate_job *job;
+    struct inflight *flight;
+    struct ledger_op op;            /* the row of a refusal */
+    enum ledger_result result;
+    struct credential_snapshot *credentials;
+    int64_t started_us, started_mono_us;
+    int64_t identity_us, tokens_us, budget_us; /* durations */
+};
+
+static void identify(struct decision *d, bool may_wait);
+static void count_done(struct decision *d);
+static void refused(struct decision *d);
+
+static struct decision *decision_new(struct worker *w)
+{
+    struct decision *d = w->spare;
+    struct arena *arena;
+
+    if (d != NULL) {
+        w->spare = d->next;
+        w->spare_count--;
+        arena = d->s.arena;
+    } else {
+        d = malloc(sizeof *d);
+        arena = arena_new(ARENA_FIRST);
+        if (d == NULL || arena == NULL) {
+            free(d);
+            arena_free(arena);
+            return NULL;
+        }
+    }
+    *d = (struct decision){ .worker = w };
+    d->s.arena = arena;
+    return d;
+}
+
+/* Everything a request left behind; the arena stays warm for the next one. */
+static void decision_free(struct decision *d)
+{
+    struct worker *w = d->worker;
+
+    if (d->connection != NULL)
+        connection_release(d->connection);
+    estimate_job_free(d->job);
+    credential_release(d->credentials);
+    runtime_unref(d->s.runtime);
+    if (d->flight != NULL)
+        inflight_unref(d->flight);
+    free(d->taken);
+    if (w->spare_count < SPARE_MAX) {
+        arena_reset(d->s.arena, ARENA_KEEP);
+        d->next = w->spare;
+        w->spare = d;
+        w->spare_count++;
+    } else {
+        arena_free(d->s.arena);
+        free(d);
+    }
+}
+
+void decisions_free_spare(struct worker *w)
+{
+    while (w->spare != NULL) {
+        struct decision *d = w->spare;
+        w->spare = d->next;
+        arena_free(d->s.arena);
+        free(d);
+    }
+}
+
+void decision_link(struct decision *d, struct decision **list)
+{
+    d->next = *list;
+    *list = d;
+}
+
+static bool answerable(const struct decision *d)
+{
+    struct spop_conn *c = connection_spop(d->connection);
+    return spop_conn_state(c) == SPOP_CONN_OPEN;
+}
+
+static void unlink_from(struct decision **list, struct decision *d)
+{
+    for (; *list != NULL; list = &(*list)->next)
+        if (*list == d) {
+            *list = d->next;
+            return;
+        }
+}
+
+/* Hands the decision's ACK over and lets the connection go. */
+static void answer_end(struct decision *d)
+{
+    connection_touched(d->connection);
+    connection_release(d->connection);
+    d->connection = NULL;
+    d->stage = STAGE_ANSWERED;
+}
+
+static void answer_refusal(struct decision *d)
+{
+    struct spop_conn *c = connection_spop(d->connection);
+    struct spop_ack ack;
+
+    spop_conn_ack_begin(c, d->ticket, &ack);
+    verdict_refuse(&ack, d->s.ask.endpoint, &d->s.no, d->s.arena);
+    spop_conn_ack_end(c, &ack);
+    answer_end(d);
+}
+
+static void on_refusal_written(struct ledger_op *op, enum ledger_result result)
+{
+    struct decision *d = op->user;
+    d->result = result;
+    worker_committed(d->worker, d);
+}
+
+static struct ledger_target ledger_target_of(const struct route_target *t)
+{
+    if (t == NULL)
+        return (struct ledger_target){ .group = SLICE_NONE };
+    return (struct ledger_target){ .group = t->target.group, .provider = t->target.provider, .model = t->target.model };
+}
+
+static void row_fill(struct decision *d, struct ledger_decision *row)
+{
+    const struct assessment *s = &d->s;
+
+    *row = (struct ledger_decision){
+        .id = ledger_next_id(d->worker->agent->ledger),
+        .request_id = s->rq.id,
+        .started_us = d->started_us,
+        .who = { .organization = s->who.organization, .team = s->who.team, .user = s->who.user, .application = s->who.application,
+                 .cost_center = s->who.cost_center, .subject = s->who.subject, .issuer = s->who.issuer },
+        .endpoint = s->ask.endpoint,
+        .alias = s->ask.model.n > 200 ? slice_make(s->ask.model.p, 200) : s->ask.model,
+        .stream = s->ask.stream,
+        .primary = ledger_target_of(s->choice.primary),
+        .fallback = ledger_target_of(s->choice.fallback),
+        .input_tokens = s->estimate.input_bound > 0 ? s->estimate.input : -1,
+        .input_bound = s->estimate.input_bound > 0 ? s->estimate.input_bound : -1,
+        .exactness = s->estimate.exactness,
+        .output_ceiling = s->alias != NULL ? s->ceiling : -1,
+        .choices = s->ask.choices > 0 ? s->ask.choices : 1,
+        .price_version = price_table_id(s->runtime->prices),
+        .body_bytes = (int64_t)s->rq.body.n,
+        .identity_us = (int32_t)d->identity_us,
+        .tokens_us = (int32_t)d->tokens_us,
+        .budget_us = (int32_t)d->budget_us,
+    };
+}
+
+/* A row for the refusal, unless a stranger could fill the disk with them. */
+static bool refusal_recorded(struct decision *d)
+{
+    static struct log_gate gate; /* shared by workers: counts a little too few under contention */
+    unsigned held;
+
+    if (atomic_load_explicit(&d->worker->agent->ledger_failing, memory_order_relaxed))
+        return false;
+    return d->s.who.subject.n > 0 || log_gate_open(&gate, clock_mono_us(), STRANGER_ROWS_PER_SECOND, &held);
+}
+
+static void refused(struct decision *d)
+{
+    static struct log_gate gate;
+    struct agent *a = d->worker->agent;
+    unsigned held = 0;
+
+    atomic_fetch_add_explicit(&a->counters.denied, 1, memory_order_relaxed);
+    if (log_gate_open(&gate, clock_mono_us(), 20, &held))
+        LOG(LOG_LEVEL_INFO, "denied", LOG_STR("request_id", d->s.rq.id), LOG_INT("status", d->s.no.status),
+            LOG_CSTR("reason", d->s.no.reason != NULL ? d->s.no.reason : "-"), LOG_STR("team", d->s.who.team),
+            LOG_STR("user", d->s.who.user), LOG_INT("suppressed", held));
+    answer_refusal(d);
+    if (!refusal_recorded(d)) {
+        decision_free(d);
+        return;
+    }
+    d->op = (struct ledger_op){ .kind = LEDGER_DECISION, .done = on_refusal_written, .user = d };
+    row_fill(d, &d->op.decision);
+    /* The row's texts must outlast the frame they came in. */
+    d->op.decision.request_id = arena_copy(d->s.arena, d->s.rq.id);
+    d->op.decision.alias = arena_copy(d->s.arena, d->op.decision.alias);
+    d->op.decision.state = LEDGER_DENIED;
+    d->op.decision.deny_reason = slice_cstr(d->s.no.reason);
+    d->op.decision.http_status = d->s.no.status;
+    ledger_submit(a->ledger, &d->op);
+}
+
+static void refuse_with(struct decision *d, int status, const char *code, const char *reason, struct slice message)
+{
+    d->s.no = refusal_make(status, status >= 500 ? "server_error" : "invalid_request_error", code, reason, message);
+    if (status == 503)
+        d->s.no.retry_after_s = 1;
+    refused(d);
+}
+
+/* Keeps the payload beyond the notify callback; everything read from it is read again where it now stands. */
+static bool payload_keep(struct decision *d, struct spop_notify *notify)
+{
+    d->taken = spop_notify_take(connection_spop(d->connection), notify);
+    d->payload = notify->payload;
+    return d->taken != NULL;
+}
+
+void decision_start(struct worker *w, struct connection *c, struct spop_notify *notify)
+{
+    struct decision *d = decision_new(w);
+    struct spop_ack ack;
+
+    atomic_fetch_add_explicit(&w->agent->counters.decisions, 1, memory_order_relaxed);
+    if (d == NULL) {
+        /* Without `ok` HAProxy refuses the request by its own rule. */
+        struct spop_conn *conn = connection_spop(c);
+        spop_conn_ack_begin(conn, notify->ticket, &ack);
+        (void)spop_ack_set_string(&ack, SPOP_TXN, SPOP_BYTES("code"), SPOP_BYTES("out_of_memory"));
+        spop_conn_ack_end(conn, &ack);
+        connection_touched(c);
+        return;
+    }
+    d->connection = c;
+    connection_hold(c);
+    d->ticket = notify->ticket;
+    d->s.runtime = runtime_ref(w->runtime);
+    d->started_us = clock_wall_us();
+    d->started_mono_us = clock_mono_us();
+    d->s.ask.choices = 1;
+    d->s.ask.max_output = -1;
+    /* Large bodies are counted over several turns; key refreshes are rare, and known only later: for those the body is kept too. */
+    bool keep = notify->cheap_take || notify->payload.n > BIG_BYTES;
+    if (keep && !payload_keep(d, notify)) {
+        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+        return;
+    }
+    if (!assess_read(notify->payload, &d->s.rq, d->s.arena) || d->s.rq.id.n == 0) {
+        refuse_with(d, 500, "gateway_misconfigured", "spoe_message",
+                    SLICE_LIT("The gateway's HAProxy configuration does not send what the agent needs; regenerate it with `tollgate "
+                              "haproxy`."));
+        return;
+    }
+    struct refusal no = { .status = 0 };
+    enum identity_result rc = identity_verify(w->verifier, &d->s.rq, d->started_us, true, d->s.arena, &d->s.who, &no);
+    d->identity_us = clock_mono_us() - d->started_mono_us;
+    d->s.no = no;
+    if (rc == IDENTITY_WAIT) {
+        if (d->taken == NULL && !payload_keep(d, notify)) {
+            refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+            return;
+        }
+        assess_read(d->payload, &d->s.rq, d->s.arena);
+        d->stage = STAGE_IDENTITY;
+        decision_link(d, &w->parked);
+        return;
+    }
+    if (rc == IDENTITY_REFUSED) {
+        refused(d);
+        return;
+    }
+    d->stage = STAGE_COUNT;
+    identify(d, false);
+}
+
+static bool count_now(struct decision *d, const struct runtime_target *t, struct token_estimate *out)
+{
+    bool unbounded = false;
+
+    if (token_estimate_ask(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask, out, &unbounded) == 0)
+        return true;
+    if (unbounded)
+        refuse_with(d, 400, "request_not_boundable", "unbounded",
+                    SLICE_LIT("The request refers to content whose size the gateway cannot see (a stored file, conversation or remote "
+                              "document), so its cost has no bound. Send the content inline."));
+    else
+        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+    return false;
+}
+
+static bool job_start(struct decision *d, const struct runtime_target *t)
+{
+    d->job = estimate_job_new(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask);
+    if (d->job == NULL) {
+        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+        return false;
+    }
+    return true;
+}
+
+/* Identity is known, or still to be found for a decision that was parked; then on to counting. */
+static void identify(struct decision *d, bool verify)
+{
+    struct worker *w = d->worker;
+
+    if (verify) {
+        int64_t now = clock_mono_us();
+        bool may_wait = now - d->started_mono_us < identity_store_wait_ms(d->s.runtime->identity) * 1000;
+        struct refusal no = { .status = 0 };
+        enum identity_result rc = identity_verify(w->verifier, &d->s.rq, clock_wall_us(), may_wait, d->s.arena, &d->s.who, &no);
+        d->identity_us = clock_mono_us() - d->started_mono_us;
+        d->s.no = no;
+        if (rc == IDENTITY_WAIT) {
+            decision_link(d, &w->parked);
+            return;
+        }
+        if (rc == IDENTITY_REFUSED) {
+            refused(d);
+            return;
+        }
+    }
+    int64_t t0 = clock_mono_us();
+    if (!assess_parse(&d->s)) {
+        refused(d);
+        return;
+    }
+    if (d->taken != NULL && estimate_bytes(&d->s.ask) > BIG_BYTES) {
+        d->stage = STAGE_COUNT;
+        d->tokens_us = -t0;
+        if (!job_start(d, d->s.primary))
+            return;
+        decision_link(d, &w->jobs);
+        ev_idle_start(w->loop, &w->job_idle);
+        return;
+    }
+    if (!count_now(d, d->s.primary, &d->s.estimate) ||
+        (assess_counts_twice(&d->s) && !count_now(d, d->s.fallback, &d->s.fallback_estimate)))
+        return;
+    d->tokens_us = clock_mono_us() - t0;
+    count_done(d);
+}
+
+static void job_step(struct decision *d)
+{
+    bool unbounded = false;
+    struct token_estimate *out = d->stage == STAGE_COUNT ? &d->s.estimate : &d->s.fallback_estimate;
+    int rc = estimate_job_step(d->job, STEP_BYTES, out, &unbounded);
+
+    if (rc == 0)
+        return;
+    unlink_from(&d->worker->jobs, d);
+    estimate_job_free(d->job);
+    d->job = NULL;
+    if (rc < 0) {
+        if (unbounded)
+            refuse_with(d, 400, "request_not_boundable", "unbounded",
+                        SLICE_LIT("The request refers to content whose size the gateway cannot see; send the content inline."));
+        else
+            refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+    } else if (d->stage == STAGE_COUNT && assess_counts_twice(&d->s)) {
+        d->stage = STAGE_COUNT_FALLBACK;
+        if (job_start(d, d->s.fallback))
+            decision_link(d, &d->worker->jobs);
+    } else {
+        d->tokens_us += clock_mono_us();
+        count_done(d);
+    }
+}
+
+/* One job a turn, round robin: a long prompt costs the others one slice each time. */
+void decisions_step(struct worker *w)
+{
+    struct decision *d = w->jobs;
+
+    if (d != NULL && d->next != NULL) {
+        struct decision **tail = &d->next;
+        w->jobs = d->next;
+        d->next = NULL;
+        for (tail = &w->jobs; *tail != NULL;)
+            tail = &(*tail)->next;
+        *tail = d;
+    }
+    if (d != NULL)
+        job_step(d);
+    if (w->jobs == NULL)
+        ev_idle_stop(w->loop, &w->job_idle);
+}
+
+static void on_decision_written(struct ledger_op *op, enum ledger_result result)
+{
+    struct decision *d = op->user;
+    d->result = result;
+    worker_committed(d->worker, d);
+}
+
+static void hold_return(struct decision *d)
+{
+    budget_release(d->worker->agent->budget, d->s.hold, clock_mono_us());
+}
+
+/* From the hold on, every way out either submits the row or gives the hold back. */
+static void count_done(struct decision *d)
+{
+    struct agent *a = d->worker->agent;
+    struct ledger_decision row;
+    int64_t t0 = clock_mono_us();
+
+    if (!assess_price(&d->s) || !assess_reserve(&d->s, a->budget, d->started_us, t0)) {
+        d->budget_us = clock_mono_us() - t0;
+        refused(d);
+        return;
+    }
+    d->budget_us = clock_mono_us() - t0;
+    row_fill(d, &row);
+    row.hold_nano = d->s.hold_nano;
+    const struct route_target *fallback = d->s.choice.fallback;
+    if (assess_rewrite(&d->s))
+        d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL);
+    if (d->flight == NULL) {
+        hold_return(d);
+        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+        return;
+    }
+    d->flight->hold = d->s.hold;
+    d->flight->held = d->s.budget.held;
+    d->flight->prices = price_table_ref(d->s.runtime->prices);
+    d->flight->submitted_mono_us = clock_mono_us();
+    if (!inflight_insert(a->inflight, d->flight)) {
+        hold_return(d);
+        refuse_with(d, 400, "duplicate_request_id", "duplicate_request_id",
+                    SLICE_LIT("A request with this id is under way; HAProxy's unique-id-format must give each request its own."));
+        return;
+    }
+    d->stage = STAGE_COMMIT;
+    /* The frame goes back to its connection: what the answer needs is in the arena or in the runtime. */
+    d->s.rq.body = SLICE_NONE;
+    d->s.rq.id = d->flight->request_id;
+    d->flight->op.done = on_decision_written;
+    d->flight->op.user = d;
+    ledger_submit(a->ledger, &d->flight->op);
+}
+
+static void answer_allow(struct decision *d)
+{
+    struct assessment *s = &d->s;
+    struct spop_conn *c = connection_spop(d->connection);
+    struct target primary = s->choice.primary->target, fallback = { .group = SLICE_NONE };
+    struct verdict_allowed v = {
+        .primary = { .target = &primary, .edits = s->primary_edits, .delta = s->primary_delta },
+        .alias = s->alias->name, .hold_nano = s->hold_nano, .budget = &s->budget, .notice = s->notice,
+        .capture_bytes = CAPTURE_BYTES,
+    };
+    struct spop_ack ack;
+
+    d->credentials = credential_acquire(s->runtime->credentials);
+    primary.credential = credential_find(d->credentials, primary.group);
+    if (s->choice.fallback != NULL) {
+        fallback = s->choice.fallback->target;
+        fallback.credential = credential_find(d->credentials, fallback.group);
+        v.fallback = (struct verdict_target){ .target = &fallback, .edits = s->fallback_edits, .delta = s->fallback_delta };
+    }
+    spop_conn_ack_begin(c, d->ticket, &ack);
+    bool fits = verdict_allow(&ack, &v, d->started_us, s->arena);
+    if (!fits) {
+        spop_ack_rewind(&ack, 0);
+        s->no = refusal_make(500, "server_error", "frame_too_small", "frame_too_small",
+                             SLICE_LIT("The gateway's answer does not fit HAProxy's frame; raise tune.bufsize."));
+        verdict_refuse(&ack, s->ask.endpoint, &s->no, s->arena);
+    }
+    spop_conn_ack_end(c, &ack);
+    answer_end(d);
+    if (fits)
+        atomic_fetch_add_explicit(&d->worker->agent->counters.allowed, 1, memory_order_relaxed);
+    else
+        settlement_abandon(d->worker->agent, d->flight, "frame_too_small");
+}
+
+static void committed(struct decision *d)
+{
+    struct agent *a = d->worker->agent;
+
+    if (d->stage == STAGE_ANSWERED) { /* the row of a refusal */
+        decision_free(d);
+        return;
+    }
+    d->flight->commit_us = (int32_t)(clock_mono_us() - d->flight->submitted_mono_us);
+    if (d->result != LEDGER_OK) {
+        inflight_remove(a->inflight, d->flight);
+        hold_return(d);
+        d->s.no = refusal_make(503, "server_error", "ledger_unavailable", "ledger_unavailable",
+                               SLICE_LIT("The gateway cannot record this request, so it was not sent; try again in a moment."));
+        d->s.no.retry_after_s = 1;
+        atomic_fetch_add_explicit(&a->counters.denied, 1, memory_order_relaxed);
+        answer_refusal(d);
+        decision_free(d);
+        return;
+    }
+    inflight_move(a->inflight, d->flight, INFLIGHT_PENDING, INFLIGHT_OPEN);
+    if (answerable(d)) {
+        answer_allow(d);
+    } else {
+        /* HAProxy has gone: it never heard the answer, so no provider saw the request. */
+        spop_conn_ack_drop(connection_spop(d->connection), d->ticket);
+        answer_end(d);
+        settlement_abandon(a, d->flight, "unanswered");
+    }
+    decision_free(d);
+}
+
+void decisions_committed(struct worker *w, struct decision *list)
+{
+    struct decision *ordered = NULL;
+
+    (void)w;
+    while (list != NULL) { /* it was pushed: oldest last */
+        struct decision *next = list->next;
+        decision_link(list, &ordered);
+        list = next;
+    }
+    while (ordered != NULL) {
+        struct decision *next = ordered->next;
+        committed(ordered);
+        ordered = next;
+    }
+}
+
+void decisions_unpark(struct worker *w)
+{
+    struct decision *list = w->parked;
+
+    w->parked = NULL;
+    while (list != NULL) {
+        struct decision *next = list->next;
+        identify(list, true);
+        list = next;
+    }
+}
+
+void decisions_tick(struct worker *w)
+{
+    if (w->parked != NULL)
+        decisions_unpark(w);
+}

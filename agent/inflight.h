@@ -1,0 +1,75 @@
+/* In flight: every allowed request between its reservation and its settlement, found by its request id.
+ *
+ * Entries are made by the workers, settled by the control thread, and looked at by the ledger's writer; the table has one lock, held
+ * briefly. An entry owns copies of all it needs: it outlives the request's arena, a reload and a restart (it is rebuilt from the
+ * ledger). After settlement it lingers, so that lines and records that come late find out that they are. */
+#ifndef TOLLGATE_INFLIGHT_H
+#define TOLLGATE_INFLIGHT_H
+
+#include "budget/budget.h"
+#include "ledger/ledger.h"
+#include "price/price.h"
+#include "request.h"
+
+#include <stdatomic.h>
+#include <uthash.h>
+
+enum inflight_state {
+    INFLIGHT_PENDING,  /* reserved, the ledger has not committed it yet */
+    INFLIGHT_OPEN,     /* allowed; a provider may be working on it */
+    INFLIGHT_SETTLING, /* its settlement is on the way to the ledger */
+    INFLIGHT_SETTLED,
+    INFLIGHT_EXPIRED   /* settled at its bound because nothing was heard; a late record is booked as a correction */
+};
+
+struct inflight {
+    UT_hash_handle hh;               /* the table's */
+    atomic_uint references;
+    enum inflight_state state;       /* under the table's lock */
+    struct slice request_id;
+    struct ledger_op op;             /* the decision's row */
+    struct identity who;             /* without groups; for budget_adjust */
+    struct target primary, fallback; /* fallback.group empty: none. No credentials */
+    bool has_fallback;
+    struct price_table *prices;      /* that the hold was computed with; NULL after a restart: the current one */
+    struct budget_hold hold;
+    struct budget_use held;
+    int64_t submitted_mono_us;
+    int32_t commit_us;
+    /* What the control thread hears of it. */
+    double line_at;                  /* loop time when the log line came before the record; 0: not yet */
+    int line_status;
+    bool line_client_abort;
+    int32_t attempts;
+    int first_status;                /* of an attempt that was given up; 0 none */
+    int64_t total_us;
+    double settled_at;               /* loop time */
+    int64_t settled_nano, settled_tokens; /* when EXPIRED: what was booked */
+    struct inflight *next_settled;
+    char strings[];
+};
+
+struct inflight_table;
+
+struct inflight_table *inflight_table_new(void);
+/* Drops every reference the table has. */
+void inflight_table_free(struct inflight_table *t);
+
+/* Copies everything out of the decision (slices included); state PENDING, one reference. NULL when memory is out. */
+struct inflight *inflight_new(const struct ledger_decision *d, const struct identity *who, const struct target *primary,
+                              const struct target *fallback) __attribute__((warn_unused_result));
+void inflight_ref(struct inflight *f);
+void inflight_unref(struct inflight *f);
+
+/* The table takes a reference of its own. False: that request id is in flight already (the caller refuses the request). */
+bool inflight_insert(struct inflight_table *t, struct inflight *f) __attribute__((warn_unused_result));
+void inflight_remove(struct inflight_table *t, struct inflight *f);
+/* With a reference, or NULL. */
+struct inflight *inflight_find(struct inflight_table *t, struct slice request_id);
+/* From one state to another; false when it is not in `from`. */
+bool inflight_move(struct inflight_table *t, struct inflight *f, enum inflight_state from, enum inflight_state to);
+/* The oldest first, each with a reference, until `fn` returns false. `fn` runs outside the lock. */
+void inflight_each(struct inflight_table *t, bool (*fn)(void *user, struct inflight *f), void *user);
+size_t inflight_count(struct inflight_table *t);
+
+#endif

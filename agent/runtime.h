@@ -1,0 +1,60 @@
+/* Runtime: everything a configuration turns into, immutable, shared by threads and counted.
+ *
+ * A request keeps the runtime it started with, so a reload changes nothing under its feet. The control thread builds it and, once
+ * the last reference is gone, takes it apart (its identity store and credential store belong to that thread's loop). */
+#ifndef TOLLGATE_RUNTIME_H
+#define TOLLGATE_RUNTIME_H
+
+#include "config.h"
+#include "credential/credential.h"
+#include "identity/identity.h"
+#include "price/price.h"
+#include "route/route.h"
+#include "tokens/estimate.h"
+
+#include <stdatomic.h>
+
+struct agent;
+struct http_client;
+
+struct runtime_target {
+    const struct config_provider *provider;
+    const struct model_price *price; /* NULL: the table does not have it */
+    struct token_rules rules;
+    const struct tokenizer *tokenizer;
+};
+
+struct runtime_model {
+    const struct config_model *config;
+    struct runtime_target targets[2]; /* in the order of the route's targets */
+};
+
+struct runtime {
+    atomic_uint references;
+    struct agent *agent;
+    struct config *config;
+    struct arena *arena;
+    struct identity_store *identity;
+    struct credential_store *credentials;
+    struct price_table *prices;
+    struct route_table routes;
+    struct runtime_model *models;     /* in the order of routes.aliases */
+    struct runtime *retired_next;
+};
+
+/* Takes `config` over when it succeeds. `previous` may be NULL. The result has one reference. NULL with a reason: a credential or a
+ * key file that cannot be read, say. Control thread. */
+struct runtime *runtime_new(struct agent *agent, struct config *config, struct ev_loop *loop, struct http_client *http,
+                            struct runtime *previous, char *why, size_t why_size) __attribute__((warn_unused_result));
+struct runtime *runtime_ref(struct runtime *r);
+/* Any thread; NULL is allowed. The last reference hands the runtime to the control thread. */
+void runtime_unref(struct runtime *r);
+/* Control thread. */
+void runtime_free(struct runtime *r);
+
+/* What belongs to a target that route_select chose. */
+const struct runtime_model *runtime_model_of(const struct runtime *r, const struct route_alias *alias);
+const struct runtime_target *runtime_target_of(const struct runtime *r, const struct route_alias *alias,
+                                               const struct route_target *target);
+
+#endif

@@ -1,0 +1,35 @@
+/* Verdict: a decision as HAProxy variables (txn.tg.*), and refusals in the words a client reads.
+ *
+ * The verdict goes first: HAProxy stops at the first variable it dislikes, and what does not fit into the frame is left out from the end.
+ * haproxy/README.md lists the variables. */
+#ifndef TOLLGATE_VERDICT_H
+#define TOLLGATE_VERDICT_H
+
+#include "budget/budget.h"
+#include "request.h"
+#include "spop_codec.h"
+
+struct verdict_target {
+    const struct target *target;
+    struct slice edits;
+    int64_t delta;
+};
+
+struct verdict_allowed {
+    struct verdict_target primary, fallback; /* fallback.target NULL: none */
+    struct slice alias;
+    int64_t hold_nano;
+    const struct budget_answer *budget;
+    struct slice notice;    /* empty: none */
+    int capture_bytes;      /* what the tap keeps of an answer without usage */
+};
+
+/* False when what HAProxy needs did not fit: the caller answers with a refusal instead (spop_ack_rewind to 0 first). */
+bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_t now_us, struct arena *a);
+/* Always fits into 256 bytes of actions without its body; the body is left out when it does not fit. */
+void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, struct arena *a);
+
+/* The refusal for a budget answer that is not ALLOWED or CLAMPED. */
+struct refusal verdict_budget_refusal(const struct budget_answer *b, int64_t hold_nano, struct arena *a);
+
+#endif
