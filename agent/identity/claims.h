@@ -1,0 +1,22 @@
+/* Claims: what an authentic token must say, and how what it says becomes struct identity.
+ *
+ * Called after the signature was verified, never before. Results point into the payload tree, the options or the arena. */
+#ifndef TOLLGATE_IDENTITY_CLAIMS_H
+#define TOLLGATE_IDENTITY_CLAIMS_H
+
+#include "identity/identity.h"
+#include "identity/jws.h"
+
+/* Checks typ, aud, azp, exp, nbf, iat, age and required claims against the issuer's options. On success *until_s is the second (UTC)
+ * from which the token must be refused, leeway and max_age_s included; *exp_s is its exp. */
+bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t now_us, struct arena *a, int64_t *exp_s,
+                  int64_t *until_s, struct fault *f) __attribute__((warn_unused_result));
+
+/* Fills subject, user, team, organization, application, cost centre, groups. */
+bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct arena *a, struct identity *out, struct fault *f)
+    __attribute__((warn_unused_result));
+
+/* The claim at a path, see struct identity_field; NULL when absent. */
+const cJSON *claims_find(const cJSON *object, const char *path);
+
+#endif
