@@ -1,0 +1,478 @@
+#include "route/haproxy_config.h"
+
+#include "route/haproxy_files.h"
+#include "route/haproxy_plan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Statuses a provider answers with that another provider may do better on, besides 500, 502, 503 and 504. HAProxy 2.6 cannot retry on
+ * them, so the second tier turns them into 503 and the first tier, when nothing better came, turns them back. */
+static const int retried_statuses[] = { 408, 409, 425, 429, 501, 505, 507, 508, 520, 521, 522, 523, 524, 525, 526, 527, 529, 530 };
+#define RETRIED_COUNT (sizeof(retried_statuses) / sizeof(retried_statuses[0]))
+
+static void put_retried(FILE *out)
+{
+    for (size_t i = 0; i < RETRIED_COUNT; i++)
+        fprintf(out, " %d", retried_statuses[i]);
+}
+
+/* A JSON error that both OpenAI and Anthropic clients read, on one line. */
+#define ERROR_JSON(message, type, code)                                                                                        \
+    "'{\"type\":\"error\",\"error\":{\"message\":\"" message "\",\"type\":\"" type "\",\"param\":null,\"code\":\"" code "\"}}'"
+
+static void put_global(FILE *out, const struct haproxy_plan *p)
+{
+    fputs("# tollgate beside HAProxy. Written by `tollgate haproxy`: change tollgate's own configuration and write it again.\n"
+          "# Load it after your own file:  haproxy -f haproxy.cfg -f tollgate.cfg\n\n"
+          "global\n"
+          "    # A request is decided on as a whole: body, headers and room for edits must fit one buffer.\n", out);
+    fprintf(out, "    tune.bufsize %" PRId64 "\n    tune.maxrewrite %d\n", haproxy_plan_bufsize(p), HAPROXY_MAX_REWRITE);
+    if (p->lua)
+        fprintf(out,
+                ".if version_atleast(3.1)\n    tune.lua.bool-sample-conversion normal\n.endif\n"
+                "    # One Lua state for each thread; a shared one would serialise all requests.\n"
+                "    lua-load-per-thread %s/tollgate.lua\n", p->lua_dir ? p->lua_dir : p->conf_dir);
+    fprintf(out,
+            "\n# One line for each request and each attempt, kept while the agent is away.\n"
+            "ring tollgate\n"
+            "    description \"tollgate: requests and attempts\"\n"
+            "    format raw\n"
+            "    maxlen 8000\n"
+            "    size 4194304\n"
+            "    timeout connect 1s\n"
+            "    timeout server 5s\n"
+            "    server agent %s log-proto octet-count\n", p->ring_address);
+}
+
+/* The longest a provider may be silent in the second tier, before or inside a response. */
+static int server_timeout(const struct haproxy_plan *p)
+{
+    int longest = haproxy_stall(p);
+    for (size_t i = 0; i < p->group_count; i++) {
+        for (int stream = 0; stream < 2; stream++) {
+            int limit = haproxy_first_byte(p, &p->groups[i], stream);
+            longest = limit > longest ? limit : longest;
+        }
+    }
+    return longest;
+}
+
+static void put_defaults(FILE *out, const struct haproxy_plan *p)
+{
+    static const struct {
+        int status;
+        const char *body;
+    } errors[] = {
+        { 400, ERROR_JSON("The request is not valid HTTP.", "invalid_request_error", "bad_request") },
+        { 408, ERROR_JSON("The request did not arrive in time.", "invalid_request_error", "request_timeout") },
+        { 413, ERROR_JSON("The request body is too large.", "invalid_request_error", "request_too_large") },
+        { 500, ERROR_JSON("The gateway failed.", "server_error", "gateway_error") },
+        { 502, ERROR_JSON("The provider gave no usable answer.", "server_error", "provider_error") },
+        { 503, ERROR_JSON("The provider cannot be reached.", "server_error", "provider_unavailable") },
+        { 504, ERROR_JSON("The provider did not answer in time.", "server_error", "provider_timeout") },
+    };
+    /* The client side and the first tier wait a little longer than the second tier, so that it is the second tier that gives up. */
+    int longest = server_timeout(p) + 10000;
+    fprintf(out,
+            "\n# A defaults section with a name: only the sections below that name it use it.\n"
+            "defaults tollgate\n"
+            "    mode http\n"
+            "    # Without it the tokens of a stream are held back and sent in lumps.\n"
+            "    option http-no-delay\n"
+            "    # A client that goes away stops the provider's work.\n"
+            "    option abortonclose\n"
+            "    option dontlognull\n"
+            "    timeout client %dms\n"
+            "    timeout connect 4s\n"
+            "    timeout server %dms\n"
+            "    timeout queue 2s\n"
+            "    timeout http-request 30s\n"
+            "    timeout http-keep-alive 60s\n", longest, longest);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        fprintf(out, "    http-error status %d content-type application/json string %s\n", errors[i].status, errors[i].body);
+}
+
+static void put_gateway_open(FILE *out, const struct haproxy_plan *p)
+{
+    fputs("\n# ---- first tier: decide, then try the primary and, if need be, the fallback ----\n"
+          "frontend tg_gateway from tollgate\n", out);
+    for (size_t i = 0; i < p->bind_count; i++) {
+        const struct haproxy_bind *b = &p->binds[i];
+        fprintf(out, "    bind %s", b->address);
+        if (b->cert)
+            fprintf(out, " ssl crt %s alpn h2,http/1.1", b->cert);
+        fprintf(out, "%s%s\n", b->http2_only ? " proto h2" : "", b->accept_proxy ? " accept-proxy" : "");
+    }
+    fputs("    option http-buffer-request\n"
+          "    unique-id-format %[uuid()]\n"
+          "    log ring@tollgate len 8000 format raw local0\n"
+          "    log-format '{\"t\":1,\"id\":\"%ID\",\"st\":%ST,\"tsc\":\"%tsc\",\"srv\":\"%s\",\"rc\":\"%rc\",\"Tw\":%Tw,\"Tr\":%Tr,"
+          "\"Ta\":%Ta,\"Td\":%Td,\"B\":%B,\"grp\":\"%[var(txn.tgx.grp)]\",\"att\":\"%[var(txn.tgx.att)]\","
+          "\"deny\":\"%[var(txn.tg.deny)]\",\"code\":\"%[var(txn.tg.code)]\",\"err\":\"%[var(txn.tg.err)]\","
+          "\"spoe_ms\":\"%[var(txn.tg.ptime)]\"}'\n", out);
+    if (p->lua)
+        fprintf(out, "    filter lua.tollgate-tap %s\n", p->settle_socket);
+    fprintf(out, "    filter spoe engine tollgate config %s/tollgate-spoe.conf\n", p->conf_dir);
+}
+
+/* The statuses the agent may answer with. HAProxy wants each as a literal. */
+static void put_denials(FILE *out)
+{
+    static const int statuses[] = { 200, 400, 401, 402, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503 };
+    for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+        const char *extra = statuses[i] == 401 ? " hdr www-authenticate Bearer" : statuses[i] == 405 ? " hdr allow POST" : "";
+        fprintf(out,
+                "    http-request return status %d content-type application/json lf-string \"%%[var(txn.tg.ebody)]\""
+                " hdr retry-after \"%%[var(txn.tg.retry)]\" hdr x-should-retry \"%%[var(txn.tg.noretry)]\"%s"
+                " if { var(txn.tg.deny) -m int %d }\n", statuses[i], extra, statuses[i]);
+    }
+    fputs("    http-request return status 500 content-type application/json string "
+          ERROR_JSON("The gateway's decision cannot be carried out.", "server_error", "gateway_error")
+          " if { var(txn.tg.deny) -m found } || !{ var(txn.tg.pri) -m found }\n", out);
+}
+
+static void put_decision(FILE *out, const struct haproxy_plan *p)
+{
+    fprintf(out,
+            "    http-request set-var(txn.tgx.id) unique-id\n"
+            "    # What might not fit the buffer is refused before the agent sees it: a body cut short must never be decided on.\n"
+            "    http-request return status 431 content-type application/json string %s if { req.hdrs,length gt %d }\n"
+            "    http-request return status 413 content-type application/json string %s if { req.hdr_val(content-length) gt %" PRId64
+            " } || { req.body_len gt %" PRId64 " }\n"
+            "    http-request return status 404 content-type application/json string %s unless { path_beg /v1/ }\n"
+            "    # The agent decides. No answer, no passage: remove the second line to let requests through undecided.\n"
+            "    http-request send-spoe-group tollgate llm\n"
+            "    http-request return status 503 content-type application/json hdr retry-after 1 string %s"
+            " unless { var(txn.tg.ok) -m bool }\n",
+            ERROR_JSON("The request headers are too large.", "invalid_request_error", "headers_too_large"), HAPROXY_MAX_HEADERS,
+            ERROR_JSON("The request body is too large for this gateway.", "invalid_request_error", "request_too_large"),
+            haproxy_max_body(p), haproxy_max_body(p),
+            ERROR_JSON("Unknown path: this gateway serves /v1/.", "invalid_request_error", "unknown_path"),
+            ERROR_JSON("The policy agent is not available. Try again shortly.", "server_error", "policy_unavailable"));
+    put_denials(out);
+}
+
+static void put_forwarding(FILE *out, const struct haproxy_plan *p)
+{
+    /* What a client may not bring along: credentials, the choice of who is billed, and names this configuration uses itself. */
+    static const char *const stripped[] = { "authorization", "proxy-authorization", "x-api-key", "api-key", "cookie",
+                                            "openai-organization", "openai-project", "x-goog-api-key", "x-request-id",
+                                            "x-client-request-id", "accept-encoding", "forwarded", "x-forwarded-for", "x-real-ip",
+                                            "via", "expect" };
+    fputs("    # The client's credential ends here; the provider's key is added in the provider's own section only.\n"
+          "    http-request set-uri %[pathq]\n"
+          "    http-request del-header ^x-tg- -m reg\n", out);
+    for (size_t i = 0; i < sizeof(stripped) / sizeof(stripped[0]); i++)
+        fprintf(out, "    http-request del-header %s\n", stripped[i]);
+    fputs("    http-request set-header accept-encoding identity\n"
+          "    http-request set-header x-tg-id %[var(txn.tgx.id)]\n"
+          "    http-request set-header x-tg-s 1 if { var(txn.tg.stream) -m bool }\n", out);
+    static const char *const attempts[][2] = { { "p", "pri" }, { "f", "fb" } };
+    for (size_t i = 0; i < 2; i++) {
+        const char *t = attempts[i][0];
+        fprintf(out, "    http-request set-header x-tg-%sg %%[var(txn.tg.%s)] if { var(txn.tg.%s) -m found }\n", t, attempts[i][1],
+                attempts[i][1]);
+        fprintf(out, "    http-request set-header x-tg-%sk \"%%[var(txn.tg.%skey)]\" if { var(txn.tg.%skey) -m found }\n", t, t, t);
+        fprintf(out, "    http-request set-header x-tg-%sm %%[var(txn.tg.%smodel)] if { var(txn.tg.%smodel) -m found }\n", t, t, t);
+        if (p->lua) {
+            fprintf(out, "    http-request set-header x-tg-%se \"%%[var(txn.tg.%sedit)];\" if { var(txn.tg.%sedit) -m found }\n", t, t, t);
+            fprintf(out, "    http-request set-header x-tg-%sd %%[var(txn.tg.%sdelta)] if { var(txn.tg.%sdelta) -m found }\n", t, t, t);
+        }
+    }
+    fputs("    http-request set-var(txn.tgx.go) int(1)\n", out);
+}
+
+static void put_response(FILE *out)
+{
+    static const char *const informing[][2] = {
+        { "x-ratelimit-limit-tokens", "rlt" },   { "x-ratelimit-remaining-tokens", "rrt" },   { "x-ratelimit-reset-tokens", "rst" },
+        { "x-ratelimit-limit-requests", "rlr" }, { "x-ratelimit-remaining-requests", "rrr" }, { "x-ratelimit-reset-requests", "rsr" },
+        { "x-tollgate-budget-left", "bud" },     { "x-tollgate-hold-usd", "hold" },           { "x-tollgate-notice", "note" },
+        { "x-tollgate-alias", "alias" },
+    };
+    fputs("    # What the tap and the log want to know, then everything about the account and the provider's site goes.\n"
+          "    http-response set-var(txn.tgx.st) status\n"
+          "    http-response set-var(txn.tgx.grp) res.hdr(x-tg-group) if { res.hdr(x-tg-group) -m found }\n"
+          "    http-response set-var(txn.tgx.att) res.hdr(x-tg-attempt) if { res.hdr(x-tg-attempt) -m found }\n"
+          "    http-response set-var(txn.tgx.rid) res.fhdr(x-request-id) if { res.fhdr(x-request-id) -m found }\n"
+          "    http-response set-var(txn.tgx.rid) res.fhdr(request-id) if !{ var(txn.tgx.rid) -m found } { res.fhdr(request-id) -m found }\n"
+          "    http-response set-var(txn.tgx.retry) res.fhdr(retry-after) if { res.fhdr(retry-after) -m found }\n"
+          "    http-response set-var(txn.tgx.coding) res.fhdr(content-encoding) if { res.fhdr(content-encoding) -m found }\n"
+          "    http-response set-var(txn.tgx.sse) int(1) if { res.hdr(content-type) -i -m beg text/event-stream }\n"
+          "    http-response del-header ^(x-tg-|x-ratelimit-|anthropic-ratelimit-|anthropic-organization-|cf-|x-ms-|x-envoy-) -m reg\n"
+          "    http-response del-header ^(set-cookie|alt-svc|strict-transport-security|server|via|x-request-id|request-id|"
+          "openai-organization|openai-project|apim-request-id|x-powered-by|nel|report-to)$ -m reg\n"
+          "    # On every answer, also those HAProxy gives itself.\n"
+          "    http-after-response set-header x-request-id %[unique-id]\n"
+          "    http-after-response set-header request-id %[unique-id]\n"
+          "    http-after-response set-header x-tollgate-request-id %[unique-id]\n"
+          "    http-after-response set-header x-tollgate-provider %[var(txn.tgx.grp)] if { var(txn.tgx.grp) -m found }\n"
+          "    http-after-response set-header x-tollgate-attempt %[var(txn.tgx.att)] if { var(txn.tgx.att) -m found }\n"
+          "    http-after-response set-header x-tollgate-model %[var(txn.tg.pmodel)] if { var(txn.tgx.att) 1 } { var(txn.tg.pmodel) -m found }\n"
+          "    http-after-response set-header x-tollgate-model %[var(txn.tg.fmodel)] if { var(txn.tgx.att) 2 } { var(txn.tg.fmodel) -m found }\n",
+          out);
+    for (size_t i = 0; i < sizeof(informing) / sizeof(informing[0]); i++)
+        fprintf(out, "    http-after-response set-header %s %%[var(txn.tg.%s)] if { var(txn.tg.%s) -m found }\n", informing[i][0],
+                informing[i][1], informing[i][1]);
+    fputs("    default_backend tg_route\n", out);
+}
+
+static void put_route(FILE *out, const struct haproxy_plan *p)
+{
+    fputs("\n# Two servers, both this HAProxy's own second tier. The first try always goes to primary (use-server); a weight of 0 keeps it out\n"
+          "# of load balancing, so that the one retry, which balances anew, always goes to fallback.\n"
+          "backend tg_route from tollgate\n"
+          "    # A new connection for each request: on a reused one HAProxy would answer some failures with a silent close.\n"
+          "    option http-server-close\n"
+          "    option redispatch 1\n"
+          "    retries 1\n"
+          "    retry-on 500 502 503 504 conn-failure empty-response junk-response response-timeout\n"
+          "    http-request disable-l7-retry unless { var(txn.tg.fb) -m found }\n"
+          "    use-server primary if TRUE\n", out);
+    for (size_t i = 0; i < RETRIED_COUNT; i++)
+        fprintf(out, "    http-response set-status %d if { res.hdr(x-tg-status) %d }\n", retried_statuses[i], retried_statuses[i]);
+    fprintf(out, "    server primary unix@%s/tg-primary.sock weight 0\n    server fallback unix@%s/tg-fallback.sock weight 100\n", p->run_dir,
+            p->run_dir);
+}
+
+/* The two second-tier frontends differ in which headers they read and in the number of the attempt. */
+static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name, char t, int attempt)
+{
+    fprintf(out, "\nfrontend tg_%s from tollgate\n    bind unix@%s%s/tg-%s.sock mode 600", name, p->chroot ? p->chroot : "", p->run_dir, name);
+    if (p->user)
+        fprintf(out, " user %s", p->user);
+    fputs("\n", out);
+    if (p->lua)
+        fputs("    option http-buffer-request\n    filter lua.tollgate-splice\n", out);
+    fprintf(out,
+            "    log ring@tollgate len 8000 format raw local0\n"
+            "    log-format '{\"t\":2,\"id\":\"%%[var(txn.tgx.id)]\",\"grp\":\"%%[var(txn.tgx.grp)]\",\"att\":%d,\"st\":%%ST,"
+            "\"rst\":\"%%[var(txn.tgx.rst)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
+            attempt);
+    fprintf(out,
+            "    http-request set-var(txn.tgx.id) req.hdr(x-tg-id)\n"
+            "    http-request set-var(txn.tgx.grp) req.fhdr(x-tg-%cg)\n"
+            "    http-request set-var(txn.tgx.key) req.fhdr(x-tg-%ck) if { req.fhdr(x-tg-%ck) -m found }\n"
+            "    http-request set-var(txn.tgx.model) req.fhdr(x-tg-%cm) if { req.fhdr(x-tg-%cm) -m found }\n"
+            "    http-request set-var(txn.tgx.stream) int(1) if { req.hdr(x-tg-s) 1 }\n", t, t, t, t, t);
+    if (p->lua)
+        fprintf(out,
+                "    # The splicer edits the body; its new length is put right here. Chunked bodies need nothing.\n"
+                "    http-request set-var(txn.tgx.edit) req.fhdr(x-tg-%ce) if { req.fhdr(x-tg-%ce) -m found }\n"
+                "    http-request set-var(txn.tgx.delta) req.hdr_val(x-tg-%cd) if { req.fhdr(x-tg-%cd) -m found }\n"
+                "    http-request set-header content-length %%[req.hdr_val(content-length),add(txn.tgx.delta)]"
+                " if { var(txn.tgx.delta) -m found } { req.hdr(content-length) -m found }\n", t, t, t, t);
+    fprintf(out,
+            "    http-request del-header ^x-tg- -m reg\n"
+            "    http-request set-header x-client-request-id %%[var(txn.tgx.id)]\n"
+            "    http-after-response set-header x-tg-group %%[var(txn.tgx.grp)]\n"
+            "    http-after-response set-header x-tg-attempt %d\n"
+            "    # The prefix keeps any name from reaching a section that is not a provider group.\n"
+            "    use_backend " HAPROXY_GROUP_PREFIX "%%[var(txn.tgx.grp)]" HAPROXY_STREAM_SUFFIX " if { var(txn.tgx.stream) -m found }\n"
+            "    use_backend " HAPROXY_GROUP_PREFIX "%%[var(txn.tgx.grp)]\n"
+            "    default_backend tg_none\n", attempt);
+}
+
+/* `s` for a place where HAProxy evaluates %[...]: percent signs doubled, <model> replaced by the encoded model. */
+static void put_evaluated(FILE *out, struct slice s)
+{
+    const size_t mark = sizeof(HAPROXY_MODEL_MARK) - 1;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.n - i >= mark && memcmp(s.p + i, HAPROXY_MODEL_MARK, mark) == 0) {
+            fputs("%[var(txn.tgx.model),url_enc]", out);
+            i += mark - 1;
+        } else if (s.p[i] == '%') {
+            fputs("%%", out);
+        } else {
+            fputc(s.p[i], out);
+        }
+    }
+}
+
+static void put_upstream_request(FILE *out, const struct haproxy_group *g, const struct haproxy_url *u)
+{
+    const char *open = u->host_is_ipv6 ? "[" : "", *close = u->host_is_ipv6 ? "]" : "";
+    const struct haproxy_auth_style *auth = haproxy_auth_style(g->auth);
+    if (auth->header)
+        fprintf(out, "    http-request set-header %s \"%%[var(txn.tgx.key)]\" if { var(txn.tgx.key) -m found }\n", auth->header);
+    fprintf(out, "    http-request set-header host %s%.*s%s", open, SLICE_FMT(u->host), close);
+    if (u->port_given)
+        fprintf(out, ":%d", u->port);
+    fputs("\n", out);
+    if (g->path || !slice_eq_cstr(u->path, "/v1")) {
+        fputs("    http-request set-path ", out);
+        put_evaluated(out, g->path ? slice_cstr(g->path) : u->path);
+        fputs(g->path ? "\n" : "%[path,bytes(3)]\n", out);
+    }
+    if (g->query) {
+        fputs("    http-request set-query ", out);
+        put_evaluated(out, slice_cstr(g->query));
+        fputs("\n", out);
+    }
+    for (size_t i = 0; i < g->header_count; i++) {
+        fprintf(out, "    http-request set-header %s '", g->headers[i].name);
+        for (const char *c = g->headers[i].value; *c; c++)
+            fputs(*c == '%' ? "%%" : (char[]){ *c, '\0' }, out);
+        fputs("'\n", out);
+    }
+}
+
+static void put_server(FILE *out, const struct haproxy_group *g, const struct haproxy_url *u)
+{
+    const char *open = u->host_is_ipv6 ? "[" : "", *close = u->host_is_ipv6 ? "]" : "";
+    fprintf(out, "    server up %s%.*s%s:%d", open, SLICE_FMT(u->host), close, u->port);
+    if (u->tls) {
+        if (!u->host_is_address)
+            fprintf(out, " ssl sni str(%.*s) alpn http/1.1", SLICE_FMT(u->host));
+        else
+            fprintf(out, " ssl alpn http/1.1 verifyhost %.*s", SLICE_FMT(u->host));
+        if (g->insecure)
+            fputs(" verify none", out);
+        else
+            fprintf(out, " verify required ca-file %s", g->ca_file ? g->ca_file : "/etc/ssl/certs/ca-certificates.crt");
+    }
+    if (!u->host_is_address)
+        fputs(" resolvers tollgate init-addr last,libc,none", out);
+    if (g->max_connections)
+        fprintf(out, " maxconn %d", g->max_connections);
+    fputs("\n", out);
+}
+
+static void put_group(FILE *out, const struct haproxy_plan *p, const struct haproxy_group *g, bool stream)
+{
+    struct haproxy_url u;
+    char why[160];
+    if (!haproxy_url_parse(g->url, &u, why, sizeof(why)))
+        return; /* checked before */
+    fprintf(out, "\nbackend " HAPROXY_GROUP_PREFIX "%s%s from tollgate\n", g->name, stream ? HAPROXY_STREAM_SUFFIX : "");
+    fprintf(out,
+            "    http-reuse always\n"
+            "    retries 0\n"
+            "    timeout server %dms\n"
+            "    tcp-response inspect-delay %dms\n"
+            "    tcp-response content accept if { status gt 0 }\n"
+            "    tcp-response content close if WAIT_END\n", server_timeout(p), haproxy_first_byte(p, g, stream));
+    put_upstream_request(out, g, &u);
+    fputs("    http-response del-header ^x-tg- -m reg\n"
+          "    http-response set-var(txn.tgx.rst) status\n"
+          "    http-response set-header x-tg-status %[status] if { status", out);
+    put_retried(out);
+    fputs(" }\n    http-response set-status 503 if { status", out);
+    put_retried(out);
+    fputs(" }\n", out);
+    put_server(out, g, &u);
+}
+
+static void put_rest(FILE *out, const struct haproxy_plan *p)
+{
+    bool names = false;
+    fputs("\nbackend tg_none from tollgate\n"
+          "    http-request return status 502 content-type application/json string "
+          ERROR_JSON("The gateway has no such provider group.", "server_error", "unknown_provider_group") "\n"
+          "\n# ---- provider groups: plain answers and streams differ only in how long the first byte may take ----\n", out);
+    for (size_t i = 0; i < p->group_count; i++) {
+        struct haproxy_url u;
+        char why[160];
+        put_group(out, p, &p->groups[i], false);
+        put_group(out, p, &p->groups[i], true);
+        names = names || (haproxy_url_parse(p->groups[i].url, &u, why, sizeof(why)) && !u.host_is_address);
+    }
+    if (names)
+        fputs("\n# Provider addresses are looked up again while HAProxy runs; one that cannot be found is a failed attempt, not a failed start.\n"
+              "resolvers tollgate\n"
+              "    parse-resolv-conf\n"
+              "    hold valid 30s\n", out);
+    fprintf(out,
+            "\n# ---- the agent ----\n"
+            "backend tg_agent from tollgate\n"
+            "    mode tcp\n"
+            "    no option http-no-delay\n"
+            "    retries 0\n"
+            "    option spop-check\n"
+            "    timeout connect 300ms\n"
+            "    timeout server 3m\n"
+            "    server agent %s check inter 1s fastinter 200ms downinter 200ms rise 1 fall 2\n", p->spop_address);
+}
+
+static bool written(FILE *out, char *why, size_t why_size)
+{
+    if (fflush(out) == 0 && !ferror(out))
+        return true;
+    snprintf(why, why_size, "writing failed: %s", strerror(errno));
+    return false;
+}
+
+bool haproxy_write_config(FILE *out, const struct haproxy_plan *plan, char *why, size_t why_size)
+{
+    if (!haproxy_plan_check(plan, why, why_size))
+        return false;
+    put_global(out, plan);
+    put_defaults(out, plan);
+    put_gateway_open(out, plan);
+    put_decision(out, plan);
+    put_forwarding(out, plan);
+    put_response(out);
+    put_route(out, plan);
+    fputs("\n# ---- second tier: one frontend for each attempt ----", out);
+    put_tier2(out, plan, "primary", 'p', 1);
+    put_tier2(out, plan, "fallback", 'f', 2);
+    put_rest(out, plan);
+    return written(out, why, why_size);
+}
+
+bool haproxy_write_spoe(FILE *out, char *why, size_t why_size)
+{
+    fwrite(haproxy_file_spoe, 1, haproxy_file_spoe_size, out);
+    return written(out, why, why_size);
+}
+
+bool haproxy_write_lua(FILE *out, char *why, size_t why_size)
+{
+    fwrite(haproxy_file_lua, 1, haproxy_file_lua_size, out);
+    return written(out, why, why_size);
+}
+
+enum part { PART_CONFIG, PART_SPOE, PART_LUA };
+
+static bool write_part(const char *folder, const char *name, enum part part, const struct haproxy_plan *plan, char *why, size_t why_size)
+{
+    char path[1200], fresh[1208];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    snprintf(fresh, sizeof(fresh), "%s.new", path);
+    FILE *out = fopen(fresh, "we");
+    if (!out) {
+        snprintf(why, why_size, "%s cannot be written: %s", fresh, strerror(errno));
+        return false;
+    }
+    bool ok = part == PART_CONFIG ? haproxy_write_config(out, plan, why, why_size)
+              : part == PART_SPOE ? haproxy_write_spoe(out, why, why_size)
+                                  : haproxy_write_lua(out, why, why_size);
+    if (fclose(out) != 0 && ok) {
+        snprintf(why, why_size, "%s cannot be written: %s", fresh, strerror(errno));
+        ok = false;
+    }
+    if (ok && rename(fresh, path) != 0) {
+        snprintf(why, why_size, "%s cannot be put in place: %s", path, strerror(errno));
+        ok = false;
+    }
+    if (!ok)
+        unlink(fresh);
+    return ok;
+}
+
+bool haproxy_write_folder(const char *folder, const struct haproxy_plan *plan, char *why, size_t why_size)
+{
+    if (!haproxy_plan_check(plan, why, why_size))
+        return false;
+    if (strlen(folder) > 1100) {
+        snprintf(why, why_size, "the folder's name is too long");
+        return false;
+    }
+    return write_part(folder, "tollgate.cfg", PART_CONFIG, plan, why, why_size) &&
+           write_part(folder, "tollgate-spoe.conf", PART_SPOE, plan, why, why_size) &&
+           (!plan->lua || write_part(folder, "tollgate.lua", PART_LUA, plan, why, why_size));
+}
