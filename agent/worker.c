@@ -191,6 +191,9 @@ static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int events)
     struct worker *w = prepare->data;
 
     (void)loop, (void)events;
+    /* A slice in each turn, not only in idle ones: a busy loop must not starve the long prompts either. */
+    if (w->jobs != NULL)
+        decisions_step(w);
     while (w->dirty != NULL) {
         struct connection *c = w->dirty;
         w->dirty = c->dirty_next;
@@ -330,10 +333,10 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* Only keeps the loop from sleeping while there is something to count. */
 static void on_jobs(struct ev_loop *loop, ev_idle *idle, int events)
 {
-    (void)loop, (void)events;
-    decisions_step(idle->data);
+    (void)loop, (void)idle, (void)events;
 }
 
 bool worker_start(struct worker *w, struct agent *agent, unsigned number, const int *fds, unsigned fd_count)

@@ -1,0 +1,137 @@
+#include "restore.h"
+
+#include "agent.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "budget/budget.h"
+#include "inflight.h"
+#include "ledger/read.h"
+
+#include <stdio.h>
+
+struct load {
+    struct agent *agent;
+    bool failed;
+    int64_t slots, events, holds;
+};
+
+static struct identity identity_of(const struct ledger_who *w)
+{
+    return (struct identity){ .organization = w->organization, .team = w->team, .user = w->user, .application = w->application,
+                              .cost_center = w->cost_center, .subject = w->subject, .issuer = w->issuer };
+}
+
+static struct target target_of(const struct ledger_target *t)
+{
+    return (struct target){ .group = t->group, .provider = t->provider, .model = t->model };
+}
+
+static int64_t tokens_of(const struct token_usage *u)
+{
+    return u->input + u->input_cached + u->input_cache_write + u->input_cache_write_1h + u->output + u->output_reasoning +
+           u->input_audio + u->output_audio;
+}
+
+static bool on_slot(void *user, const struct ledger_slot *slot)
+{
+    struct load *l = user;
+    struct identity who = identity_of(&slot->who);
+    struct target target = target_of(&slot->target);
+    struct budget_subjects s = { .who = &who, .primary = &target };
+    struct budget_use use = { .nano = slot->cost_nano, .tokens = tokens_of(&slot->usage), .requests = slot->settled };
+
+    l->slots++;
+    l->failed = budget_load_slot(l->agent->budget, &s, slot->start_us, &use) != 0;
+    return !l->failed;
+}
+
+static struct budget_use hold_of(const struct ledger_decision *d)
+{
+    int64_t input = d->input_bound > 0 ? d->input_bound : 0;
+    int64_t output = d->output_ceiling > 0 ? d->output_ceiling * d->choices : 0;
+    return (struct budget_use){ .nano = d->hold_nano, .tokens = input + output, .requests = 1 };
+}
+
+static bool on_event(void *user, const struct ledger_row *row)
+{
+    struct load *l = user;
+
+    if (row->decision.state != LEDGER_SETTLED || row->settlement.known_by == KNOWN_OPEN)
+        return true;
+    struct identity who = identity_of(&row->decision.who);
+    struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
+    struct budget_subjects s = { .who = &who, .alias = row->decision.alias, .primary = &target };
+    struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = tokens_of(&row->settlement.usage), .requests = 1 };
+    struct budget_use held = hold_of(&row->decision), over = { .nano = 0 };
+    if (use.nano > held.nano)
+        over.nano = use.nano - held.nano;
+    if (use.tokens > held.tokens)
+        over.tokens = use.tokens - held.tokens;
+    l->events++;
+    l->failed = budget_load_event(l->agent->budget, &s, row->decision.started_us, &use, &over) != 0;
+    return !l->failed;
+}
+
+static bool on_open(void *user, const struct ledger_row *row)
+{
+    struct load *l = user;
+    const struct ledger_decision *d = &row->decision;
+    struct identity who = identity_of(&d->who);
+    struct target primary = target_of(&d->primary), fallback = target_of(&d->fallback);
+    struct target *second = d->fallback.group.n > 0 ? &fallback : NULL;
+
+    l->failed = true;
+    struct inflight *f = inflight_new(d, &who, &primary, second);
+    if (f == NULL)
+        return false;
+    struct budget_subjects s = { .who = &f->who, .alias = f->op.decision.alias, .primary = &f->primary,
+                                 .fallback = second != NULL ? &f->fallback : NULL };
+    f->held = hold_of(d);
+    f->state = INFLIGHT_OPEN;
+    if (budget_load_hold(l->agent->budget, &s, d->started_us, &f->held, &f->hold) == 0) {
+        l->failed = false;
+        if (!inflight_insert(l->agent->inflight, f))
+            LOG(LOG_LEVEL_ERROR, "open_hold_twice", LOG_STR("request_id", d->request_id));
+        l->holds++;
+    }
+    inflight_unref(f);
+    return !l->failed;
+}
+
+static bool load(struct agent *a, const char *file, bool with_holds, char *why, size_t why_size)
+{
+    struct load l = { .agent = a };
+    struct budget_lookback back;
+    struct ledger_reader *r = ledger_reader_open(file, why, why_size);
+    int rc = 0;
+
+    if (r == NULL)
+        return false;
+    int64_t t0 = clock_mono_us();
+    budget_lookback(a->budget, &back);
+    if (back.slots_from_us != INT64_MAX)
+        rc = ledger_read_slots(r, back.slots_from_us, on_slot, &l);
+    if (rc == 0 && !l.failed && back.events_from_us != INT64_MAX)
+        rc = ledger_read_recent(r, back.events_from_us, on_event, &l);
+    if (rc == 0 && !l.failed && with_holds)
+        rc = ledger_read_open(r, on_open, &l);
+    if (rc != 0 || l.failed)
+        snprintf(why, why_size, "cannot restore balances: %s", rc != 0 ? ledger_reader_error(r) : "out of memory");
+    ledger_reader_close(r);
+    if (rc != 0 || l.failed)
+        return false;
+    budget_load_done(a->budget, clock_wall_us(), clock_mono_us());
+    LOG(LOG_LEVEL_INFO, "balances_restored", LOG_INT("slots", l.slots), LOG_INT("events", l.events), LOG_INT("open_holds", l.holds),
+        LOG_INT("us", clock_mono_us() - t0));
+    return true;
+}
+
+bool restore_all(struct agent *a, const char *ledger_file, char *why, size_t why_size)
+{
+    return load(a, ledger_file, true, why, why_size);
+}
+
+bool restore_fresh(struct agent *a, const char *ledger_file, char *why, size_t why_size)
+{
+    return load(a, ledger_file, false, why, why_size);
+}

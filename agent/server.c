@@ -1,0 +1,441 @@
+#include "server.h"
+
+#include "agent.h"
+#include "base/clock.h"
+#include "base/http_client.h"
+#include "base/log.h"
+#include "budget/budget.h"
+#include "config.h"
+#include "config_map.h"
+#include "inflight.h"
+#include "intake.h"
+#include "ledger/ledger.h"
+#include "listener.h"
+#include "restore.h"
+#include "runtime.h"
+#include "settlement.h"
+#include "tokens/count.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLUSH_WAIT_MS = 2000, SPOP_MODE = 0660, PRIVATE_MODE = 0660 };
+
+struct server {
+    struct agent agent;
+    struct config *config;       /* the one it started with: listeners and ledger */
+    int *spop;
+    unsigned spop_count, workers_started;
+    struct intake *intake;
+    ev_signal term, interrupt, hangup;
+    ev_timer housekeeping;
+    char why[1024];
+};
+
+struct runtime *agent_runtime(struct agent *a)
+{
+    pthread_mutex_lock(&a->lock);
+    struct runtime *r = runtime_ref(a->runtime);
+    pthread_mutex_unlock(&a->lock);
+    return r;
+}
+
+void agent_runtime_retired(struct agent *a, struct runtime *r)
+{
+    pthread_mutex_lock(&a->lock);
+    r->retired_next = a->retired;
+    a->retired = r;
+    pthread_mutex_unlock(&a->lock);
+    ev_async_send(a->loop, &a->wake);
+}
+
+void agent_post(struct agent *a, struct agent_task *task)
+{
+    pthread_mutex_lock(&a->lock);
+    task->next = a->tasks;
+    a->tasks = task;
+    pthread_mutex_unlock(&a->lock);
+    ev_async_send(a->loop, &a->wake);
+}
+
+static void tasks_run(struct agent *a)
+{
+    pthread_mutex_lock(&a->lock);
+    struct agent_task *list = a->tasks, *ordered = NULL;
+    struct runtime *retired = a->retired;
+    a->tasks = NULL;
+    a->retired = NULL;
+    pthread_mutex_unlock(&a->lock);
+    while (list != NULL) {
+        struct agent_task *next = list->next;
+        list->next = ordered;
+        ordered = list;
+        list = next;
+    }
+    while (ordered != NULL) {
+        struct agent_task *next = ordered->next;
+        ordered->run(a, ordered);
+        ordered = next;
+    }
+    while (retired != NULL) {
+        struct runtime *next = retired->retired_next;
+        runtime_free(retired);
+        retired = next;
+    }
+}
+
+static void on_wake(struct ev_loop *loop, ev_async *async, int events)
+{
+    (void)loop, (void)events;
+    tasks_run(async->data);
+}
+
+/* On the ledger's writer thread. */
+static void on_ledger_state(void *user, const struct ledger_status *s)
+{
+    struct agent *a = user;
+
+    atomic_store(&a->ledger_failing, s->failing);
+    if (s->failing)
+        LOG(LOG_LEVEL_ERROR, "ledger_failing", LOG_CSTR("error", s->error), LOG_INT("kept", s->retrying),
+            LOG_CSTR("effect", "requests are refused with 503 until it recovers"));
+    else
+        LOG(LOG_LEVEL_WARN, "ledger_recovered", LOG_INT("kept", s->retrying));
+}
+
+static void notices_log(struct budget *b)
+{
+    struct budget_notice n;
+
+    while (budget_notice_take(b, &n))
+        LOG(LOG_LEVEL_WARN, "limit_threshold", LOG_CSTR("limit", n.state.limit), LOG_CSTR("subject", n.subject),
+            LOG_INT("percent", n.percent), LOG_INT("used", n.state.used), LOG_INT("amount", n.state.amount),
+            LOG_CSTR("action", n.action));
+}
+
+static void on_housekeeping(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct server *s = timer->data;
+
+    (void)events;
+    budget_tick(s->agent.budget, clock_wall_us(), clock_mono_us());
+    notices_log(s->agent.budget);
+    settlement_tick(&s->agent, clock_wall_us(), ev_now(loop));
+}
+
+struct prices_task {
+    struct agent_task task;
+    struct ledger_op op;
+    struct agent *agent;
+    struct price_table *table;
+};
+
+static void prices_done(struct agent *a, struct agent_task *task)
+{
+    struct prices_task *p = (struct prices_task *)task;
+    (void)a;
+    price_table_unref(p->table);
+    free(p);
+}
+
+static void on_prices_written(struct ledger_op *op, enum ledger_result result)
+{
+    struct prices_task *p = op->user;
+
+    if (result != LEDGER_OK && result != LEDGER_STALE)
+        LOG(LOG_LEVEL_ERROR, "prices_not_recorded", LOG_CSTR("version", price_table_hash(p->table)));
+    agent_post(p->agent, &p->task);
+}
+
+static const struct model_price *price_at(const void *table, size_t i)
+{
+    return price_table_at(table, i);
+}
+
+static void prices_record(struct agent *a, struct runtime *r)
+{
+    struct prices_task *p = calloc(1, sizeof *p);
+
+    if (p == NULL)
+        return;
+    p->task.run = prices_done;
+    p->agent = a;
+    p->table = price_table_ref(r->prices);
+    p->op = (struct ledger_op){ .kind = LEDGER_PRICES, .done = on_prices_written, .user = p };
+    p->op.prices = (struct ledger_prices){
+        .id = price_table_id(p->table), .hash = slice_cstr(price_table_hash(p->table)),
+        .source = slice_cstr(r->config->prices.file != NULL ? r->config->prices.file : "built-in"),
+        .valid_from_us = clock_wall_us(), .imported_us = clock_wall_us(), .count = price_table_count(p->table), .at = price_at,
+        .table = p->table,
+    };
+    ledger_submit(a->ledger, &p->op);
+}
+
+static void log_level_apply(const struct config *c)
+{
+    static const char *const names[] = { "debug", "info", "warn", "error" };
+    for (int i = 0; i < 4; i++)
+        if (strcmp(c->log_level, names[i]) == 0)
+            log_set_level((enum log_level)i);
+}
+
+static void errors_log(const struct config_errors *e)
+{
+    const char *p = e->text;
+
+    while (*p != '\0') {
+        size_t n = strcspn(p, "\n");
+        LOG(LOG_LEVEL_ERROR, "config_refused", LOG_STR("error", slice_make(p, n)));
+        p += n + (p[n] == '\n');
+    }
+}
+
+/* What is queued at the ledger gets its commit before balances are read from it. */
+static void ledger_flush(struct ledger *l)
+{
+    struct ledger_status s;
+
+    for (int i = 0; i < FLUSH_WAIT_MS; i++) {
+        ledger_status(l, &s);
+        if (s.queued == 0 && s.retrying == 0)
+            return;
+        struct timespec ms = { .tv_nsec = 1000000 };
+        nanosleep(&ms, NULL);
+    }
+}
+
+static bool listeners_differ(const struct config *a, const struct config *b)
+{
+    bool differ = a->listen.spop_count != b->listen.spop_count || strcmp(a->listen.settle, b->listen.settle) != 0 ||
+                  strcmp(a->listen.ring, b->listen.ring) != 0 || strcmp(a->listen.admin, b->listen.admin) != 0 ||
+                  a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0;
+    for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
+        differ = strcmp(a->listen.spop[i], b->listen.spop[i]) != 0;
+    return differ;
+}
+
+static bool limits_reload(struct server *s, const struct config *c)
+{
+    struct agent *a = &s->agent;
+    unsigned fresh = 0;
+    struct arena *arena = arena_new(16384);
+
+    if (arena == NULL)
+        return false;
+    struct budget_options o = config_budget(c, arena);
+    ledger_flush(a->ledger);
+    int rc = budget_reload(a->budget, &o, clock_wall_us(), clock_mono_us(), &fresh, s->why, sizeof s->why);
+    arena_free(arena);
+    if (rc != 0)
+        return false;
+    if (fresh > 0 && !restore_fresh(a, s->config->ledger.file, s->why, sizeof s->why))
+        LOG(LOG_LEVEL_ERROR, "new_limits_not_loaded", LOG_CSTR("error", s->why),
+            LOG_CSTR("effect", "new limits refuse until a reload succeeds"));
+    return true;
+}
+
+static void reload(struct server *s)
+{
+    struct agent *a = &s->agent;
+    struct config_errors errors;
+    struct config *c = config_load(a->config_file, &errors);
+
+    if (c == NULL) {
+        errors_log(&errors);
+        LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("effect", "the configuration in force stays"));
+        return;
+    }
+    if (listeners_differ(s->config, c))
+        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers and ledger.file change at a restart only"));
+    struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
+    if (fresh == NULL || !limits_reload(s, c)) {
+        LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("error", s->why), LOG_CSTR("effect", "the configuration in force stays"));
+        if (fresh == NULL)
+            config_free(c);
+        runtime_unref(fresh);
+        return;
+    }
+    log_level_apply(c);
+    prices_record(a, fresh);
+    pthread_mutex_lock(&a->lock);
+    struct runtime *old = a->runtime;
+    a->runtime = fresh;
+    pthread_mutex_unlock(&a->lock);
+    runtime_unref(old);
+    for (unsigned i = 0; i < a->worker_count; i++)
+        worker_runtime_changed(&a->workers[i]);
+    LOG(LOG_LEVEL_INFO, "reloaded", LOG_CSTR("file", a->config_file), LOG_CSTR("prices", price_table_hash(fresh->prices)));
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *signal, int events)
+{
+    struct server *s = signal->data;
+
+    (void)events;
+    LOG(LOG_LEVEL_INFO, "signal", LOG_INT("number", signal->signum));
+    if (signal->signum == SIGHUP)
+        reload(s);
+    else
+        ev_break(loop, EVBREAK_ALL);
+}
+
+static void signals_start(struct server *s)
+{
+    struct ev_loop *loop = s->agent.loop;
+
+    signal(SIGPIPE, SIG_IGN);
+    ev_signal_init(&s->term, on_signal, SIGTERM);
+    ev_signal_init(&s->interrupt, on_signal, SIGINT);
+    ev_signal_init(&s->hangup, on_signal, SIGHUP);
+    s->term.data = s->interrupt.data = s->hangup.data = s;
+    ev_signal_start(loop, &s->term);
+    ev_signal_start(loop, &s->interrupt);
+    ev_signal_start(loop, &s->hangup);
+}
+
+static bool books_open(struct server *s)
+{
+    struct agent *a = &s->agent;
+    struct ledger_options o = { .file = s->config->ledger.file, .on_state = on_ledger_state, .user = a };
+    struct arena *arena = arena_new(16384);
+
+    if (arena == NULL)
+        return false;
+    a->ledger = ledger_open(&o, s->why, sizeof s->why);
+    if (a->ledger != NULL) {
+        struct budget_options budget = config_budget(s->config, arena);
+        a->budget = budget_new(&budget, clock_wall_us(), clock_mono_us(), s->why, sizeof s->why);
+    }
+    arena_free(arena);
+    return a->budget != NULL && restore_all(a, s->config->ledger.file, s->why, sizeof s->why);
+}
+
+static bool spop_listen(struct server *s)
+{
+    const struct config_listen *l = &s->config->listen;
+    gid_t group = (gid_t)-1;
+
+    if (l->socket_group != NULL && !listener_group(l->socket_group, &group)) {
+        snprintf(s->why, sizeof s->why, "listen.socket_group: there is no group \"%s\"", l->socket_group);
+        return false;
+    }
+    s->spop = calloc(l->spop_count, sizeof *s->spop);
+    if (s->spop == NULL)
+        return false;
+    for (; s->spop_count < l->spop_count; s->spop_count++) {
+        int fd = listener_open(l->spop[s->spop_count], SPOP_MODE, group, s->why, sizeof s->why);
+        if (fd < 0)
+            return false;
+        s->spop[s->spop_count] = fd;
+    }
+    s->intake = intake_start(&s->agent, l->settle, l->ring, PRIVATE_MODE, group, s->why, sizeof s->why);
+    return s->intake != NULL;
+}
+
+static bool start(struct server *s, const char *config_file)
+{
+    struct agent *a = &s->agent;
+    struct config_errors errors;
+
+    snprintf(s->why, sizeof s->why, "out of memory");
+    pthread_mutex_init(&a->lock, NULL);
+    a->config_file = config_file;
+    a->started_us = clock_wall_us();
+    a->loop = ev_default_loop(EVFLAG_AUTO);
+    ev_async_init(&a->wake, on_wake);
+    a->wake.data = a;
+    ev_async_start(a->loop, &a->wake);
+    s->config = config_load(config_file, &errors);
+    if (s->config == NULL) {
+        errors_log(&errors);
+        snprintf(s->why, sizeof s->why, "the configuration is refused");
+        return false;
+    }
+    log_level_apply(s->config);
+    a->inflight = inflight_table_new();
+    a->counter = token_counter_new(NULL);
+    a->http = http_client_new(a->loop, NULL);
+    if (a->inflight == NULL || a->counter == NULL || a->http == NULL)
+        return false;
+    a->tokenizers = tokenizer_set_open(NULL, s->why, sizeof s->why);
+    if (a->tokenizers == NULL || !books_open(s))
+        return false;
+    struct config *own = config_load(config_file, &errors); /* the runtime's copy; s->config keeps what a restart is needed for */
+    if (own == NULL)
+        return false;
+    a->runtime = runtime_new(a, own, a->loop, a->http, NULL, s->why, sizeof s->why);
+    if (a->runtime == NULL) {
+        config_free(own);
+        return false;
+    }
+    prices_record(a, a->runtime);
+    if (!spop_listen(s))
+        return false;
+    signals_start(s);
+    a->workers = calloc((size_t)s->config->workers, sizeof *a->workers);
+    if (a->workers == NULL)
+        return false;
+    for (unsigned i = 0; i < (unsigned)s->config->workers; i++, s->workers_started++, a->worker_count++)
+        if (!worker_start(&a->workers[i], a, i, s->spop, s->spop_count)) {
+            snprintf(s->why, sizeof s->why, "cannot start worker %u", i);
+            return false;
+        }
+    ev_timer_init(&s->housekeeping, on_housekeeping, 1., 1.);
+    s->housekeeping.data = s;
+    ev_timer_start(a->loop, &s->housekeeping);
+    return true;
+}
+
+/* Answers in flight are given, settlements that came are written; then everything goes in reverse order. */
+static void stop(struct server *s)
+{
+    struct agent *a = &s->agent;
+
+    for (unsigned i = 0; i < s->workers_started; i++)
+        worker_stop(&a->workers[i]);
+    for (unsigned i = 0; i < s->workers_started; i++)
+        worker_join(&a->workers[i]);
+    intake_stop(s->intake);
+    ledger_close(a->ledger);
+    tasks_run(a);
+    runtime_unref(a->runtime);
+    tasks_run(a);
+    for (unsigned i = 0; i < s->spop_count; i++)
+        listener_close(s->spop[i], s->config->listen.spop[i]);
+    inflight_table_free(a->inflight);
+    budget_free(a->budget);
+    tokenizer_set_close(a->tokenizers);
+    token_counter_free(a->counter);
+    http_client_free(a->http);
+    config_free(s->config);
+    free(a->workers);
+    free(s->spop);
+    ev_loop_destroy(a->loop);
+    pthread_mutex_destroy(&a->lock);
+}
+
+int server_run(const char *config_file)
+{
+    struct server *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return 1;
+    bool ok = start(s, config_file);
+    if (ok) {
+        LOG(LOG_LEVEL_INFO, "started", LOG_CSTR("version", TOLLGATE_VERSION), LOG_CSTR("config", config_file),
+            LOG_INT("workers", s->agent.worker_count), LOG_CSTR("ledger", s->config->ledger.file),
+            LOG_CSTR("prices", price_table_hash(s->agent.runtime->prices)));
+        ev_run(s->agent.loop, 0);
+        LOG(LOG_LEVEL_INFO, "stopping", LOG_INT("in_flight", inflight_count(s->agent.inflight)));
+    } else {
+        LOG(LOG_LEVEL_ERROR, "cannot_start", LOG_CSTR("error", s->why));
+    }
+    stop(s);
+    free(s);
+    return ok ? 0 : 1;
+}
