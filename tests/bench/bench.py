@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""The figures behind ./bench. Everything compared runs in the same minutes on the same machine, so read the ratios; the absolute
+numbers are this machine's.
+
+1. Decisions: an SPOP load generator asks the real agent (identity, tokens, reservation, commit) and one that only answers.
+2. Gateway: wrk through HAProxy with tollgate and through HAProxy without it, to the same provider (a third HAProxy)."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+from stack import Process, Stack, build_folder, free_ports, wait_for  # noqa: E402
+
+REQUESTS = 20000
+SECONDS = 5
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4o-mini",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "word " * 60}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 400, "completion_tokens": 60, "total_tokens": 460},
+}
+BODY = json.dumps(
+    {
+        "model": "solo",
+        "max_tokens": 200,
+        "messages": [
+            {"role": "system", "content": "You answer briefly and name your sources."},
+            {
+                "role": "user",
+                "content": "The quarterly report, paragraph by paragraph: "
+                + "revenue grew in most regions, costs did not. " * 40,
+            },
+        ],
+    }
+)[:4000]
+
+HTTP = """\
+global
+    nbthread 1
+defaults
+    mode http
+    option http-no-delay
+    timeout client 30s
+    timeout connect 2s
+    timeout server 30s
+"""
+
+
+class BenchStack(Stack):
+    """A stack whose provider is as fast as HAProxy and whose budget never ends."""
+
+    LIMITS = (
+        'name: team-day, level: team, amount: "$900000", window: day, time_zone: UTC',
+        'name: person-minute, level: user, unit: tokens, amount: "100000000000/min", window: bucket',
+    )
+
+    def start_providers(self):
+        self.ports["alpha"], self.ports["beta"] = free_ports(2)
+        answer = json.dumps(ANSWER).replace("'", "")
+        lines = [
+            HTTP,
+            "frontend provider",
+            f"    bind 127.0.0.1:{self.ports['alpha']}",
+            f"    bind 127.0.0.1:{self.ports['beta']}",
+            f"    http-request return status 200 content-type application/json string '{answer}'",
+        ]
+        self.provider = haproxy(self, "provider", "\n".join(lines) + "\n")
+
+
+def haproxy(stack, name, text):
+    path = stack.folder / f"{name}.cfg"
+    path.write_text(text)
+    process = Process(name, stack.folder, [stack.haproxy_program, "-db", "-f", path])
+    process.start()
+    return process
+
+
+def load(port, pid, stack, connections, depth, requests=REQUESTS):
+    done = subprocess.run(
+        [
+            str(build_folder() / "bench_spoe_load"),
+            f"127.0.0.1:{port}",
+            str(connections),
+            str(depth),
+            str(requests),
+            str(pid),
+            str(stack.folder / "token"),
+            str(stack.folder / "body"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout)
+
+
+def decisions(stack):
+    port = free_ports(1)[0]
+    null = Process("null", stack.folder, [build_folder() / "bench_spoe_null", port, 2])
+    null.start()
+
+    def listens():
+        try:
+            return load(port, null.pid, stack, 1, 1, 100)
+        except RuntimeError:
+            return None
+
+    wait_for(listens, "the do-nothing agent")
+    print("\nDecisions over SPOP (2 KB chat body, token seen before, two limits, durable before the answer)\n")
+    print(f"   {'':32}{'decisions/s':>12}{'CPU µs':>9}{'p50 µs':>9}{'p99 µs':>9}")
+    try:
+        for connections, depth in ((1, 1), (4, 16), (16, 32)):
+            rows = {}
+            for name, where, pid in (
+                ("does nothing", port, null.pid),
+                ("tollgate", stack.ports["spop"], stack.agent.pid),
+            ):
+                load(where, pid, stack, connections, depth, 2000)
+                row = rows[name] = load(where, pid, stack, connections, depth, REQUESTS if depth > 1 else REQUESTS // 5)
+                label = f"{name}, {connections} x {depth} in flight"
+                print(
+                    f"   {label:32}{row['decisions_per_second']:12.0f}{row['cpu_us']:9.1f}{row['p50_us']:9}{row['p99_us']:9}"
+                )
+            mine, yardstick = rows["tollgate"], rows["does nothing"]
+            assert mine["allowed"] == mine["answered"], (
+                f"{mine['answered'] - mine['allowed']} were refused: the figures mean nothing"
+            )
+            print(
+                f"   {'ratio':32}{mine['decisions_per_second'] / yardstick['decisions_per_second']:12.2f}"
+                f"{mine['cpu_us'] / max(yardstick['cpu_us'], 0.01):9.1f}"
+            )
+    finally:
+        null.stop()
+
+
+def wrk(stack, url, connections, delay_ms=0):
+    script = stack.folder / "wrk.lua"
+    token = (stack.folder / "token").read_text().strip()
+    script.write_text(
+        f"wrk.method = 'POST'\nwrk.body = {json.dumps(BODY)}\n"
+        "wrk.headers['Content-Type'] = 'application/json'\n"
+        f"wrk.headers['Authorization'] = 'Bearer {token}'\n"
+        + (f"function delay() return {delay_ms} end\n" if delay_ms else "")
+        + "function done(s, l, r)\n"
+        '  print(string.format(\'RESULT {"requests":%d,"seconds":%f,"p50":%d,"p99":%d,"bad":%d}\',\n'
+        "    s.requests, s.duration / 1e6, l:percentile(50), l:percentile(99),\n"
+        "    s.errors.status + s.errors.connect + s.errors.read + s.errors.timeout))\nend\n"
+    )
+    done = subprocess.run(
+        [
+            "wrk",
+            "-t",
+            "1",
+            "-c",
+            str(connections),
+            "-d",
+            f"{SECONDS}s",
+            "-s",
+            str(script),
+            url + "/v1/chat/completions",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"RESULT (\{.*\})", done.stdout)
+    row = json.loads(found.group(1))
+    assert row["bad"] == 0, done.stdout
+    return row
+
+
+def gateway(stack):
+    port = free_ports(1)[0]
+    plain = haproxy(
+        stack,
+        "plain",
+        HTTP + f"frontend plain\n    bind 127.0.0.1:{port}\n    option http-buffer-request\n"
+        "    default_backend up\nbackend up\n    http-reuse always\n"
+        f"    server up 127.0.0.1:{stack.ports['alpha']}\n",
+    )
+    print(f"\nHAProxy with wrk ({SECONDS} s each)\n")
+    print(f"   {'':32}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}")
+    try:
+        for connections, delay, title in ((1, 0, "1 connection"), (10, 9, "about 1000/s"), (32, 0, "32 connections")):
+            rows = {}
+            for name, url in (("without", f"http://127.0.0.1:{port}"), ("with tollgate", stack.gateway)):
+                row = rows[name] = wrk(stack, url, connections, delay)
+                print(f"   {f'{name}, {title}':32}{row['requests'] / row['seconds']:12.0f}{row['p50']:9}{row['p99']:9}")
+            added = {key: rows["with tollgate"][key] - rows["without"][key] for key in ("p50", "p99")}
+            ratio = (rows["with tollgate"]["requests"] / rows["with tollgate"]["seconds"]) / (
+                rows["without"]["requests"] / rows["without"]["seconds"]
+            )
+            print(f"   {'ratio; added':32}{ratio:12.2f}{added['p50']:+9}{added['p99']:+9}")
+    finally:
+        plain.stop()
+
+
+def main():
+    stack = BenchStack(tempfile.mkdtemp(prefix="tg-bench-"))
+    try:
+        stack.start()
+        stack.write_secret("token", stack.person("bench", team="bench"))
+        (stack.folder / "body").write_text(BODY)
+        status, _, answer = stack.post(stack.tokens["bench"], BODY.encode())
+        assert status == 200, answer
+        decisions(stack)
+        gateway(stack)
+    finally:
+        stack.stop()
+        stack.remove()
+
+
+if __name__ == "__main__":
+    main()
