@@ -53,7 +53,7 @@ int price_hold(const struct model_price *m, const struct price_ask *ask, int64_t
 int price_affordable(const struct model_price *m, const struct price_ask *ask, int64_t nano, int64_t *output)
 {
     struct price_ask a = *ask;
-    int64_t low = -1, high = ask->output, hold; /* low fits (or is -1), everything above high does not */
+    int64_t low = 0, high = ask->output, hold; /* low fits, everything above high does not */
     int rc = price_hold(m, ask, &hold);
     if (rc == PRICE_EUNPRICED || (rc != PRICE_DONE && ask->output < 0))
         return rc;
@@ -61,8 +61,10 @@ int price_affordable(const struct model_price *m, const struct price_ask *ask, i
     rc = price_hold(m, &a, &hold);
     if (rc != PRICE_DONE)
         return rc;
+    if (hold > nano)
+        low = high = -1;
     while (low < high) {
-        a.output = low + (high - low + 1) / 2;
+        a.output = low + (high - low) / 2 + (high - low) % 2;
         if (price_hold(m, &a, &hold) == PRICE_DONE && hold <= nano)
             low = a.output;
         else
