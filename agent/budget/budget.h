@@ -34,6 +34,8 @@ struct budget_subjects {
     const struct target *primary, *fallback; /* provider and model are looked at; primary may be NULL (loads without a target) */
 };
 
+#define BUDGET_ASK_MAX INT64_C(1000000000000000) /* of one request: a million dollars, 10^15 tokens */
+
 struct budget_use {
     int64_t nano, tokens, requests; /* never negative, but in budget_adjust */
 };
@@ -66,7 +68,7 @@ enum budget_verdict {
     BUDGET_DOWNGRADE, /* nothing held: route to answer.downgrade_to and ask again with `downgraded` */
     BUDGET_NOT_READY, /* nothing held: loading is not done */
     BUDGET_NO_ROOM,   /* nothing held: memory or max_accounts is exhausted */
-    BUDGET_BAD_ASK    /* nothing held: a negative amount; the caller's bug */
+    BUDGET_BAD_ASK    /* nothing held: an amount below 0 or above BUDGET_ASK_MAX */
 };
 
 struct budget_state {

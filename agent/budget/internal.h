@@ -109,7 +109,7 @@ void values_fill(struct values *v, const struct budget_subjects *s);
 /* Which of the values a scope at `level` sees for leg 0 (primary) or 1 (fallback). */
 static inline int values_index(enum budget_level level, int leg)
 {
-    return level >= LEVEL_MODEL && leg ? level + 2 : (int)level;
+    return (int)level + (level >= LEVEL_MODEL && leg ? 2 : 0);
 }
 bool limit_matches(const struct limit *l, const struct values *v, int leg);
 
@@ -133,7 +133,6 @@ void account_hold(struct account *a, int64_t window, int64_t amount);
 /* Ends a hold of `amount` with `actual`; false when its window had gone. */
 bool account_settle(struct account *a, int64_t window, int64_t amount, int64_t actual);
 void account_commit(struct account *a, int64_t window, int64_t amount);
-void account_bucket_take(struct account *a, int64_t amount);
 void account_state(const struct budget *b, const struct account *a, struct budget_state *out);
 
 /* ---- holds (hold.c) ------------------------------------------------------------------------------------------------------ */
@@ -219,13 +218,24 @@ static inline int64_t unit_of(const struct budget_use *u, enum budget_unit unit)
     }
 }
 
+/* No amount booked by a settlement or correction is larger: sums of 64 bits stay far from their end. */
+#define BOOK_MAX INT64_C(100000000000000000)
+
+static inline int64_t book_clip(int64_t v)
+{
+    return v > BOOK_MAX ? BOOK_MAX : v < -BOOK_MAX ? -BOOK_MAX : v;
+}
+
 void budget_clock(struct budget *b, int64_t now_us, int64_t mono_us);
-/* The accounts of a request into b->scratch; *count of them. Limits for which `only` is false are passed over; NULL: all. -1: no room. */
-int budget_collect(struct budget *b, struct values *v, bool (*only)(const struct limit *), unsigned *count);
+/* The accounts of a request into b->scratch; *count of them. Only limits for which `only` is true; NULL: all. -1: no room. */
+int budget_collect(struct budget *b, struct limit *const *limits, unsigned limit_count, struct values *v,
+                   bool (*only)(const struct limit *), unsigned *count);
 /* Reports thresholds newly passed. */
 void budget_notice_check(struct budget *b, struct account *a);
-/* Books `use` as held on the accounts in b->scratch and makes them the hold's entries. */
+/* Highest threshold that is passed, per cent; 0: none. */
+int budget_percent(const struct account *a);
+/* Makes the accounts in b->scratch (amounts filled in) entries of the hold, and books them as held. -1: memory. */
 int budget_attach(struct budget *b, struct hold *h, unsigned count, int64_t decided_us);
-/* The hold's entry amount for one account: a concurrent limit counts 1 for each request. */
+void budget_answer_tight(const struct budget *b, unsigned count, struct budget_answer *answer);
 
 #endif
