@@ -38,7 +38,7 @@ static void put_global(FILE *out, const struct haproxy_plan *p)
                 "    lua-load-per-thread %s/tollgate.lua\n", p->lua_dir ? p->lua_dir : p->conf_dir);
     fprintf(out,
             "\n# One line for each request and each attempt, kept while the agent is away.\n"
-            "ring tollgate\n"
+            "ring tg_ring\n"
             "    description \"tollgate: requests and attempts\"\n"
             "    format raw\n"
             "    maxlen 8000\n"
@@ -79,7 +79,7 @@ static void put_defaults(FILE *out, const struct haproxy_plan *p)
     int longest = server_timeout(p) + 10000;
     fprintf(out,
             "\n# A defaults section with a name: only the sections below that name it use it.\n"
-            "defaults tollgate\n"
+            "defaults tg_defaults\n"
             "    mode http\n"
             "    # Without it the tokens of a stream are held back and sent in lumps.\n"
             "    option http-no-delay\n"
@@ -99,7 +99,7 @@ static void put_defaults(FILE *out, const struct haproxy_plan *p)
 static void put_gateway_open(FILE *out, const struct haproxy_plan *p)
 {
     fputs("\n# ---- first tier: decide, then try the primary and, if need be, the fallback ----\n"
-          "frontend tg_gateway from tollgate\n", out);
+          "frontend tg_gateway from tg_defaults\n", out);
     for (size_t i = 0; i < p->bind_count; i++) {
         const struct haproxy_bind *b = &p->binds[i];
         fprintf(out, "    bind %s", b->address);
@@ -109,7 +109,7 @@ static void put_gateway_open(FILE *out, const struct haproxy_plan *p)
     }
     fputs("    option http-buffer-request\n"
           "    unique-id-format %[uuid()]\n"
-          "    log ring@tollgate len 8000 format raw local0\n"
+          "    log ring@tg_ring len 8000 format raw local0\n"
           "    log-format '{\"t\":1,\"id\":\"%ID\",\"st\":%ST,\"tsc\":\"%tsc\",\"srv\":\"%s\",\"rc\":\"%rc\",\"Tw\":%Tw,\"Tr\":%Tr,"
           "\"Ta\":%Ta,\"Td\":%Td,\"B\":%B,\"grp\":\"%[var(txn.tgx.grp)]\",\"att\":\"%[var(txn.tgx.att)]\","
           "\"deny\":\"%[var(txn.tg.deny)]\",\"code\":\"%[var(txn.tg.code)]\",\"err\":\"%[var(txn.tg.err)]\","
@@ -131,7 +131,7 @@ static void put_denials(FILE *out)
                 " if { var(txn.tg.deny) -m int %d }\n", statuses[i], extra, statuses[i]);
     }
     fputs("    http-request return status 500 content-type application/json string "
-          ERROR_JSON("The gateway's decision cannot be carried out.", "server_error", "gateway_error")
+          ERROR_JSON("The decision on this request cannot be carried out.", "server_error", "gateway_error")
           " if { var(txn.tg.deny) -m found } || !{ var(txn.tg.pri) -m found }\n", out);
 }
 
@@ -212,8 +212,8 @@ static void put_response(FILE *out)
           "    http-after-response set-header x-tollgate-request-id %[unique-id]\n"
           "    http-after-response set-header x-tollgate-provider %[var(txn.tgx.grp)] if { var(txn.tgx.grp) -m found }\n"
           "    http-after-response set-header x-tollgate-attempt %[var(txn.tgx.att)] if { var(txn.tgx.att) -m found }\n"
-          "    http-after-response set-header x-tollgate-model %[var(txn.tg.pmodel)] if { var(txn.tgx.att) 1 } { var(txn.tg.pmodel) -m found }\n"
-          "    http-after-response set-header x-tollgate-model %[var(txn.tg.fmodel)] if { var(txn.tgx.att) 2 } { var(txn.tg.fmodel) -m found }\n",
+          "    http-after-response set-header x-tollgate-model %[var(txn.tg.pmodel)] if { var(txn.tgx.att) -m str 1 } { var(txn.tg.pmodel) -m found }\n"
+          "    http-after-response set-header x-tollgate-model %[var(txn.tg.fmodel)] if { var(txn.tgx.att) -m str 2 } { var(txn.tg.fmodel) -m found }\n",
           out);
     for (size_t i = 0; i < sizeof(informing) / sizeof(informing[0]); i++)
         fprintf(out, "    http-after-response set-header %s %%[var(txn.tg.%s)] if { var(txn.tg.%s) -m found }\n", informing[i][0],
@@ -225,7 +225,7 @@ static void put_route(FILE *out, const struct haproxy_plan *p)
 {
     fputs("\n# Two servers, both this HAProxy's own second tier. The first try always goes to primary (use-server); a weight of 0 keeps it out\n"
           "# of load balancing, so that the one retry, which balances anew, always goes to fallback.\n"
-          "backend tg_route from tollgate\n"
+          "backend tg_route from tg_defaults\n"
           "    # A new connection for each request: on a reused one HAProxy would answer some failures with a silent close.\n"
           "    option http-server-close\n"
           "    option redispatch 1\n"
@@ -242,14 +242,14 @@ static void put_route(FILE *out, const struct haproxy_plan *p)
 /* The two second-tier frontends differ in which headers they read and in the number of the attempt. */
 static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name, char t, int attempt)
 {
-    fprintf(out, "\nfrontend tg_%s from tollgate\n    bind unix@%s%s/tg-%s.sock mode 600", name, p->chroot ? p->chroot : "", p->run_dir, name);
+    fprintf(out, "\nfrontend tg_%s from tg_defaults\n    bind unix@%s%s/tg-%s.sock mode 600", name, p->chroot ? p->chroot : "", p->run_dir, name);
     if (p->user)
         fprintf(out, " user %s", p->user);
     fputs("\n", out);
     if (p->lua)
         fputs("    option http-buffer-request\n    filter lua.tollgate-splice\n", out);
     fprintf(out,
-            "    log ring@tollgate len 8000 format raw local0\n"
+            "    log ring@tg_ring len 8000 format raw local0\n"
             "    log-format '{\"t\":2,\"id\":\"%%[var(txn.tgx.id)]\",\"grp\":\"%%[var(txn.tgx.grp)]\",\"att\":%d,\"st\":%%ST,"
             "\"rst\":\"%%[var(txn.tgx.rst)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
             attempt);
@@ -348,7 +348,7 @@ static void put_group(FILE *out, const struct haproxy_plan *p, const struct hapr
     char why[160];
     if (!haproxy_url_parse(g->url, &u, why, sizeof(why)))
         return; /* checked before */
-    fprintf(out, "\nbackend " HAPROXY_GROUP_PREFIX "%s%s from tollgate\n", g->name, stream ? HAPROXY_STREAM_SUFFIX : "");
+    fprintf(out, "\nbackend " HAPROXY_GROUP_PREFIX "%s%s from tg_defaults\n", g->name, stream ? HAPROXY_STREAM_SUFFIX : "");
     fprintf(out,
             "    http-reuse always\n"
             "    retries 0\n"
@@ -370,7 +370,7 @@ static void put_group(FILE *out, const struct haproxy_plan *p, const struct hapr
 static void put_rest(FILE *out, const struct haproxy_plan *p)
 {
     bool names = false;
-    fputs("\nbackend tg_none from tollgate\n"
+    fputs("\nbackend tg_none from tg_defaults\n"
           "    http-request return status 502 content-type application/json string "
           ERROR_JSON("The gateway has no such provider group.", "server_error", "unknown_provider_group") "\n"
           "\n# ---- provider groups: plain answers and streams differ only in how long the first byte may take ----\n", out);
@@ -388,7 +388,7 @@ static void put_rest(FILE *out, const struct haproxy_plan *p)
               "    hold valid 30s\n", out);
     fprintf(out,
             "\n# ---- the agent ----\n"
-            "backend tg_agent from tollgate\n"
+            "backend tg_agent from tg_defaults\n"
             "    mode tcp\n"
             "    no option http-no-delay\n"
             "    retries 0\n"

@@ -1,0 +1,220 @@
+"""Runs a real HAProxy with generated files between stub providers and a stub agent, all on free ports of 127.0.0.1."""
+import asyncio
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+import msgpack
+
+from .provider import StubProvider
+from .spop import StubAgent
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+HAPROXY = os.environ.get("TOLLGATE_HAPROXY", "haproxy")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, seconds=10.0, what="condition"):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def build_write_plan(folder):
+    """The generator as a program of its own, built from the tree's sources."""
+    folder = pathlib.Path(folder)
+    files = folder / "files.c"
+    with files.open("w") as out:
+        out.write('#include "route/haproxy_files.h"\n')
+        for name, path in (("haproxy_file_spoe", "haproxy/tollgate-spoe.conf"), ("haproxy_file_lua", "haproxy/lua/tollgate.lua")):
+            data = (ROOT / path).read_bytes()
+            out.write(f"const unsigned char {name}[] = {{{','.join(map(str, data))}}};\nconst size_t {name}_size = {len(data)};\n")
+    program = folder / "write_plan"
+    sources = sorted((ROOT / "agent/route").glob("haproxy_*.c")) + [ROOT / "tests/e2e/haproxy_stub/write_plan.c", files]
+    subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-g", "-I", ROOT / "agent", *sources, "-o", program], check=True)
+    return program
+
+
+class Loop:
+    """An event loop in a thread of its own, for everything HAProxy talks to."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+
+    def close(self):
+        async def cancel():
+            for t in asyncio.all_tasks():
+                if t is not asyncio.current_task():
+                    t.cancel()
+        self.run(cancel())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
+
+
+class SettleReceiver:
+    """Takes settlement records and acknowledges each with '+'. mute: takes them without a word."""
+
+    def __init__(self, path):
+        self.path, self.records, self.server, self.mute, self.writers = str(path), [], None, False, set()
+        self.close_after = None
+
+    async def start(self):
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def stop(self):
+        self.server.close()
+        os.unlink(self.path)
+        for w in list(self.writers):
+            w.transport.abort()
+
+    async def _serve(self, reader, writer):
+        self.writers.add(writer)
+        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=1 << 28)
+        try:
+            while data := await reader.read(1 << 20):
+                unpacker.feed(data)
+                for record in unpacker:
+                    if self.mute:
+                        continue
+                    self.records.append(record)
+                    writer.write(b"+")
+                    if self.close_after and len(self.records) % self.close_after == 0:
+                        await writer.drain()
+                        writer.transport.abort()
+                        return
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            self.writers.discard(writer)
+            writer.close()
+
+
+class RingReceiver:
+    """Octet-counted log lines."""
+
+    def __init__(self):
+        self.lines, self.raw, self.server = [], [], None
+
+    async def start(self, port):
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+
+    async def _serve(self, reader, writer):
+        try:
+            while True:
+                n = int(await reader.readuntil(b" "))
+                line = (await reader.readexactly(n)).decode()
+                self.raw.append(line)
+                self.lines.append(json.loads(line))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+class Gateway:
+    def __init__(self, write_plan, groups=("a", "b"), plan=None, group_plan=None, lua=True, before=None, threads=2):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="tg-hap-"))
+        self.loop = Loop()
+        self.port, self.h2_port, self.spop_port, self.ring_port = (free_port() for _ in range(4))
+        self.agent, self.ring = StubAgent(), RingReceiver()
+        self.settle = SettleReceiver(self.dir / "settle.sock")
+        self.providers = {name: StubProvider() for name in groups}
+        self.ports = {name: free_port() for name in groups}
+        lines = [f"bind 127.0.0.1:{self.port}", f"bind_h2 127.0.0.1:{self.h2_port}", f"conf_dir {self.dir}", f"run_dir {self.dir}",
+                 f"spop_address 127.0.0.1:{self.spop_port}", f"ring_address 127.0.0.1:{self.ring_port}",
+                 f"settle_socket {self.settle.path}", f"lua {int(lua)}"]
+        lines += [f"{k} {v}" for k, v in (plan or {}).items()]
+        for name in groups:
+            keys = {"url": f"http://127.0.0.1:{self.ports[name]}/v1", **(group_plan or {}).get(name, {})}
+            lines.append(f"group {name}")
+            lines += [f"{k} {v}".format(port=self.ports[name]) for k, v in keys.items()]
+        made = subprocess.run([write_plan, self.dir], input="\n".join(lines) + "\n", text=True, capture_output=True)
+        assert made.returncode == 0, made.stderr
+        self.base = self.dir / "base.cfg"
+        self.base.write_text(before or f"global\n    nbthread {threads}\n    stats socket {self.dir}/admin.sock mode 600 level admin\n")
+        self.process = None
+
+    def __enter__(self):
+        self.loop.run(self.agent.start(self.spop_port))
+        self.loop.run(self.ring.start(self.ring_port))
+        self.loop.run(self.settle.start())
+        for name, p in self.providers.items():
+            self.loop.run(p.start(self.ports[name]))
+        self.log = open(self.dir / "haproxy.log", "w")
+        self.process = subprocess.Popen([HAPROXY, "-db", "-f", self.base, "-f", self.dir / "tollgate.cfg"],
+                                        stdout=self.log, stderr=subprocess.STDOUT)
+        wait_for(lambda: self._answers() or self.process.poll() is not None, what="HAProxy listening")
+        assert self.process.poll() is None, (self.dir / "haproxy.log").read_text()
+        return self
+
+    def _answers(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
+    def __exit__(self, *error):
+        self.process.terminate()
+        try:
+            self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        self.loop.close()
+        log = (self.dir / "haproxy.log").read_text()
+        if error[0] is not None:
+            print(log)
+        shutil.rmtree(self.dir)
+        assert "Lua" not in log and "lua" not in log.replace("tollgate.lua", ""), log
+
+    def allow(self, pri="a", **more):
+        """The agent allows every request with these variables."""
+        self.agent.decide = lambda args: {"ok": True, "pri": pri, "pkey": f"Bearer key-{pri}", "pmodel": f"model-{pri}",
+                                          **{k: v for k, v in more.items() if v is not None}}
+
+    def allow_with_fallback(self, **more):
+        self.allow(fb="b", fkey="Bearer key-b", fmodel="model-b", **more)
+
+    def request(self, body=b"{}", path="/v1/chat/completions", method="POST", headers=None, chunked=False, timeout=30):
+        """Returns (status, headers as a dict of lower-case names, body)."""
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        h = {"content-type": "application/json", **(headers or {})}
+        c.request(method, path, iter([body[i:i + 7000] for i in range(0, len(body), 7000)]) if chunked else body, h,
+                  encode_chunked=chunked)
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        return r.status, {k.lower(): v for k, v in r.getheaders()}, data
+
+    def record(self, n=1):
+        """The n-th settlement record, waited for."""
+        wait_for(lambda: len(self.settle.records) >= n, what=f"settlement record {n}")
+        return self.settle.records[n - 1]
+
+    def line(self, kind, n=1):
+        """The n-th log line of that kind (1: request, 2: attempt), waited for."""
+        return wait_for(lambda: [l for l in self.ring.lines if l["t"] == kind][n - 1:n], what=f"log line t={kind} {n}")[0]
