@@ -1,0 +1,279 @@
+#include "tokens/count.h"
+
+#include "tokens/cache.h"
+#include "tokens/merge.h"
+#include "tokens/scan.h"
+#include "tokens/text.h"
+
+#include <stdlib.h>
+
+#define PIECE_CACHES 4            /* one for each vocabulary */
+#define HISTORY_SHORTEST 32       /* bytes; counting less costs as much as hashing it */
+#define SCRATCH_KEPT ((size_t)1 << 20)
+#define STEP_LEAST 4096
+#define WORK_PER_TRIAL 8          /* one trial of a long piece costs as much as so many bytes of text */
+
+struct token_counter {
+    struct token_counter_options options;
+    struct piece_cache pieces[PIECE_CACHES]; /* made when their vocabulary is first used */
+    struct history_cache history;
+    struct text_buffer scratch;
+    struct token_cache_stats stats;
+};
+
+struct token_job {
+    struct token_counter *counter;
+    const struct tokenizer *tokenizer;
+    struct piece_cache *pieces; /* NULL: none */
+    struct text_source source;
+    struct text_buffer buffer;
+    bool text_ready, in_long, finished, remember;
+    const uint8_t *p, *end; /* what is left of the text */
+    int64_t tokens;
+    struct long_piece long_piece;
+    uint64_t hash[2];
+};
+
+/* ---- the counter ------------------------------------------------------------------------------------------------- */
+
+struct token_counter *token_counter_new(const struct token_counter_options *options)
+{
+    static const struct token_counter_options defaults = { .piece_cache_bytes = 2 << 20, .history_cache_bytes = 2 << 20 };
+    struct token_counter *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->options = options ? *options : defaults;
+    if (c->options.force_path && strcmp(c->options.force_path, "portable") != 0)
+        goto failed;
+    if (c->options.history_cache_bytes > 0 && history_cache_init(&c->history, c->options.history_cache_bytes) != 0)
+        goto failed;
+    return c;
+failed:
+    token_counter_free(c);
+    return NULL;
+}
+
+void token_counter_free(struct token_counter *c)
+{
+    if (!c)
+        return;
+    for (int i = 0; i < PIECE_CACHES; i++)
+        piece_cache_free(&c->pieces[i]);
+    history_cache_free(&c->history);
+    text_buffer_free(&c->scratch);
+    free(c);
+}
+
+const char *token_counter_path(const struct token_counter *c)
+{
+    (void)c;
+    return "portable";
+}
+
+void token_counter_stats(const struct token_counter *c, struct token_cache_stats *out)
+{
+    *out = c->stats;
+}
+
+/* ---- pieces ------------------------------------------------------------------------------------------------------ */
+
+/* The first n bytes at p (2..15) as the tables hold them; `end` is where reading must stop. */
+static inline struct vocab_piece load_piece(const uint8_t *p, size_t n, const uint8_t *end)
+{
+    struct vocab_piece piece = { 0, 0 };
+    if (end - p >= 16) {
+        memcpy(&piece.low, p, 8);
+        memcpy(&piece.high, p + 8, 8);
+        uint64_t keep = ~(uint64_t)0 >> (8 * (8 - (n & 7)) & 63);
+        bool both = n >= 8;
+        piece.low &= both ? ~(uint64_t)0 : keep;
+        piece.high &= both && n > 8 ? keep : 0;
+    } else {
+        uint8_t bytes[16] = { 0 };
+        memcpy(bytes, p, n);
+        memcpy(&piece.low, bytes, 8);
+        memcpy(&piece.high, bytes + 8, 8);
+    }
+    piece.high |= (uint64_t)n << 56;
+    return piece;
+}
+
+static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t n)
+{
+    const struct vocab *v = &j->tokenizer->vocab;
+    if (n == 1)
+        return 1;
+    struct vocab_piece piece = load_piece(p, n, j->end);
+    uint64_t hash = vocab_piece_hash(piece.low, piece.high);
+    uint32_t count;
+    if (j->pieces && (count = piece_cache_find(j->pieces, hash, piece.low, piece.high)) != 0)
+        return count;
+    count = 1;
+    if (!vocab_is_token(v, hash, piece.low, piece.high)) {
+        count = merge_short(v, p, n);
+        j->counter->stats.piece_misses++;
+    }
+    if (j->pieces)
+        piece_cache_add(j->pieces, hash, piece.low, piece.high, count);
+    return count;
+}
+
+/* Up to about `work` bytes of the text. 1: all is counted. */
+static int count_step(struct token_job *j, size_t work)
+{
+    const struct vocab *v = &j->tokenizer->vocab;
+    const uint8_t *stop = (size_t)(j->end - j->p) > work ? j->p + work : j->end;
+    while (j->in_long || j->p < stop) {
+        if (j->in_long) {
+            size_t left = stop > j->p ? (size_t)(stop - j->p) : 0;
+            int done = long_piece_step(&j->long_piece, v, left / WORK_PER_TRIAL + 1);
+            if (done < 0)
+                return -1;
+            if (done == 0) {
+                return 0;
+            }
+            j->tokens += (int64_t)j->long_piece.count;
+            j->p += j->long_piece.n;
+            long_piece_free(&j->long_piece);
+            j->in_long = false;
+            continue;
+        }
+        const uint8_t *next = scan_piece(v, j->p, j->end);
+        size_t n = (size_t)(next - j->p);
+        if (n <= 15) {
+            j->tokens += count_small(j, j->p, n);
+        } else if (merge_is_token(v, j->p, n)) {
+            j->tokens++;
+        } else if (n <= MERGE_SHORT) {
+            j->tokens += merge_short(v, j->p, n);
+        } else {
+            if (long_piece_start(&j->long_piece, v, j->p, n) != 0)
+                return -1;
+            j->in_long = true;
+            continue;
+        }
+        j->p = next;
+    }
+    return j->p == j->end;
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
+
+static int job_init(struct token_job *j, struct token_counter *c, const struct tokenizer *t, enum token_input how,
+                    struct slice input)
+{
+    memset(j, 0, sizeof *j);
+    j->counter = c;
+    j->tokenizer = t;
+    if (c->options.piece_cache_bytes > 0) {
+        j->pieces = &c->pieces[t->number % PIECE_CACHES];
+        if (!j->pieces->entries && piece_cache_init(j->pieces, c->options.piece_cache_bytes) != 0)
+            return -1;
+    }
+    text_source_start(&j->source, how, input);
+    if (how == TOKENS_OF_TEXT || input.n < HISTORY_SHORTEST || !c->history.entries)
+        return 0;
+    history_cache_hash(&c->history, input, t->number % PIECE_CACHES * 4 + (uint32_t)how, j->hash);
+    if (history_cache_find(&c->history, j->hash, input.n, &j->tokens, &j->source.replaced)) {
+        c->stats.history_hits++;
+        c->stats.history_hit_bytes += input.n;
+        j->finished = true;
+    } else {
+        c->stats.history_misses++;
+        j->remember = true;
+    }
+    return 0;
+}
+
+static int job_step(struct token_job *j, size_t work, struct token_count *out)
+{
+    if (!j->finished && !j->text_ready) {
+        int read = text_source_step(&j->source, &j->buffer, work);
+        if (read <= 0)
+            return read;
+        j->text_ready = true;
+        j->p = j->source.copying ? j->buffer.p : j->source.p;
+        j->end = j->p ? j->p + (j->source.copying ? j->buffer.n : j->source.n) : NULL;
+        if (work != SIZE_MAX && j->source.n > STEP_LEAST)
+            return 0;
+    }
+    if (!j->finished) {
+        int counted = j->p == j->end ? 1 : count_step(j, work);
+        if (counted <= 0)
+            return counted;
+        j->finished = true;
+        if (j->remember)
+            history_cache_add(&j->counter->history, j->hash, j->source.n, j->tokens, j->source.replaced);
+    }
+    out->tokens = j->tokens;
+    out->replaced = j->source.replaced;
+    return 1;
+}
+
+int token_count_bytes(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input,
+                      struct token_count *out)
+{
+    struct token_job j;
+    int status = job_init(&j, c, t, how, input);
+    if (status == 0) {
+        j.buffer = c->scratch;
+        j.buffer.n = 0;
+        status = job_step(&j, SIZE_MAX, out) == 1 ? 0 : -1;
+        long_piece_free(&j.long_piece);
+        c->scratch = j.buffer;
+        if (c->scratch.capacity > SCRATCH_KEPT)
+            text_buffer_free(&c->scratch);
+    }
+    return status;
+}
+
+static int64_t count_as(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice s, bool *replaced)
+{
+    struct token_count count;
+    if (token_count_bytes(c, t, how, s, &count) != 0)
+        return -1;
+    if (count.replaced && replaced)
+        *replaced = true;
+    return count.tokens;
+}
+
+int64_t token_count_text(struct token_counter *c, const struct tokenizer *t, struct slice utf8, bool *replaced)
+{
+    return count_as(c, t, TOKENS_OF_TEXT, utf8, replaced);
+}
+
+int64_t token_count_json_string(struct token_counter *c, const struct tokenizer *t, struct slice raw, bool escaped,
+                                bool *replaced)
+{
+    (void)escaped; /* looked for while the text is checked, at no cost */
+    return count_as(c, t, TOKENS_OF_JSON_STRING, raw, replaced);
+}
+
+int64_t token_count_json_value(struct token_counter *c, const struct tokenizer *t, struct slice raw, bool *replaced)
+{
+    return count_as(c, t, TOKENS_OF_JSON_VALUE, raw, replaced);
+}
+
+struct token_job *token_job_new(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input)
+{
+    struct token_job *j = malloc(sizeof *j);
+    if (j && job_init(j, c, t, how, input) != 0) {
+        free(j);
+        j = NULL;
+    }
+    return j;
+}
+
+int token_job_step(struct token_job *job, size_t work, struct token_count *out)
+{
+    return job_step(job, work < STEP_LEAST ? STEP_LEAST : work, out);
+}
+
+void token_job_free(struct token_job *job)
+{
+    if (!job)
+        return;
+    long_piece_free(&job->long_piece);
+    text_buffer_free(&job->buffer);
+    free(job);
+}

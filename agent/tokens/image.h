@@ -1,0 +1,97 @@
+/* The vocabulary image: one file for each encoding, in the byte order and layout the counter reads in place.
+ *
+ * Written by vocab_build (at build time, on the machine that runs it), mapped by tokenizer_open. Every section starts on a
+ * 64-byte boundary. A pair of tokens is merged if and only if the pair table holds it: every token of these encodings can be
+ * reached by merging, so each has exactly one pair that makes it, and (left, right) -> token says the same as looking up the
+ * joined bytes (vocab_build verifies that every token is reached). */
+#ifndef TOLLGATE_TOKENS_IMAGE_H
+#define TOLLGATE_TOKENS_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define VOCAB_MAGIC "TGVOCAB"
+#define VOCAB_VERSION 1u
+#define VOCAB_BYTE_ORDER 0x01020304u
+#define VOCAB_NONE UINT32_MAX
+#define VOCAB_MAX_TOKEN 128 /* bytes of the longest token of any encoding */
+
+/* How text is cut into pieces. */
+enum vocab_pattern { VOCAB_O200K = 1, VOCAB_CL100K, VOCAB_GPT2 };
+
+enum vocab_section {
+    VOCAB_CLASS_INDEX, /* uint8_t[CHAR_BLOCKS]: block of each 128 code points */
+    VOCAB_CLASSES,     /* uint8_t[blocks][128]: char_class */
+    VOCAB_LENGTHS,     /* uint8_t[tokens]: bytes of a token, 0 for a gap */
+    VOCAB_SPLITS,      /* struct vocab_pair[tokens]: the pair a token is merged from; a byte's own token: itself twice */
+    VOCAB_SHORTER,     /* uint32_t[tokens]: the longest token that is a proper prefix, or VOCAB_NONE */
+    VOCAB_BYTES,       /* uint32_t[256]: the token of each byte */
+    VOCAB_FIRST_PAIRS, /* uint32_t[65536]: token of two bytes (first * 256 + second), or VOCAB_NONE */
+    VOCAB_PAIRS,       /* uint64_t[1 << pair_bits]: open addressing, see vocab_pair_entry; 0 = empty */
+    VOCAB_WHOLE,       /* struct vocab_piece[4 << whole_bits]: tokens of 2..15 bytes by content, buckets of 4 = 64 bytes */
+    VOCAB_TRIE,        /* struct vocab_state[states]: double array over all tokens */
+    VOCAB_SECTIONS
+};
+
+/* Code points by what the patterns ask of them. White space is \s without CR and LF. */
+enum char_class { CHAR_OTHER, CHAR_UPPER, CHAR_LOWER, CHAR_LETTER, CHAR_MARK, CHAR_NUMBER, CHAR_SPACE, CHAR_NEWLINE };
+
+#define CHAR_BLOCKS (0x110000 / 128)
+
+struct vocab_pair {
+    uint32_t left, right;
+};
+
+/* Up to 15 bytes, zero-padded, with the length in the top byte of `high`. */
+struct vocab_piece {
+    uint64_t low, high;
+};
+
+/* Child of state s by byte b: i = (s.link >> 9) + b, and states[i].link & 511 == b. The label 511 marks a free slot. */
+struct vocab_state {
+    uint32_t link;
+    uint32_t token; /* the token that ends here, or VOCAB_NONE */
+};
+
+struct vocab_header {
+    char magic[8];
+    uint32_t byte_order, version;
+    uint64_t size; /* of the whole file */
+    char name[32];
+    uint32_t pattern;
+    uint32_t tokens;     /* highest rank + 1 */
+    uint32_t used;       /* tokens that exist */
+    uint32_t pair_bits, whole_bits, states;
+    uint32_t root;       /* index of the trie's root state */
+    uint32_t reserved;
+    uint64_t offset[VOCAB_SECTIONS], bytes[VOCAB_SECTIONS];
+};
+
+#define VOCAB_RANK_BITS 18
+
+/* A filled slot of the pair table: left, right and token, 18 bits each, plus a bit that tells it from an empty slot. */
+static inline uint64_t vocab_pair_entry(uint32_t left, uint32_t right, uint32_t token)
+{
+    return (uint64_t)1 << 63 | (uint64_t)token << 36 | (uint64_t)left << 18 | right;
+}
+
+static inline uint32_t vocab_pair_slot(uint32_t left, uint32_t right, uint32_t bits)
+{
+    uint64_t h = ((uint64_t)left << 18 | right) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(h >> (64 - bits));
+}
+
+/* Where a piece of up to 15 bytes stands in a table of 1 << bits buckets. */
+static inline uint64_t vocab_piece_hash(uint64_t low, uint64_t high)
+{
+    uint64_t h = (low ^ (high * 0xd6e8feb86659fd93u >> 7 ^ high << 9)) * 0x9e3779b97f4a7c15u;
+    h ^= h >> 32;
+    return h * 0xff51afd7ed558ccdu;
+}
+
+static inline uint32_t vocab_piece_bucket(uint64_t hash, uint32_t bits)
+{
+    return (uint32_t)(hash >> (64 - bits));
+}
+
+#endif
