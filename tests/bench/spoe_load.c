@@ -130,7 +130,7 @@ static void ask(struct load *l, struct link *k)
     uint8_t ids[2 * SPOP_VARINT_MAX];
     char id[ID_BYTES + 1];
 
-    snprintf(id, sizeof id, "%08x-0000-4000-8000-%012llx", (unsigned)getpid(), (unsigned long long)l->asked++);
+    snprintf(id, sizeof id, "%08x-0000-4000-8000-%012llx", (unsigned)getpid(), (unsigned long long)(l->asked++ & 0xffffffffffff));
     memcpy(l->payload + l->id_at, id, ID_BYTES);
     size_t n = spop_varint_encode(ids, 1);
     n += spop_varint_encode(ids + n, ++k->next_id);
