@@ -286,7 +286,7 @@ struct jwk_set *jwk_set_parse(struct slice text, char *why, size_t why_size)
         snprintf(why, why_size, "out of memory");
         goto out;
     }
-    set->refs = 1;
+    atomic_init(&set->refs, 1);
     EVP_Digest(text.p, text.n, set->digest, NULL, EVP_sha256(), NULL);
     cJSON_ArrayForEach(entry, keys)
     {
@@ -305,9 +305,15 @@ out:
     return set;
 }
 
-void jwk_set_free(struct jwk_set *s)
+struct jwk_set *jwk_set_ref(struct jwk_set *s)
 {
-    if (s == NULL)
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void jwk_set_unref(struct jwk_set *s)
+{
+    if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
     for (size_t i = 0; i < s->count; i++)
         jwk_clear(&s->keys[i]);

@@ -9,6 +9,7 @@
 #include "base/slice.h"
 
 #include <openssl/types.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 enum jws_alg {
@@ -48,15 +49,16 @@ struct jwk_set {
     uint8_t digest[32];  /* SHA-256 of the text it came from */
     size_t count;
     size_t left_out[JWK_FAULTS];
-    unsigned refs;       /* under the store's lock */
+    atomic_uint refs;
     struct jwk keys[];
 };
 
 /* Parses a key set. NULL with a reason in `why` when the text is not one: not JSON, no `keys` array, more than 128 keys, out of memory.
  * A set without a usable key is a valid set: the issuer has none. One reference belongs to the caller. */
 struct jwk_set *jwk_set_parse(struct slice text, char *why, size_t why_size) __attribute__((warn_unused_result));
-/* Whatever its reference count. NULL is allowed. */
-void jwk_set_free(struct jwk_set *s);
+struct jwk_set *jwk_set_ref(struct jwk_set *s);
+/* Any thread; the last one frees. NULL is allowed. */
+void jwk_set_unref(struct jwk_set *s);
 
 /* True when a key of this kind may verify this algorithm. */
 bool jwk_kind_fits(enum jwk_kind kind, enum jws_alg alg);

@@ -1,0 +1,261 @@
+#include "identity/cache.h"
+#include "identity/claims.h"
+#include "identity/jws.h"
+#include "identity/store.h"
+#include "identity/strict.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <strings.h>
+
+enum { CACHE_BYTES_PER_ENTRY = 2048, KEYS_TRIED_MAX = 8, RETRY_AFTER_S = 5 };
+
+/* ---- life ------------------------------------------------------------------------------------------------------------- */
+
+static void on_notify(struct ev_loop *loop, ev_async *w, int revents)
+{
+    struct identity_verifier *v = w->data;
+
+    (void)loop;
+    (void)revents;
+    v->ready(v->user);
+}
+
+struct identity_verifier *identity_verifier_new(struct identity_store *s, struct ev_loop *loop, identity_ready_fn *ready, void *user)
+{
+    size_t entries = (size_t)s->options->cache_entries;
+    struct identity_verifier *v = calloc(1, sizeof *v);
+
+    if (v == NULL)
+        return NULL;
+    v->cache = cache_new(entries, entries * CACHE_BYTES_PER_ENTRY);
+    v->digest = EVP_MD_CTX_new();
+    EVP_MD *sha256 = EVP_MD_fetch(NULL, "SHA256", NULL); /* once: looking it up costs more than the digest */
+    bool good = v->cache != NULL && v->digest != NULL && sha256 != NULL && EVP_DigestInit_ex(v->digest, sha256, NULL) == 1;
+    EVP_MD_free(sha256);
+    if (!good) {
+        cache_free(v->cache);
+        EVP_MD_CTX_free(v->digest);
+        free(v);
+        return NULL;
+    }
+    v->ready = ready;
+    v->user = user;
+    v->store = s;
+    v->loop = ready ? loop : NULL;
+    ev_async_init(&v->notify, on_notify);
+    v->notify.data = v;
+    if (v->loop != NULL)
+        ev_async_start(loop, &v->notify);
+    store_ref(s);
+    pthread_mutex_lock(&s->lock);
+    v->next = s->verifiers;
+    s->verifiers = v;
+    pthread_mutex_unlock(&s->lock);
+    return v;
+}
+
+void identity_verifier_free(struct identity_verifier *v)
+{
+    if (v == NULL)
+        return;
+    struct identity_store *s = v->store;
+    pthread_mutex_lock(&s->lock);
+    struct identity_verifier **at = &s->verifiers;
+    while (*at != v)
+        at = &(*at)->next;
+    *at = v->next;
+    pthread_mutex_unlock(&s->lock);
+    if (v->loop != NULL)
+        ev_async_stop(v->loop, &v->notify);
+    store_unref(s);
+    cache_free(v->cache);
+    EVP_MD_CTX_free(v->digest);
+    free(v);
+}
+
+void identity_verifier_state(const struct identity_verifier *v, struct identity_cache_state *out)
+{
+    cache_state(v->cache, out);
+}
+
+/* ---- refusing --------------------------------------------------------------------------------------------------------- */
+
+static enum identity_result refuse(struct refusal *no, const struct fault *f)
+{
+    bool unmapped = strcmp(f->reason, "identity_ambiguous") == 0 || strcmp(f->reason, "token_group_overage") == 0;
+    *no = (struct refusal){ .status = unmapped ? 403 : 401, .type = "invalid_request_error",
+                            .code = unmapped ? "identity_not_mapped" : "invalid_api_key", .message = f->message,
+                            .retry_after_s = -1, .reason = f->reason };
+    return IDENTITY_REFUSED;
+}
+
+static enum identity_result refuse_text(struct refusal *no, const char *reason, const char *message)
+{
+    return refuse(no, &(struct fault){ .reason = reason, .message = slice_cstr(message) });
+}
+
+static enum identity_result refuse_unavailable(struct refusal *no)
+{
+    *no = (struct refusal){ .status = 503, .type = "server_error", .code = "auth_provider_unavailable",
+                            .message = SLICE_LIT("the keys of the identity provider are not available at the moment; try again shortly"),
+                            .retry_after_s = RETRY_AFTER_S, .reason = "issuer_unavailable" };
+    return IDENTITY_REFUSED;
+}
+
+/* ---- the steps -------------------------------------------------------------------------------------------------------- */
+
+static struct slice trim(struct slice s)
+{
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s = slice_make(s.p + 1, s.n - 1);
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
+/* The token as sent; a NULL pointer when there is none. The scheme's case does not matter (RFC 9110 11.1). */
+static struct slice find_token(const struct http_request *rq, bool api_key)
+{
+    struct slice s = trim(rq->authorization);
+    if (s.n == 0)
+        return api_key ? trim(rq->api_key) : SLICE_NONE;
+    if (s.n < 7 || strncasecmp(s.p, "Bearer", 6) != 0 || (s.p[6] != ' ' && s.p[6] != '\t'))
+        return SLICE_NONE;
+    return trim(slice_make(s.p + 7, s.n - 7));
+}
+
+static bool digest_token(struct identity_verifier *v, struct slice token, uint8_t out[CACHE_DIGEST])
+{
+    return EVP_DigestInit_ex(v->digest, NULL, NULL) == 1 && EVP_DigestUpdate(v->digest, token.p, token.n) == 1 &&
+           EVP_DigestFinal_ex(v->digest, out, NULL) == 1;
+}
+
+static bool from_cache(struct identity_verifier *v, const uint8_t digest[CACHE_DIGEST], int64_t now_us, struct arena *a,
+                       struct identity *out)
+{
+    struct cache_entry *e = cache_find(v->cache, digest);
+    if (e == NULL)
+        return false;
+    if (now_us / 1000000 >= e->until_s || !store_usable(v->store, e->issuer, e->generation, now_us)) {
+        cache_drop(v->cache, e);
+        return false;
+    }
+    return identity_copy(&e->id, a, out);
+}
+
+/* The issuer the token claims to come from; the number of issuers when it is not one of ours. */
+static size_t find_issuer(const struct identity_store *s, const cJSON *payload)
+{
+    const char *iss = strict_string(payload, "iss");
+    size_t i = 0;
+    while (i < s->count && (iss == NULL || strcmp(iss, s->issuers[i].o->issuer) != 0))
+        i++;
+    return i;
+}
+
+enum key_search { KEY_VERIFIED, KEY_UNKNOWN, KEY_UNFIT, KEY_BAD_SIGNATURE };
+
+/* Tries the keys the token's kid names; without a kid, those that fit its algorithm (RFC 7515 4.1.4: kid is optional). */
+static enum key_search search_keys(const struct jws *t, const struct jwk_set *set)
+{
+    bool named = false;
+    unsigned tried = 0;
+
+    for (size_t i = 0; i < set->count && tried < KEYS_TRIED_MAX; i++) {
+        const struct jwk *k = &set->keys[i];
+        if (t->kid != NULL && (k->kid == NULL || strcmp(k->kid, t->kid) != 0))
+            continue;
+        named = true;
+        if (!jwk_kind_fits(k->kind, t->alg) || (k->alg >= 0 && k->alg != (int)t->alg))
+            continue;
+        tried++;
+        if (jws_verify(t, k))
+            return KEY_VERIFIED;
+    }
+    if (tried > 0)
+        return t->kid != NULL ? KEY_BAD_SIGNATURE : KEY_UNKNOWN;
+    return named && t->kid != NULL ? KEY_UNFIT : KEY_UNKNOWN;
+}
+
+static enum identity_result no_key(struct identity_verifier *v, const struct jws *t, size_t issuer, int64_t now_us, bool may_wait,
+                                   struct refusal *no)
+{
+    bool pending = store_want(v->store, issuer, true, now_us, may_wait && v->loop != NULL ? v : NULL);
+    if (pending && may_wait && v->loop != NULL)
+        return IDENTITY_WAIT;
+    if (t->kid == NULL)
+        return refuse_text(no, "token_signature", "the token names no key (kid) and its signature fits none of its issuer's keys");
+    return refuse_text(no, "token_key", "the token's key (kid) is not among its issuer's keys; get a new token");
+}
+
+/* Finds the key and verifies the signature. IDENTITY_OK: authentic; *generation is the key set's. */
+static enum identity_result authenticate(struct identity_verifier *v, const struct jws *t, size_t issuer, int64_t now_us, bool may_wait,
+                                         uint64_t *generation, struct refusal *no)
+{
+    struct jwk_set *set = store_keys(v->store, issuer, now_us);
+
+    if (set == NULL) {
+        bool wait = may_wait && v->loop != NULL;
+        return store_want(v->store, issuer, false, now_us, wait ? v : NULL) && wait ? IDENTITY_WAIT : refuse_unavailable(no);
+    }
+    enum key_search found = search_keys(t, set);
+    *generation = set->generation;
+    jwk_set_unref(set);
+    switch (found) {
+    case KEY_VERIFIED: return IDENTITY_OK;
+    case KEY_UNKNOWN: return no_key(v, t, issuer, now_us, may_wait, no);
+    case KEY_UNFIT:
+        return refuse_text(no, "token_algorithm", "the token's algorithm (alg) does not fit the key it names (kid)");
+    case KEY_BAD_SIGNATURE: break;
+    }
+    return refuse_text(no, "token_signature", "the token's signature is wrong");
+}
+
+static enum identity_result verify_parsed(struct identity_verifier *v, const struct jws *t, const uint8_t digest[CACHE_DIGEST],
+                                          int64_t now_us, bool may_wait, struct arena *a, struct identity *out, struct refusal *no)
+{
+    int64_t until_s = 0, exp_s = 0;
+    uint64_t generation = 0;
+    struct fault f = { 0 };
+
+    size_t i = find_issuer(v->store, t->payload);
+    if (i == v->store->count)
+        return refuse_text(no, "token_issuer", "the token's issuer (iss) is not one that is accepted here");
+    struct issuer_state *st = &v->store->issuers[i];
+    if ((st->algorithms & 1u << t->alg) == 0)
+        return refuse_text(no, "token_algorithm", "the token's algorithm (alg) is not accepted from this issuer");
+    enum identity_result r = authenticate(v, t, i, now_us, may_wait, &generation, no);
+    if (r != IDENTITY_OK)
+        return r;
+    if (!claims_check(st->o, t, now_us, a, &exp_s, &until_s, &f) || !claims_map(st->o, t->payload, a, out, &f))
+        return refuse(no, &f);
+    out->expires_s = exp_s;
+    cache_put(v->cache, digest, (unsigned)i, generation, until_s, out);
+    return identity_copy(out, a, out) ? IDENTITY_OK : refuse_text(no, "token_malformed", "out of memory while reading the token");
+}
+
+enum identity_result identity_verify(struct identity_verifier *v, const struct http_request *rq, int64_t now_us, bool may_wait,
+                                     struct arena *a, struct identity *out, struct refusal *no)
+{
+    bool api_key = !v->store->options->refuse_api_key;
+    struct slice token = find_token(rq, api_key);
+    uint8_t digest[CACHE_DIGEST];
+    struct fault f = { 0 };
+    struct jws t;
+
+    if (token.n == 0)
+        return refuse_text(no, "token_missing", api_key ? "no token: send your company token as \"Authorization: Bearer ...\" or in x-api-key"
+                                                        : "no token: send your company token as \"Authorization: Bearer ...\"");
+    if (token.n > IDENTITY_TOKEN_MAX)
+        return refuse_text(no, "token_malformed", "the token is larger than 16384 bytes");
+    if (!digest_token(v, token, digest))
+        return refuse_text(no, "token_malformed", "out of memory while reading the token");
+    if (from_cache(v, digest, now_us, a, out))
+        return IDENTITY_OK;
+    if (!jws_parse(token, a, &t, &f))
+        return refuse(no, &f);
+    enum identity_result r = verify_parsed(v, &t, digest, now_us, may_wait, a, out, no);
+    jws_clear(&t);
+    return r;
+}
