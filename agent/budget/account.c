@@ -155,7 +155,7 @@ struct account *account_find(struct budget *b, struct limit *l, struct values *v
     return a;
 }
 
-void account_blank(struct budget *b, struct limit *l, struct account *a)
+static void account_blank(struct budget *b, struct limit *l, struct account *a)
 {
     a->limit = l;
     a->previous_start = INT64_MIN;

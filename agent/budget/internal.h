@@ -90,10 +90,11 @@ struct account {
     uint32_t crossed;     /* bit i: thresholds[i] was reported in this window */
     int64_t start, end;   /* calendar window; rolling: start of the newest slot */
     int64_t committed, held;
-    int64_t previous_start, previous; /* calendar: the window before; previous_start INT64_MIN: unknown */
+    int64_t previous_start, previous_end, previous; /* calendar: the window before; previous_start INT64_MIN: unknown */
     int64_t level, part;  /* bucket: whole units, and the remainder of the refill in units * period_us */
-    int64_t mono;         /* bucket: refilled up to here */
-    int64_t replay_us, replay_over; /* bucket being loaded: replayed up to this wall time (0: not begun); overruns seen */
+    int64_t mono;         /* bucket: refilled up to here; while replaying, in wall time */
+    bool replaying;       /* bucket being loaded */
+    int64_t replay_over;  /* overruns seen meanwhile */
     struct slot *ring;    /* rolling: ring_len */
     uint32_t key_len;
     char key[];           /* for each scope: 4 bytes of length, then the value */
@@ -116,8 +117,6 @@ bool limit_matches(const struct limit *l, const struct values *v, int leg);
 struct account *account_find(struct budget *b, struct limit *l, struct values *v, int leg);
 /* Finds or creates; NULL when memory or max_accounts is out. The account is rolled to the current window. */
 struct account *account_get(struct budget *b, struct limit *l, struct values *v, int leg);
-/* As created by account_get, in `a`, belonging to no table (`ring` must hold ring_len): for views of accounts that do not exist. */
-void account_blank(struct budget *b, struct limit *l, struct account *a);
 /* Moves windows to b->wall, refills buckets to b->mono. */
 void account_roll(struct budget *b, struct account *a);
 /* Frees idle accounts in `buckets` chains. */
@@ -133,6 +132,11 @@ void account_hold(struct account *a, int64_t window, int64_t amount);
 /* Ends a hold of `amount` with `actual`; false when its window had gone. */
 bool account_settle(struct account *a, int64_t window, int64_t amount, int64_t actual);
 void account_commit(struct account *a, int64_t window, int64_t amount);
+void account_bucket_refill(struct account *a, int64_t mono);
+/* A limit's amount, rate or size changed from `old_amount`: what was used stays used. */
+void account_resize(struct account *a, int64_t old_amount);
+/* Empties the books; holds are booked again by the caller. */
+void account_forget(struct budget *b, struct account *a);
 void account_state(const struct budget *b, const struct account *a, struct budget_state *out);
 
 /* ---- holds (hold.c) ------------------------------------------------------------------------------------------------------ */

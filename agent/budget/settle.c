@@ -109,7 +109,8 @@ void budget_adjust(struct budget *b, const struct budget_subjects *s, int64_t de
                 continue;
             seen = a;
             int64_t window = account_window_at(b, a, decided_us);
-            if (window == INT64_MIN && l->kind == KIND_CALENDAR && decided_us >= a->previous_start)
+            if (window == INT64_MIN && l->kind == KIND_CALENDAR && decided_us >= a->previous_start &&
+                decided_us < a->previous_end)
                 window = a->previous_start;
             account_commit(a, window, unit_of(&d, l->unit));
             budget_notice_check(b, a);

@@ -7,7 +7,7 @@ static int64_t floor_to(int64_t t, int64_t step)
     return t - (r < 0 ? r + step : r);
 }
 
-static void bucket_refill(struct account *a, int64_t mono)
+void account_bucket_refill(struct account *a, int64_t mono)
 {
     const struct limit *l = a->limit;
     int64_t passed = mono - a->mono;
@@ -72,6 +72,7 @@ static void calendar_roll(struct budget *b, struct account *a)
         return;
     if (a->start != INT64_MIN) {
         a->previous_start = a->start;
+        a->previous_end = a->end;
         a->previous = a->committed;
     }
     a->start = l->start_us;
@@ -90,7 +91,8 @@ void account_roll(struct budget *b, struct account *a)
         rolling_roll(a, b->wall);
         break;
     case KIND_BUCKET:
-        bucket_refill(a, b->mono);
+        if (!a->replaying)
+            account_bucket_refill(a, b->mono);
         break;
     default:
         break;
@@ -189,6 +191,29 @@ void account_commit(struct account *a, int64_t window, int64_t amount)
         bucket_add(a, -amount);
     else if (a->limit->kind != KIND_CONCURRENT)
         book(a, window, amount, 0);
+}
+
+void account_resize(struct account *a, int64_t old_amount)
+{
+    if (a->limit->kind == KIND_BUCKET) {
+        a->part = 0;
+        bucket_add(a, a->limit->amount - old_amount);
+    }
+    a->crossed = 0;
+}
+
+void account_forget(struct budget *b, struct account *a)
+{
+    const struct limit *l = a->limit;
+    if (l->kind == KIND_BUCKET || l->kind == KIND_CONCURRENT)
+        return;
+    a->committed = a->held = 0;
+    a->crossed = 0;
+    for (uint32_t i = 0; i < l->ring_len; i++)
+        a->ring[i] = (struct slot){ .start = INT64_MIN };
+    a->start = l->kind == KIND_TOTAL ? 0 : INT64_MIN;
+    account_roll(b, a);
+    a->previous_start = INT64_MIN;
 }
 
 /* The first sub-slot with something in it leaves at this instant; 0: none. */
