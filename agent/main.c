@@ -100,9 +100,9 @@ static int command_haproxy(const char *file, const char *out)
     struct arena *a = arena_new(16384);
     if (a == NULL)
         abort();
-    if (out != NULL)
-        c->haproxy.conf_dir = strcpy(realloc(c->haproxy.conf_dir, strlen(out) + 1), out);
     struct haproxy_plan plan = config_haproxy(c, a);
+    if (out != NULL)
+        plan.conf_dir = out;
     if (out == NULL)
         ok = haproxy_write_config(stdout, &plan, why, sizeof why);
     else

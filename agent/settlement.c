@@ -1,0 +1,492 @@
+#include "settlement.h"
+
+#include "agent.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "inflight.h"
+#include "runtime.h"
+#include "settle/delivered.h"
+#include "settle/settle_line.h"
+#include "settle/settle_record.h"
+#include "settle/usage.h"
+#include "tokens/count.h"
+
+#include <stdlib.h>
+
+static const double record_wait_s = 3;     /* after the line, for the record of the same response */
+static const double linger_s = 30;         /* a settled entry still answers for late lines */
+static const double expired_linger_s = 86400; /* an expired one for a late record */
+
+/* A settlement or correction on its way to the ledger. */
+struct settling {
+    struct agent_task task;
+    struct ledger_op op;
+    struct agent *agent;
+    struct inflight *flight;
+    void (*done)(void *user);
+    void *user;
+    enum ledger_result result;
+    enum inflight_state end; /* SETTLED or EXPIRED */
+};
+
+struct attempt {
+    struct ledger_op op;
+    char outcome[16];
+    struct inflight *flight;
+};
+
+/* What a request did, before it is written down. */
+struct verdict_of {
+    enum known_by known_by;
+    struct token_usage usage;
+    int64_t cost_nano;
+    const char *outcome;
+    int status;
+    bool fallback;
+    int32_t attempts;
+    int64_t ttft_us, tpot_ns, total_us, bytes;
+};
+
+static void settled(struct agent *a, struct agent_task *task)
+{
+    struct settling *s = (struct settling *)task;
+    struct inflight *f = s->flight;
+
+    if (s->result == LEDGER_FAILED || s->result == LEDGER_INVALID)
+        LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_INT("result", s->result));
+    if (s->op.kind == LEDGER_SETTLEMENT) {
+        f->settled_at = ev_now(a->loop);
+        inflight_move(a->inflight, f, INFLIGHT_SETTLING, s->end);
+    }
+    if (s->done != NULL)
+        s->done(s->user);
+    inflight_unref(f);
+    free(s);
+}
+
+/* On the ledger's writer thread. */
+static void on_written(struct ledger_op *op, enum ledger_result result)
+{
+    struct settling *s = op->user;
+    s->result = result;
+    agent_post(s->agent, &s->task);
+}
+
+static struct settling *settling_new(struct agent *a, struct inflight *f, enum ledger_op_kind kind)
+{
+    struct settling *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->task.run = settled;
+    s->agent = a;
+    s->flight = f;
+    inflight_ref(f);
+    s->op = (struct ledger_op){ .kind = kind, .done = on_written, .user = s };
+    return s;
+}
+
+static int64_t nano_or_zero(int64_t n)
+{
+    return n > 0 ? n : 0;
+}
+
+/* The price the hold was computed with; after a restart the current table's, which the row then names. */
+static struct price_table *table_of(struct agent *a, const struct inflight *f)
+{
+    if (f->prices != NULL)
+        return price_table_ref(f->prices);
+    struct runtime *r = agent_runtime(a);
+    struct price_table *t = price_table_ref(r->prices);
+    runtime_unref(r);
+    return t;
+}
+
+static bool cost_of(struct price_table *t, const struct inflight *f, bool fallback, const struct token_usage *u, int64_t *nano)
+{
+    const struct target *target = fallback && f->has_fallback ? &f->fallback : &f->primary;
+    const struct model_price *m = price_lookup(t, target->provider, target->model, NULL);
+
+    *nano = 0;
+    return m != NULL && price_cost(m, u, 0, nano) == PRICE_DONE;
+}
+
+static void log_settled(const struct inflight *f, const struct verdict_of *v)
+{
+    static const char *const known[] = { "open", "reported", "counted", "bounded", "none" };
+
+    LOG(LOG_LEVEL_DEBUG, "settled", LOG_STR("request_id", f->request_id), LOG_STR("team", f->who.team),
+        LOG_STR("model", v->fallback ? f->fallback.model : f->primary.model), LOG_CSTR("known_by", known[v->known_by]),
+        LOG_CSTR("outcome", v->outcome), LOG_INT("status", v->status), LOG_INT("cost_nano", v->cost_nano),
+        LOG_INT("input", v->usage.input), LOG_INT("output", v->usage.output), LOG_INT("ttft_us", v->ttft_us));
+}
+
+/* Books the verdict in budget and ledger. The caller has moved the entry to SETTLING. */
+static void settle(struct agent *a, struct inflight *f, const struct verdict_of *v, enum inflight_state end, void (*done)(void *),
+                   void *user)
+{
+    struct settling *s = settling_new(a, f, LEDGER_SETTLEMENT);
+    struct budget_use use = { .nano = v->cost_nano, .tokens = usage_total(&v->usage), .requests = v->attempts > 0 ? 1 : 0 };
+    struct budget_actual actual = { .primary = v->fallback ? (struct budget_use){ .nano = 0 } : use,
+                                    .fallback = v->fallback ? use : (struct budget_use){ .nano = 0 } };
+
+    if (v->known_by == KNOWN_BOUNDED)
+        actual.primary = f->held;
+    if (v->attempts == 0 && v->known_by == KNOWN_NONE)
+        budget_release(a->budget, f->hold, clock_mono_us());
+    else
+        budget_settle(a->budget, f->hold, &actual, clock_mono_us());
+    f->settled_nano = v->cost_nano;
+    f->settled_tokens = use.tokens;
+    log_settled(f, v);
+    if (s == NULL) {
+        /* The hold stays open in the ledger, and expires to its bound after a restart: too much, never too little. */
+        LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_CSTR("error", "out of memory"));
+        if (done != NULL)
+            done(user);
+        return;
+    }
+    s->end = end;
+    s->done = done;
+    s->user = user;
+    const struct target *served = v->fallback && f->has_fallback ? &f->fallback : &f->primary;
+    s->op.settlement = (struct ledger_settlement){
+        .id = f->op.decision.id,
+        .settled_us = clock_wall_us(),
+        .known_by = v->known_by,
+        .http_status = v->status > 0 ? v->status : 0,
+        .outcome = slice_cstr(v->outcome),
+        .usage = v->usage,
+        .cost_nano = v->cost_nano,
+        .provider_cost_nano = -1,
+        .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
+        .ttft_us = v->ttft_us,
+        .tpot_ns = v->tpot_ns,
+        .total_us = v->total_us,
+        .attempts = v->attempts,
+        .fallback = v->fallback,
+        .response_bytes = v->bytes,
+        .commit_us = f->commit_us,
+    };
+    if (v->attempts > 0)
+        s->op.settlement.served = (struct ledger_target){ .group = served->group, .provider = served->provider,
+                                                          .model = served->model };
+    atomic_fetch_add_explicit(&a->counters.settled, 1, memory_order_relaxed);
+    ledger_submit(a->ledger, &s->op);
+}
+
+/* Where the provider's own figure is missing: its work is what reached the client, and the prompt as counted. */
+static bool count_delivered(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
+{
+    struct arena *arena = arena_new(65536);
+    const struct ledger_decision *d = &f->op.decision;
+    struct token_rules rules;
+    struct delivered got;
+    const char *why = "";
+    bool ok = false;
+
+    if (arena == NULL)
+        return false;
+    const struct target *served = v->fallback && f->has_fallback ? &f->fallback : &f->primary;
+    token_rules_for_model(served->model, &rules);
+    const struct tokenizer *t = tokenizer_set_find(a->tokenizers, slice_cstr(rules.encoding));
+    if (t == NULL || delivered_read(d->endpoint, r->sse, r->body, arena, &got) != 0)
+        goto out;
+    if (!r->cut && got.usage.n > 0 && usage_parse(got.usage, got.usage2, &v->usage, &why) == 0) {
+        v->known_by = KNOWN_REPORTED;
+        ok = true;
+        goto out;
+    }
+    int64_t output = token_count_text(a->counter, t, got.text, NULL);
+    if (output < 0)
+        goto out;
+    output = (int64_t)(((__int128)output * rules.bound_ppm + 999999) / 1000000);
+    /* Only the beginning was kept: the rest is assumed to be like it, and never more than was allowed. */
+    if (r->body_cut && r->body.n > 0)
+        output = (int64_t)((__int128)output * r->bytes / (int64_t)r->body.n);
+    if (d->output_ceiling >= 0 && output > d->output_ceiling * d->choices)
+        output = d->output_ceiling * d->choices;
+    v->usage = (struct token_usage){ .input = nano_or_zero(d->input_tokens), .output = output };
+    v->known_by = KNOWN_COUNTED;
+    ok = true;
+out:
+    arena_free(arena);
+    return ok;
+}
+
+static void usage_find(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
+{
+    const char *why = "";
+
+    if (r->usage.n > 0 && usage_parse(r->usage, r->usage2, &v->usage, &why) == 0) {
+        v->known_by = KNOWN_REPORTED;
+        return;
+    }
+    if (r->usage.n > 0)
+        LOG(LOG_LEVEL_WARN, "usage_unusable", LOG_STR("request_id", f->request_id), LOG_STR("group", r->group), LOG_CSTR("why", why));
+    if (r->body.p != NULL && count_delivered(a, f, r, v))
+        return;
+    v->known_by = KNOWN_BOUNDED;
+    v->cost_nano = f->op.decision.hold_nano;
+}
+
+/* Prices what was found. A served model without a price (allowed by configuration) costs 0. */
+static void price(struct agent *a, const struct inflight *f, struct verdict_of *v)
+{
+    struct price_table *t;
+
+    if (v->known_by != KNOWN_REPORTED && v->known_by != KNOWN_COUNTED)
+        return;
+    t = table_of(a, f);
+    if (!cost_of(t, f, v->fallback, &v->usage, &v->cost_nano) && f->op.decision.hold_nano > 0) {
+        LOG(LOG_LEVEL_WARN, "cost_not_computable", LOG_STR("request_id", f->request_id));
+        v->known_by = KNOWN_BOUNDED;
+        v->cost_nano = f->op.decision.hold_nano;
+    }
+    price_table_unref(t);
+}
+
+static const char *outcome_of(const struct settle_record *r, const struct inflight *f)
+{
+    if (r->status >= 400)
+        return "provider_error";
+    if (r->failed)
+        return "stream_error";
+    if (!r->cut)
+        return r->done || !r->sse ? "ok" : "no_terminal_event";
+    return f->line_client_abort ? "client_abort" : "cut";
+}
+
+static void record_judge(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
+{
+    *v = (struct verdict_of){ .known_by = KNOWN_NONE, .outcome = outcome_of(r, f), .status = (int)r->status, .tpot_ns = -1,
+                              .bytes = r->bytes };
+    v->fallback = f->has_fallback && (r->attempt == 2 || (r->attempt == 0 && slice_eq(r->group, f->fallback.group)));
+    v->attempts = v->fallback ? 2 : 1;
+    v->ttft_us = r->ttft_ms >= 0 ? r->ttft_ms * 1000 : -1;
+    v->total_us = r->last_ms >= 0 ? r->last_ms * 1000 : -1;
+    if (r->group.n == 0 && r->status <= 0)
+        v->attempts = f->attempts; /* the response never began */
+    if (r->status >= 200 && r->status < 300)
+        usage_find(a, f, r, v);
+    else if (r->status <= 0 && f->attempts > 0) {
+        v->known_by = KNOWN_BOUNDED; /* sent, and nothing came back before the client left */
+        v->cost_nano = f->op.decision.hold_nano;
+    }
+    price(a, f, v);
+    int64_t output = usage_output(&v->usage);
+    if (output > 1 && r->ttft_ms >= 0 && r->last_ms >= r->ttft_ms)
+        v->tpot_ns = (r->last_ms - r->ttft_ms) * 1000000 / (output - 1);
+}
+
+/* The hold has expired to its bound, and now the truth is here: the difference is booked as a row of its own. */
+static void correct(struct agent *a, struct inflight *f, const struct verdict_of *v, void (*done)(void *), void *user)
+{
+    struct settling *s = settling_new(a, f, LEDGER_CORRECTION);
+    struct budget_subjects subjects = { .who = &f->who, .alias = f->op.decision.alias, .primary = &f->primary,
+                                        .fallback = f->has_fallback ? &f->fallback : NULL };
+    struct budget_use delta = { .nano = v->cost_nano - f->settled_nano, .tokens = usage_total(&v->usage) - f->settled_tokens };
+
+    if (s == NULL) {
+        if (done != NULL)
+            done(user);
+        return;
+    }
+    budget_adjust(a->budget, &subjects, f->op.decision.started_us, &delta, clock_wall_us(), clock_mono_us());
+    s->done = done;
+    s->user = user;
+    s->op.correction = (struct ledger_correction){
+        .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT("late_record"), .known_by = v->known_by,
+        .usage = v->usage, .cost_nano = delta.nano,
+        .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
+    };
+    atomic_fetch_add_explicit(&a->counters.corrected, 1, memory_order_relaxed);
+    LOG(LOG_LEVEL_INFO, "corrected", LOG_STR("request_id", f->request_id), LOG_INT("cost_nano", delta.nano));
+    ledger_submit(a->ledger, &s->op);
+}
+
+void settlement_record(struct agent *a, const struct settle_record *r, void (*done)(void *user), void *user)
+{
+    struct inflight *f = inflight_find(a->inflight, r->id);
+    struct verdict_of v;
+
+    if (f == NULL) {
+        atomic_fetch_add_explicit(&a->counters.unknown_records, 1, memory_order_relaxed);
+        LOG(LOG_LEVEL_WARN, "record_without_request", LOG_STR("request_id", r->id), LOG_STR("group", r->group));
+        done(user);
+        return;
+    }
+    record_judge(a, f, r, &v);
+    if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
+        settle(a, f, &v, INFLIGHT_SETTLED, done, user);
+    else if (inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED))
+        correct(a, f, &v, done, user);
+    else
+        done(user); /* sent again after a lost acknowledgement */
+    inflight_unref(f);
+}
+
+static void on_attempt_written(struct ledger_op *op, enum ledger_result result)
+{
+    struct attempt *t = op->user;
+    (void)result; /* an attempt is a detail of its request: nobody waits for it */
+    inflight_unref(t->flight);
+    free(t);
+}
+
+static const char *attempt_outcome(const struct settle_line *l, int64_t status)
+{
+    if (l->termination.n >= 1 && (l->termination.p[0] == 'C' || l->termination.p[0] == 'c'))
+        return "client_abort";
+    if (l->connect_ms < 0)
+        return "connect_failed";
+    if (status < 0 || l->response_ms < 0)
+        return "no_response";
+    if (status >= 400)
+        return "error";
+    return l->termination.n >= 1 && l->termination.p[0] != '-' ? "cut" : "ok";
+}
+
+static void attempt_line(struct agent *a, struct inflight *f, const struct settle_line *l)
+{
+    struct attempt *t = calloc(1, sizeof *t);
+    int64_t status = l->provider_status > 0 ? l->provider_status : l->response_ms >= 0 ? l->status : -1;
+    bool second = l->attempt == 2 && f->has_fallback;
+
+    if (l->connect_ms >= 0 && f->attempts < (second ? 2 : 1))
+        f->attempts = second ? 2 : 1;
+    if (t == NULL)
+        return;
+    const struct target *target = second ? &f->fallback : &f->primary;
+    t->flight = f;
+    inflight_ref(f);
+    t->op = (struct ledger_op){ .kind = LEDGER_ATTEMPT, .done = on_attempt_written, .user = t };
+    t->op.attempt = (struct ledger_attempt){
+        .id = f->op.decision.id, .number = second ? 2 : 1,
+        .target = { .group = target->group, .provider = target->provider, .model = target->model },
+        .started_us = clock_wall_us() - nano_or_zero(l->active_ms) * 1000, .http_status = status > 0 ? (int)status : 0,
+        .outcome = slice_cstr(attempt_outcome(l, status)), .first_byte_us = l->response_ms >= 0 ? l->response_ms * 1000 : -1,
+        .total_us = l->active_ms >= 0 ? l->active_ms * 1000 : -1,
+    };
+    ledger_submit(a->ledger, &t->op);
+}
+
+static bool lua_on(struct agent *a)
+{
+    struct runtime *r = agent_runtime(a);
+    bool on = *r->config->haproxy.lua;
+    runtime_unref(r);
+    return on;
+}
+
+static bool routed(const struct settle_line *l)
+{
+    return slice_eq_cstr(l->server, "primary") || slice_eq_cstr(l->server, "fallback");
+}
+
+/* From the line alone. A provider that may have worked costs the hold; one that said no, or was never reached, nothing. */
+static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback)
+{
+    struct verdict_of v = { .known_by = KNOWN_NONE, .status = status, .outcome = "not_sent", .ttft_us = -1, .tpot_ns = -1,
+                            .total_us = f->total_us, .attempts = f->attempts };
+
+    if (was_routed && v.attempts == 0)
+        v.attempts = by_fallback ? 2 : 1;
+    v.fallback = by_fallback && f->has_fallback;
+    if (was_routed && status >= 400) {
+        v.outcome = "provider_error";
+    } else if (was_routed) {
+        v.known_by = KNOWN_BOUNDED;
+        v.cost_nano = f->op.decision.hold_nano;
+        v.outcome = client_abort ? "client_abort" : "no_usage";
+    } else {
+        v.attempts = 0;
+    }
+    if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
+        settle(a, f, &v, INFLIGHT_SETTLED, NULL, NULL);
+}
+
+void settlement_line(struct agent *a, const struct settle_line *l)
+{
+    struct inflight *f = inflight_find(a->inflight, l->id);
+
+    if (f == NULL)
+        return; /* refused, or answered by HAProxy itself */
+    if (l->tier == 2) {
+        attempt_line(a, f, l);
+        inflight_unref(f);
+        return;
+    }
+    bool client_abort = l->termination.n >= 1 && l->termination.p[0] == 'C';
+    f->total_us = l->active_ms >= 0 ? l->active_ms * 1000 : -1;
+    f->line_status = (int)l->status;
+    f->line_client_abort = client_abort;
+    bool sent = routed(l);
+    /* A response that a provider began has a record as well, unless there is no tap: it knows more. */
+    if (sent && lua_on(a))
+        f->line_at = ev_now(a->loop);
+    else
+        line_settle(a, f, (int)l->status, sent, client_abort, slice_eq_cstr(l->server, "fallback") || l->attempt == 2);
+    inflight_unref(f);
+}
+
+void settlement_abandon(struct agent *a, struct inflight *f, const char *outcome)
+{
+    struct verdict_of v = { .known_by = KNOWN_NONE, .outcome = outcome, .ttft_us = -1, .tpot_ns = -1, .total_us = -1 };
+
+    atomic_fetch_add_explicit(&a->counters.abandoned, 1, memory_order_relaxed);
+    if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
+        settle(a, f, &v, INFLIGHT_SETTLED, NULL, NULL);
+}
+
+struct tick {
+    struct agent *agent;
+    int64_t expire_before_us;
+    double now;
+    struct inflight *gone[256];
+    size_t gone_count;
+};
+
+static void expire(struct agent *a, struct inflight *f)
+{
+    struct verdict_of v = { .known_by = KNOWN_BOUNDED, .cost_nano = f->op.decision.hold_nano, .outcome = "expired", .ttft_us = -1,
+                            .tpot_ns = -1, .total_us = -1, .attempts = f->attempts > 0 ? f->attempts : 1 };
+
+    if (!inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
+        return;
+    atomic_fetch_add_explicit(&a->counters.expired, 1, memory_order_relaxed);
+    LOG(LOG_LEVEL_WARN, "hold_expired", LOG_STR("request_id", f->request_id), LOG_INT("hold_nano", f->op.decision.hold_nano));
+    settle(a, f, &v, INFLIGHT_EXPIRED, NULL, NULL);
+}
+
+static bool on_entry(void *user, struct inflight *f)
+{
+    struct tick *t = user;
+
+    if (f->state == INFLIGHT_OPEN && f->line_at > 0 && t->now - f->line_at > record_wait_s)
+        line_settle(t->agent, f, f->line_status, true, f->line_client_abort, f->attempts == 2);
+    if (f->state == INFLIGHT_OPEN && f->op.decision.started_us < t->expire_before_us)
+        expire(t->agent, f);
+    bool over = (f->state == INFLIGHT_SETTLED && t->now - f->settled_at > linger_s) ||
+                (f->state == INFLIGHT_EXPIRED && t->now - f->settled_at > expired_linger_s);
+    if (over && t->gone_count < sizeof t->gone / sizeof *t->gone) {
+        inflight_ref(f);
+        t->gone[t->gone_count++] = f;
+    }
+    return true;
+}
+
+void settlement_tick(struct agent *a, int64_t now_us, double loop_now)
+{
+    struct runtime *r = agent_runtime(a);
+    struct tick t = { .agent = a, .now = loop_now, .expire_before_us = now_us - r->config->hold_timeout_us };
+
+    runtime_unref(r);
+    do {
+        t.gone_count = 0;
+        inflight_each(a->inflight, on_entry, &t);
+        for (size_t i = 0; i < t.gone_count; i++) {
+            inflight_remove(a->inflight, t.gone[i]);
+            inflight_unref(t.gone[i]);
+        }
+    } while (t.gone_count == sizeof t.gone / sizeof *t.gone);
+}
