@@ -1,32 +1,39 @@
-/* Log lines: what HAProxy's ring says of each request (first tier) and of each attempt at a provider (second tier).
+/* One line of HAProxy's log ring: JSON, {"t":1,...} for each request, {"t":2,...} for each attempt at a provider.
  *
- * The lines are JSON, written by the log-format of tollgate.cfg; the ring frames them by octet counts (settle_octets.h). HAProxy writes
- * numbers as strings, "-" or "" where it has no value; both are taken, and read as -1 or empty. */
-#ifndef TOLLGATE_SETTLE_LINE_H
-#define TOLLGATE_SETTLE_LINE_H
+ * The second channel of settlement: it also covers what the tap never sees (refusals, aborts before a response). Times are HAProxy's, in
+ * milliseconds, -1 when the phase was not reached. HAProxy prints "-" or nothing for what it does not have: read as absent. Numbers may
+ * come as numbers or as strings of digits. */
+#ifndef TOLLGATE_SETTLE_SETTLE_LINE_H
+#define TOLLGATE_SETTLE_SETTLE_LINE_H
 
 #include "base/arena.h"
+#include "base/slice.h"
 
 #include <stdint.h>
 
+#define SETTLE_LINE_ABSENT INT64_MIN
+
 struct settle_line {
-    int tier;                /* 1: the client's request; 2: one attempt */
-    struct slice id;         /* HAProxy's unique-id */
-    int64_t status;          /* "st": what this tier answered; -1 none */
-    int64_t provider_status; /* "rst", tier 2: the provider's own status before HAProxy changed it; -1 */
-    struct slice termination; /* "tsc": two (or four) letters, HAProxy configuration manual 8.5 */
-    struct slice server;     /* "srv", tier 1: "primary", "fallback", "<NOSRV>" */
-    struct slice group;      /* "grp": the provider group; empty: none */
-    int64_t attempt;         /* "att" */
-    int64_t deny;            /* status the agent refused with; -1: it did not */
-    struct slice code;
-    int64_t spoe_error;      /* "err": set when the agent did not answer; -1 none */
-    int64_t wait_ms, connect_ms, response_ms, data_ms, active_ms; /* Tw Tc Tr Td Ta; -1 not reached */
-    int64_t bytes;           /* "B": sent to the client */
+    int tier;               /* "t": 1 the request, 2 an attempt */
+    struct slice id;        /* "id": unique-id, never empty */
+    struct slice group;     /* "grp" */
+    struct slice state;     /* "tsc": termination state, e.g. "--", "CD", "SD" */
+    struct slice server;    /* "srv" */
+    /* SETTLE_LINE_ABSENT when the line does not have it. */
+    int64_t attempt;        /* "att" */
+    int64_t status;         /* "st": 0..999, -1 none */
+    int64_t provider_status; /* "rst": the provider's own, before it was mapped for the retry */
+    int64_t retries;        /* "rc": HAProxy prints +1 when it redispatched */
+    int64_t tw, tc, tr, td, ta; /* "Tw" queue, "Tc" connect, "Tr" first byte, "Td" data, "Ta" all */
+    int64_t bytes;          /* "B" */
+    int64_t ttfb;           /* "ttfb" */
 };
 
-/* False when it is no such line; `why` is static text. Slices are in the arena. */
-bool settle_line_parse(struct slice line, struct arena *a, struct settle_line *out, const char **why)
+/* Text in the arena. 0; -1 with a static phrase in *why when it is no such line. A syslog header or NILVALUE before the first '{' and
+ * one trailing newline are passed over. */
+int settle_line_parse(struct slice line, struct arena *arena, struct settle_line *out, const char **why)
     __attribute__((warn_unused_result));
+/* The client went away (first letter C of the termination state). */
+bool settle_line_client_aborted(const struct settle_line *l);
 
 #endif

@@ -1,20 +1,20 @@
-/* Octet-counted framing of HAProxy's ring: "<decimal length> SP <line>", again and again (RFC 6587 3.4.1).
+/* Octet counting, as HAProxy's log-forward ring sends it: `<len> SP <line>` (RFC 6587 3.4.1).
  *
- * Owns its buffer, bounded by the largest line; no sockets. */
-#ifndef TOLLGATE_SETTLE_OCTETS_H
-#define TOLLGATE_SETTLE_OCTETS_H
+ * Push bytes, take lines. Bounded: a count above the limit, or one that is not 1 to 7 digits, is an error after which the connection
+ * must be closed. */
+#ifndef TOLLGATE_SETTLE_SETTLE_OCTETS_H
+#define TOLLGATE_SETTLE_SETTLE_OCTETS_H
 
 #include "base/slice.h"
 
-struct settle_octets;
+struct settle_octets; /* owns the buffer: at most max_line bytes and a count */
 
-/* `max_line` bytes; 0: 64 KiB. NULL when memory is out. */
+/* max_line 0: 65536; at most 1 MiB. NULL when memory is out. */
 struct settle_octets *settle_octets_new(size_t max_line) __attribute__((warn_unused_result));
-/* NULL is allowed. */
 void settle_octets_free(struct settle_octets *o);
-/* False: memory is out, or the stream is broken already. */
-bool settle_octets_feed(struct settle_octets *o, const void *p, size_t n) __attribute__((warn_unused_result));
-/* 1: *line is the next one, valid until the next call; 0: more bytes are needed; -1: no such framing, or a line too long: close. */
-int settle_octets_next(struct settle_octets *o, struct slice *line) __attribute__((warn_unused_result));
+/* Takes lines off the front of *in and advances it. 1: *line is whole, valid until the next call; 0: *in is used up; -1: broken for good,
+ * *why is a static phrase. */
+int settle_octets_next(struct settle_octets *o, struct slice *in, struct slice *line, const char **why)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -1,48 +1,52 @@
-/* Settlement records: what HAProxy's Lua tap says of one response, as one msgpack map (haproxy/lua/tollgate.lua writes it).
+/* Settlement records: what HAProxy's Lua tap saw of one response, one msgpack map for each.
  *
- * The unpacker takes a byte stream and gives records one by one; it owns the bytes, and a record's slices live until the next call.
- * Memory is bounded: a record larger than the limit, or bytes that are no msgpack map with an id, end the stream with a reason. Unknown
- * keys are skipped, a known key of the wrong type is an error, whatever is absent has the value its comment names. */
-#ifndef TOLLGATE_SETTLE_RECORD_H
-#define TOLLGATE_SETTLE_RECORD_H
+ * The reader takes bytes as they come from the socket and gives back whole records; msgpack-c's streaming unpacker does the framing.
+ * Memory is bounded by the record limit: a longer record, nesting deeper than 16 or bytes that are no msgpack map are errors after which
+ * the connection must be closed (the tap sends unacknowledged records again). Keys may come in any order; all but "id" may be missing;
+ * unknown keys are skipped; a known key of the wrong type is an error. */
+#ifndef TOLLGATE_SETTLE_SETTLE_RECORD_H
+#define TOLLGATE_SETTLE_SETTLE_RECORD_H
 
 #include "base/slice.h"
 
 #include <stdint.h>
 
+#define SETTLE_RECORD_VERSION 1
+#define SETTLE_RECORD_MAX ((size_t)8 << 20)
+
+enum settle_end { SETTLE_END_UNKNOWN, SETTLE_END_COMPLETE, SETTLE_END_CUT };
+
+/* Slices live until the next call of settle_reader_next, settle_reader_take or settle_reader_free. */
 struct settle_record {
-    struct slice id;             /* required: HAProxy's unique-id */
-    struct slice group;          /* "grp": provider group that served; empty: none did */
-    int64_t attempt;             /* "att": 1 primary, 2 fallback; 0 unknown */
-    int64_t status;              /* "st": HTTP status the client got; -1 none */
-    bool sse;
-    bool done;                   /* JSON body complete; stream: [DONE], message_stop, response.completed seen */
-    bool cut;                    /* "end" is "cut": the response did not end as HTTP wants it to */
-    bool failed;                 /* an error event was seen in the stream */
-    int64_t header_ms, ttft_ms, last_ms; /* since the request; ttft: first content event; -1 unknown */
-    int64_t bytes, events;       /* of the response */
-    struct slice usage;          /* raw JSON of the last usage object; empty: none was seen */
-    struct slice usage2;         /* Anthropic: the usage of message_start */
-    struct slice model;          /* as the response names it */
-    struct slice body;           /* only when no usage was found or the response was cut */
-    bool body_cut;               /* body is only the beginning */
-    struct slice provider_request_id; /* "rid" */
-    struct slice retry_after;
-    struct slice content_encoding; /* "cenc" */
-    int64_t dropped;             /* records the tap had to give up since it was loaded */
+    struct slice id;          /* "id": HAProxy's unique-id, never empty */
+    struct slice group;       /* "grp": provider group that served */
+    int64_t attempt;          /* "att": 1, 2; 0 unknown */
+    int64_t status;           /* "st": HTTP status the client got; 0 unknown */
+    bool sse;                 /* "sse": an event stream */
+    bool done;                /* "done": JSON body complete, or [DONE] / message_stop seen */
+    enum settle_end end;      /* "end": "complete" or "cut" */
+    int64_t headers_ms, first_ms, last_ms; /* "hdr_ms", "ttft_ms", "last_ms": since the request began; -1 unknown */
+    int64_t bytes, events;    /* "bytes", "events" */
+    struct slice usage;       /* "usage": raw JSON of the last usage object; empty: none found */
+    struct slice model;       /* "model": as the response names it */
+    struct slice body;        /* "body": captured response body */
+    bool body_cut;            /* "body_cut": body is not all of it */
+    struct slice provider_id; /* "rid": the provider's x-request-id */
+    struct slice retry_after; /* "retry_after": header value */
 };
 
-struct settle_unpacker;
+struct settle_reader;
 
-/* `max_record` bytes of one record; 0: 8 MiB. NULL when memory is out. */
-struct settle_unpacker *settle_unpacker_new(size_t max_record) __attribute__((warn_unused_result));
-/* NULL is allowed. */
-void settle_unpacker_free(struct settle_unpacker *u);
-/* Appends. False: memory is out or the stream has already ended with an error. */
-bool settle_unpacker_feed(struct settle_unpacker *u, const void *p, size_t n) __attribute__((warn_unused_result));
-/* 1: *out is the next record; 0: more bytes are needed; -1: the stream is broken, settle_unpacker_error says why: close it. */
-int settle_unpacker_next(struct settle_unpacker *u, struct settle_record *out) __attribute__((warn_unused_result));
-/* Static text; "" when there was no error. */
-const char *settle_unpacker_error(const struct settle_unpacker *u);
+/* max_record 0: SETTLE_RECORD_MAX. NULL when memory is out. */
+struct settle_reader *settle_reader_new(size_t max_record) __attribute__((warn_unused_result));
+void settle_reader_free(struct settle_reader *r);
+/* Room for at least `want` bytes to read into, then how many were read. NULL when memory is out. Never more than the limit is held
+ * as long as settle_reader_next is called until it returns 0 after each take. */
+char *settle_reader_room(struct settle_reader *r, size_t want) __attribute__((warn_unused_result));
+void settle_reader_take(struct settle_reader *r, size_t n);
+/* 1: *out is the next record; 0: more bytes are needed; -1: the stream is broken for good, *why is a static phrase. */
+int settle_reader_next(struct settle_reader *r, struct settle_record *out, const char **why) __attribute__((warn_unused_result));
+/* A record has begun and is not whole (for telling a clean close from a cut one). */
+bool settle_reader_pending(const struct settle_reader *r);
 
 #endif

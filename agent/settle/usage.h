@@ -1,20 +1,33 @@
-/* Usage: the provider's own account of a request, turned into kinds of tokens that do not overlap.
+/* Usage: what the provider says it billed, as disjoint token kinds.
  *
- * OpenAI chat and completions: prompt_tokens includes cached and audio tokens, completion_tokens includes reasoning, audio and
- * prediction tokens. Responses: the same under input_tokens and output_tokens. Embeddings: prompt_tokens only. Anthropic: input_tokens
- * excludes cache_read_input_tokens and cache_creation_input_tokens (which cache_creation may split into 5 minutes and 1 hour).
- * Zero usage is usage. A negative figure, one above 10^9, a wrong type, or parts above their whole by more than rounding can explain make
- * the object unusable: the caller then counts itself, and never bills nonsense. */
+ * Shapes, told apart by their keys:
+ *   OpenAI chat, completions, embeddings: prompt_tokens (cached and audio tokens included), completion_tokens (reasoning, audio and
+ *     predicted tokens included), *_tokens_details.
+ *   OpenAI Responses: input_tokens, output_tokens, input_tokens_details.cached_tokens, output_tokens_details.reasoning_tokens.
+ *   Anthropic: input_tokens EXCLUDES cache_read_input_tokens and cache_creation_input_tokens; cache_creation splits the latter by life time
+ *     (ephemeral_5m_input_tokens, ephemeral_1h_input_tokens).
+ * Sources: OpenAI API reference (usage objects), Anthropic "Prompt caching". DeepSeek's prompt_cache_hit_tokens is read as cached.
+ *
+ * Nonsense never becomes money: a negative, fractional or non-numeric count, or one above 10^9, makes the whole object refused; a detail
+ * larger than its total is clamped to what the total leaves (cached first, then audio; reasoning first, then audio) and sets `clamped`.
+ * Zeros are an answer: usage that says 0 is present. */
 #ifndef TOLLGATE_SETTLE_USAGE_H
 #define TOLLGATE_SETTLE_USAGE_H
 
 #include "request.h"
 
-/* `json` is one usage object; `earlier` is Anthropic's from message_start, or empty (output and what the later one lacks are taken from it).
- * 0; -1: not usable, *why (static) says what is wrong. */
-int usage_parse(struct slice json, struct slice earlier, struct token_usage *out, const char **why) __attribute__((warn_unused_result));
-/* Output tokens of all kinds; all tokens. */
-int64_t usage_output(const struct token_usage *u);
-int64_t usage_total(const struct token_usage *u);
+#define USAGE_MAX_TOKENS 1000000000
+
+struct usage_report {
+    struct token_usage tokens;
+    bool has_input, has_output; /* which totals the object named; Anthropic's message_delta may name only output */
+    bool clamped;
+};
+
+/* `json` is the usage object itself. 0; -1 with a static phrase in *why when it names no count at all (null, {}), or is refused. */
+int usage_parse(struct slice json, struct usage_report *out, const char **why) __attribute__((warn_unused_result));
+/* A later object about the same response, e.g. Anthropic's message_delta after message_start: what it names replaces what was known;
+ * input kinds and output kinds as a whole each. */
+void usage_merge(struct usage_report *into, const struct usage_report *later);
 
 #endif
