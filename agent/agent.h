@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct agent;
 struct budget;
 struct http_client;
 struct inflight_table;
