@@ -50,12 +50,14 @@ def test_a_wrong_file_is_refused_with_its_line(stack, kind):
         assert abs(int(place.group(1)) - line_of(text, old)) <= 1, said
 
 
-def test_a_missing_file_and_a_missing_secret(stack):
+def test_a_missing_file(stack):
     done = stack.run_tool("check", stack.folder / "nowhere.yaml", check=False)
     assert done.returncode != 0 and "nowhere.yaml" in done.stdout + done.stderr
-    text = configuration(stack).replace("BETA_KEY", "NO_SUCH_VARIABLE")
-    (stack.folder / "nosecret.yaml").write_text(text)
-    done = stack.run_tool("check", stack.folder / "nosecret.yaml", check=False)
+
+
+def test_a_missing_secret_keeps_the_agent_from_starting(stack):
+    (stack.folder / "nosecret.yaml").write_text(configuration(stack).replace("BETA_KEY", "NO_SUCH_VARIABLE"))
+    done = stack.run_tool("run", "--config", stack.folder / "nosecret.yaml", check=False)
     assert done.returncode != 0 and "NO_SUCH_VARIABLE" in done.stdout + done.stderr
 
 

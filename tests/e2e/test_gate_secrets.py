@@ -121,12 +121,12 @@ def test_no_secret_in_the_admin_socket_or_metrics(busy):
     assert found(data, secrets) == []
 
 
-def test_configuration_with_a_readable_key_file_is_refused(busy):
+def test_a_key_file_that_others_can_read_is_refused(busy):
     stack, secrets, _ = busy
     key = stack.folder / "alpha.key"
     key.chmod(0o644)
     try:
-        done = stack.run_tool("check", stack.config, check=False)
+        done = stack.run_tool("run", "--config", stack.config, check=False)
         assert done.returncode != 0 and "alpha.key" in done.stdout + done.stderr
         assert found((done.stdout + done.stderr).encode(), secrets) == []
     finally:
