@@ -27,7 +27,7 @@ struct source {
     enum source_kind kind;
     int fd;                 /* -1: closed */
     ev_io io;
-    struct settle_unpacker *records;
+    struct settle_reader *records;
     struct settle_octets *lines;
     unsigned waiting;       /* records without an acknowledgement */
 };
@@ -57,7 +57,7 @@ static void source_drop(struct source *s)
         s->intake->sources = s->next;
     if (s->next != NULL)
         s->next->prev = s->prev;
-    settle_unpacker_free(s->records);
+    settle_reader_free(s->records);
     settle_octets_free(s->lines);
     free(s);
 }
@@ -72,14 +72,14 @@ static void on_recorded(void *user)
         source_drop(s);
 }
 
-static bool records_take(struct source *s, const char *p, size_t n)
+static bool records_take(struct source *s, size_t n)
 {
     struct settle_record r;
+    const char *why = "";
     int rc;
 
-    if (!settle_unpacker_feed(s->records, p, n))
-        return false;
-    while ((rc = settle_unpacker_next(s->records, &r)) == 1) {
+    settle_reader_take(s->records, n);
+    while ((rc = settle_reader_next(s->records, &r, &why)) == 1) {
         s->waiting += 2; /* one stays until the call is back: `done` may come from within it */
         settlement_record(s->intake->agent, &r, on_recorded, s);
         s->waiting--;
@@ -87,30 +87,28 @@ static bool records_take(struct source *s, const char *p, size_t n)
             return false;
     }
     if (rc < 0)
-        LOG(LOG_LEVEL_ERROR, "settlement_stream_broken", LOG_CSTR("why", settle_unpacker_error(s->records)));
+        LOG(LOG_LEVEL_ERROR, "settlement_stream_broken", LOG_CSTR("why", why));
     return rc == 0;
 }
 
-static bool lines_take(struct source *s, const char *p, size_t n)
+static bool lines_take(struct source *s, size_t n)
 {
     static struct log_gate gate;
+    struct slice in = slice_make(s->intake->buffer, n), text;
     struct settle_line line;
-    struct slice text;
     const char *why = "";
     unsigned held = 0;
     int rc;
 
-    if (!settle_octets_feed(s->lines, p, n))
-        return false;
-    while ((rc = settle_octets_next(s->lines, &text)) == 1) {
+    while ((rc = settle_octets_next(s->lines, &in, &text, &why)) == 1) {
         arena_reset(s->intake->arena, READ_BYTES);
-        if (settle_line_parse(text, s->intake->arena, &line, &why))
+        if (settle_line_parse(text, s->intake->arena, &line, &why) == 0)
             settlement_line(s->intake->agent, &line);
         else if (log_gate_open(&gate, clock_mono_us(), 1, &held))
             LOG(LOG_LEVEL_WARN, "log_line_unreadable", LOG_CSTR("why", why), LOG_INT("bytes", text.n), LOG_INT("suppressed", held));
     }
     if (rc < 0)
-        LOG(LOG_LEVEL_ERROR, "log_ring_broken", LOG_CSTR("why", "no octet-counted line, or one too long"));
+        LOG(LOG_LEVEL_ERROR, "log_ring_broken", LOG_CSTR("why", why));
     return rc == 0;
 }
 
@@ -121,10 +119,11 @@ static void on_source(struct ev_loop *loop, ev_io *io, int events)
 
     (void)loop, (void)events;
     for (int i = 0; i < READS_PER_TURN; i++) {
-        ssize_t n = read(s->fd, in->buffer, READ_BYTES);
+        char *room = s->kind == SOURCE_TAP ? settle_reader_room(s->records, READ_BYTES) : in->buffer;
+        ssize_t n = room == NULL ? 0 : read(s->fd, room, READ_BYTES);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        bool ok = n > 0 && (s->kind == SOURCE_TAP ? records_take(s, in->buffer, (size_t)n) : lines_take(s, in->buffer, (size_t)n));
+        bool ok = n > 0 && (s->kind == SOURCE_TAP ? records_take(s, (size_t)n) : lines_take(s, (size_t)n));
         if (!ok) {
             source_drop(s);
             return;
@@ -144,7 +143,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
     while ((fd = listener_accept(io->fd)) >= 0) {
         struct source *s = calloc(1, sizeof *s);
         if (s != NULL && kind == SOURCE_TAP)
-            s->records = settle_unpacker_new(0);
+            s->records = settle_reader_new(0);
         else if (s != NULL)
             s->lines = settle_octets_new(0);
         if (s == NULL || (s->records == NULL && s->lines == NULL)) {

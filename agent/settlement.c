@@ -85,6 +85,16 @@ static struct settling *settling_new(struct agent *a, struct inflight *f, enum l
     return s;
 }
 
+static int64_t usage_output(const struct token_usage *u)
+{
+    return u->output + u->output_reasoning + u->output_audio;
+}
+
+static int64_t usage_total(const struct token_usage *u)
+{
+    return u->input + u->input_cached + u->input_cache_write + u->input_cache_write_1h + u->input_audio + usage_output(u);
+}
+
 static int64_t nano_or_zero(int64_t n)
 {
     return n > 0 ? n : 0;
@@ -174,32 +184,60 @@ static void settle(struct agent *a, struct inflight *f, const struct verdict_of 
     ledger_submit(a->ledger, &s->op);
 }
 
+/* `first` is Anthropic's from message_start, or empty. */
+static bool reported(struct slice first, struct slice last, struct token_usage *out, const char **why)
+{
+    struct usage_report all, later;
+
+    *why = "";
+    if (last.n == 0 || usage_parse(last, &later, why) != 0)
+        return false;
+    all = later;
+    if (first.n > 0 && usage_parse(first, &all, why) == 0)
+        usage_merge(&all, &later);
+    *out = all.tokens;
+    return true;
+}
+
+/* Tokens of what was delivered; -1 when memory is out. */
+static int64_t delivered_tokens(struct agent *a, const struct delivered *got, const struct tokenizer *t, const struct token_rules *rules)
+{
+    int64_t total = got->tool_calls * (int64_t)8;
+
+    for (size_t i = 0; i < got->text_count; i++) {
+        int64_t n = token_count_text(a->counter, t, got->texts[i].text, NULL);
+        if (n < 0)
+            return -1;
+        total += n;
+    }
+    return (int64_t)(((__int128)total * rules->factor_ppm + 999999) / 1000000);
+}
+
 /* Where the provider's own figure is missing: its work is what reached the client, and the prompt as counted. */
 static bool count_delivered(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
 {
     struct arena *arena = arena_new(65536);
     const struct ledger_decision *d = &f->op.decision;
+    const struct target *served = v->fallback && f->has_fallback ? &f->fallback : &f->primary;
     struct token_rules rules;
     struct delivered got;
-    const char *why = "";
+    const char *why;
     bool ok = false;
 
     if (arena == NULL)
         return false;
-    const struct target *served = v->fallback && f->has_fallback ? &f->fallback : &f->primary;
     token_rules_for_model(served->model, &rules);
     const struct tokenizer *t = tokenizer_set_find(a->tokenizers, slice_cstr(rules.encoding));
-    if (t == NULL || delivered_read(d->endpoint, r->sse, r->body, arena, &got) != 0)
+    if (t == NULL || delivered_read(r->body, r->sse, arena, &got) != 0)
         goto out;
-    if (!r->cut && got.usage.n > 0 && usage_parse(got.usage, got.usage2, &v->usage, &why) == 0) {
+    if (got.terminal && reported(got.first_usage, got.usage, &v->usage, &why)) {
         v->known_by = KNOWN_REPORTED;
         ok = true;
         goto out;
     }
-    int64_t output = token_count_text(a->counter, t, got.text, NULL);
+    int64_t output = delivered_tokens(a, &got, t, &rules);
     if (output < 0)
         goto out;
-    output = (int64_t)(((__int128)output * rules.bound_ppm + 999999) / 1000000);
     /* Only the beginning was kept: the rest is assumed to be like it, and never more than was allowed. */
     if (r->body_cut && r->body.n > 0)
         output = (int64_t)((__int128)output * r->bytes / (int64_t)r->body.n);
@@ -215,14 +253,17 @@ out:
 
 static void usage_find(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
 {
-    const char *why = "";
+    bool cut = r->end == SETTLE_END_CUT && r->sse && !r->done;
+    const char *why;
 
-    if (r->usage.n > 0 && usage_parse(r->usage, r->usage2, &v->usage, &why) == 0) {
-        v->known_by = KNOWN_REPORTED;
-        return;
-    }
-    if (r->usage.n > 0)
+    /* A stream that was cut can have told usage that does not cover what came after: Anthropic's first event does. */
+    if (r->usage.n > 0 && !(cut && r->body.n > 0)) {
+        if (reported(r->first_usage, r->usage, &v->usage, &why)) {
+            v->known_by = KNOWN_REPORTED;
+            return;
+        }
         LOG(LOG_LEVEL_WARN, "usage_unusable", LOG_STR("request_id", f->request_id), LOG_STR("group", r->group), LOG_CSTR("why", why));
+    }
     if (r->body.p != NULL && count_delivered(a, f, r, v))
         return;
     v->known_by = KNOWN_BOUNDED;
@@ -251,7 +292,7 @@ static const char *outcome_of(const struct settle_record *r, const struct inflig
         return "provider_error";
     if (r->failed)
         return "stream_error";
-    if (!r->cut)
+    if (r->end != SETTLE_END_CUT)
         return r->done || !r->sse ? "ok" : "no_terminal_event";
     return f->line_client_abort ? "client_abort" : "cut";
 }
@@ -262,7 +303,7 @@ static void record_judge(struct agent *a, const struct inflight *f, const struct
                               .bytes = r->bytes };
     v->fallback = f->has_fallback && (r->attempt == 2 || (r->attempt == 0 && slice_eq(r->group, f->fallback.group)));
     v->attempts = v->fallback ? 2 : 1;
-    v->ttft_us = r->ttft_ms >= 0 ? r->ttft_ms * 1000 : -1;
+    v->ttft_us = r->first_ms >= 0 ? r->first_ms * 1000 : -1;
     v->total_us = r->last_ms >= 0 ? r->last_ms * 1000 : -1;
     if (r->group.n == 0 && r->status <= 0)
         v->attempts = f->attempts; /* the response never began */
@@ -274,8 +315,8 @@ static void record_judge(struct agent *a, const struct inflight *f, const struct
     }
     price(a, f, v);
     int64_t output = usage_output(&v->usage);
-    if (output > 1 && r->ttft_ms >= 0 && r->last_ms >= r->ttft_ms)
-        v->tpot_ns = (r->last_ms - r->ttft_ms) * 1000000 / (output - 1);
+    if (output > 1 && r->first_ms >= 0 && r->last_ms >= r->first_ms)
+        v->tpot_ns = (r->last_ms - r->first_ms) * 1000000 / (output - 1);
 }
 
 /* The hold has expired to its bound, and now the truth is here: the difference is booked as a row of its own. */
@@ -335,24 +376,24 @@ static void on_attempt_written(struct ledger_op *op, enum ledger_result result)
 
 static const char *attempt_outcome(const struct settle_line *l, int64_t status)
 {
-    if (l->termination.n >= 1 && (l->termination.p[0] == 'C' || l->termination.p[0] == 'c'))
+    if (settle_line_client_aborted(l))
         return "client_abort";
-    if (l->connect_ms < 0)
+    if (l->tc < 0)
         return "connect_failed";
-    if (status < 0 || l->response_ms < 0)
+    if (status < 0 || l->tr < 0)
         return "no_response";
     if (status >= 400)
         return "error";
-    return l->termination.n >= 1 && l->termination.p[0] != '-' ? "cut" : "ok";
+    return l->state.n >= 1 && l->state.p[0] != '-' ? "cut" : "ok";
 }
 
 static void attempt_line(struct agent *a, struct inflight *f, const struct settle_line *l)
 {
     struct attempt *t = calloc(1, sizeof *t);
-    int64_t status = l->provider_status > 0 ? l->provider_status : l->response_ms >= 0 ? l->status : -1;
+    int64_t status = l->provider_status > 0 ? l->provider_status : l->tr >= 0 ? l->status : -1;
     bool second = l->attempt == 2 && f->has_fallback;
 
-    if (l->connect_ms >= 0 && f->attempts < (second ? 2 : 1))
+    if (l->tc >= 0 && f->attempts < (second ? 2 : 1))
         f->attempts = second ? 2 : 1;
     if (t == NULL)
         return;
@@ -363,9 +404,9 @@ static void attempt_line(struct agent *a, struct inflight *f, const struct settl
     t->op.attempt = (struct ledger_attempt){
         .id = f->op.decision.id, .number = second ? 2 : 1,
         .target = { .group = target->group, .provider = target->provider, .model = target->model },
-        .started_us = clock_wall_us() - nano_or_zero(l->active_ms) * 1000, .http_status = status > 0 ? (int)status : 0,
-        .outcome = slice_cstr(attempt_outcome(l, status)), .first_byte_us = l->response_ms >= 0 ? l->response_ms * 1000 : -1,
-        .total_us = l->active_ms >= 0 ? l->active_ms * 1000 : -1,
+        .started_us = clock_wall_us() - nano_or_zero(l->ta) * 1000, .http_status = status > 0 ? (int)status : 0,
+        .outcome = slice_cstr(attempt_outcome(l, status)), .first_byte_us = l->tr >= 0 ? l->tr * 1000 : -1,
+        .total_us = l->ta >= 0 ? l->ta * 1000 : -1,
     };
     ledger_submit(a->ledger, &t->op);
 }
@@ -416,8 +457,8 @@ void settlement_line(struct agent *a, const struct settle_line *l)
         inflight_unref(f);
         return;
     }
-    bool client_abort = l->termination.n >= 1 && l->termination.p[0] == 'C';
-    f->total_us = l->active_ms >= 0 ? l->active_ms * 1000 : -1;
+    bool client_abort = settle_line_client_aborted(l);
+    f->total_us = l->ta >= 0 ? l->ta * 1000 : -1;
     f->line_status = (int)l->status;
     f->line_client_abort = client_abort;
     bool sent = routed(l);

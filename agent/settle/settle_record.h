@@ -28,6 +28,9 @@ struct settle_record {
     int64_t headers_ms, first_ms, last_ms; /* "hdr_ms", "ttft_ms", "last_ms": since the request began; -1 unknown */
     int64_t bytes, events;    /* "bytes", "events" */
     struct slice usage;       /* "usage": raw JSON of the last usage object; empty: none found */
+    struct slice first_usage; /* "usage2": message_start's, when another object followed (Anthropic) */
+    bool failed;              /* "failed": an error event was seen in the stream */
+    int64_t dropped;          /* "dropped": records the tap had to give up since it was loaded */
     struct slice model;       /* "model": as the response names it */
     struct slice body;        /* "body": captured response body */
     bool body_cut;            /* "body_cut": body is not all of it */
