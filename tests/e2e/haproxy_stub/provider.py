@@ -78,6 +78,7 @@ def stream(pieces, gap=0.0, finish=True, hold=0.0):
             writer.write(b"0\r\n\r\n")
             await writer.drain()
         else:
+            await asyncio.sleep(0.1)  # a reset would take back what HAProxy has not read yet
             writer.transport.abort()
     return script
 

@@ -1,0 +1,29 @@
+"""Fixtures for the tests of HAProxy's side; imported by name where they are used."""
+import pytest
+
+from .gateway import Gateway, build_write_plan
+
+
+@pytest.fixture(scope="session")
+def write_plan(tmp_path_factory):
+    return build_write_plan(tmp_path_factory.mktemp("write_plan"))
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(write_plan):
+    with Gateway(write_plan) as g:
+        yield g
+
+
+@pytest.fixture
+def gateway(shared_gateway):
+    """A running gateway of this test module, with nothing recorded yet."""
+    from .gateway import SettleReceiver, wait_for
+    from .provider import answer
+    g = shared_gateway
+    g.settle.mute, g.settle.close_after = False, None
+    g.allow()
+    for p in g.providers.values():
+        p.script, p.requests = answer(), []
+    g.agent.seen, g.settle.records, g.ring.lines, g.ring.raw = [], [], [], []
+    return g
