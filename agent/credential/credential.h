@@ -52,7 +52,8 @@ struct slice credential_at(const struct credential_snapshot *c, size_t i);
 uint64_t credential_generation(const struct credential_snapshot *c);
 
 /* `in` with every live value (bare, without its scheme) replaced by "[redacted]"; `in` itself when there is none. Values are also
- * recognised with JSON's escapes of '/' and '"' and percent-encoded. p is NULL when memory is out: then print nothing. */
+ * recognised with JSON's escapes and percent-encoded. Values below 8 bytes are left alone: they would eat ordinary text. p is NULL when
+ * memory is out: then print nothing. */
 struct slice credential_scrub(const struct credential_snapshot *c, struct slice in, struct arena *a);
 
 /* What credential_harden_process could do; false: refused by the kernel (log it, do not stop). */

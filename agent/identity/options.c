@@ -53,6 +53,8 @@ static const char *check_source(const struct report *r, const struct identity_is
 static const char *check_algorithms(const struct report *r, const struct identity_issuer *i)
 {
     for (unsigned k = 0; k < i->algorithms_count; k++) {
+        if (i->algorithms[k] == NULL)
+            return complain(r, "algorithms", "must not be empty");
         if (starts(i->algorithms[k], "HS") || strcasecmp(i->algorithms[k], "none") == 0)
             return complain(r, "algorithms", "none and shared secrets (HS256, HS384, HS512) are never accepted");
         if (jws_alg_from_name(i->algorithms[k]) < 0)

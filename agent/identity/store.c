@@ -34,10 +34,15 @@ static bool fresh(const struct issuer_state *st, int64_t now_us)
     return fetched != 0 && (now_us - fetched) / 1000000 <= st->o->stale_s;
 }
 
+uint64_t store_generation(const struct identity_store *s, size_t i)
+{
+    return atomic_load_explicit(&s->issuers[i].generation, memory_order_acquire);
+}
+
 bool store_usable(const struct identity_store *s, size_t i, uint64_t generation, int64_t now_us)
 {
     const struct issuer_state *st = &s->issuers[i];
-    return atomic_load_explicit(&st->generation, memory_order_acquire) == generation && fresh(st, now_us);
+    return store_generation(s, i) == generation && fresh(st, now_us);
 }
 
 struct jwk_set *store_keys(struct identity_store *s, size_t i, int64_t now_us)

@@ -193,15 +193,21 @@ static enum identity_result no_key(struct identity_verifier *v, const struct jws
 static enum identity_result authenticate(struct identity_verifier *v, const struct jws *t, size_t issuer, int64_t now_us, bool may_wait,
                                          uint64_t *generation, struct refusal *no)
 {
-    struct jwk_set *set = store_keys(v->store, issuer, now_us);
+    struct jwk_set *set;
+    enum key_search found;
 
+    do { /* again when the keys changed meanwhile: the refresh this token would ask for has just ended */
+        set = store_keys(v->store, issuer, now_us);
+        if (set == NULL)
+            break;
+        found = search_keys(t, set);
+        *generation = set->generation;
+        jwk_set_unref(set);
+    } while (found == KEY_UNKNOWN && *generation != store_generation(v->store, issuer));
     if (set == NULL) {
         bool wait = may_wait && v->loop != NULL;
         return store_want(v->store, issuer, false, now_us, wait ? v : NULL) && wait ? IDENTITY_WAIT : refuse_unavailable(no);
     }
-    enum key_search found = search_keys(t, set);
-    *generation = set->generation;
-    jwk_set_unref(set);
     switch (found) {
     case KEY_VERIFIED: return IDENTITY_OK;
     case KEY_UNKNOWN: return no_key(v, t, issuer, now_us, may_wait, no);
