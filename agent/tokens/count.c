@@ -122,16 +122,13 @@ static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t
 static int count_step(struct token_job *j, size_t work)
 {
     const struct vocab *v = &j->tokenizer->vocab;
-    const uint8_t *stop = (size_t)(j->end - j->p) > work ? j->p + work : j->end;
+    const uint8_t *start = j->p, *stop = (size_t)(j->end - j->p) > work ? j->p + work : j->end;
     while (j->in_long || j->p < stop) {
         if (j->in_long) {
-            size_t left = stop > j->p ? (size_t)(stop - j->p) : 0;
+            size_t left = work - (size_t)(j->p - start);
             int done = long_piece_step(&j->long_piece, v, left / WORK_PER_TRIAL + 1);
-            if (done < 0)
-                return -1;
-            if (done == 0) {
-                return 0;
-            }
+            if (done <= 0)
+                return done;
             j->tokens += (int64_t)j->long_piece.count;
             j->p += j->long_piece.n;
             long_piece_free(&j->long_piece);
