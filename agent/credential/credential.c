@@ -89,25 +89,29 @@ struct slice credential_scrub(const struct credential_snapshot *c, struct slice 
 
 /* ---- reading ---------------------------------------------------------------------------------------------------------- */
 
-/* An environment variable is readable in /proc/PID/environ for the life of the process unless its bytes are overwritten where they
- * stand; unsetenv alone only forgets the pointer. */
 static struct value *read_env(const struct origin *o, struct credential_snapshot *previous, char *why, size_t why_size)
 {
-    char *text = getenv(o->env);
+    const char *text = getenv(o->env);
 
-    if (text == NULL) {
-        for (size_t i = 0; previous != NULL && i < previous->count; i++)
-            if (strcmp(previous->values[i]->name, o->name) == 0 && strcmp(previous->values[i]->source, o->env) == 0)
-                return value_rename(previous->values[i], o->scheme, why, why_size);
-        snprintf(why, why_size, "the environment variable %s is not set", o->env);
-        return NULL;
-    }
-    struct value *v = value_new(o->name, o->env, o->scheme, slice_cstr(text), why, why_size);
-    if (v != NULL) {
-        secret_wipe(text, strlen(text));
-        unsetenv(o->env);
-    }
-    return v;
+    if (text != NULL)
+        return value_new(o->name, o->env, o->scheme, slice_cstr(text), why, why_size);
+    for (size_t i = 0; previous != NULL && i < previous->count; i++)
+        if (strcmp(previous->values[i]->name, o->name) == 0 && strcmp(previous->values[i]->source, o->env) == 0)
+            return value_rename(previous->values[i], o->scheme, why, why_size);
+    snprintf(why, why_size, "the environment variable %s is not set", o->env);
+    return NULL;
+}
+
+/* An environment variable is readable in /proc/PID/environ for the life of the process unless its bytes are overwritten where they
+ * stand; unsetenv alone only forgets the pointer. */
+static void wipe_env(const char *name)
+{
+    char *text = getenv(name);
+
+    if (text == NULL)
+        return; /* two credentials may share a variable */
+    secret_wipe(text, strlen(text));
+    unsetenv(name);
 }
 
 static struct value *read_file(const struct origin *o, char *why, size_t why_size)
@@ -160,47 +164,51 @@ static bool origin_set(struct origin *o, const struct credential_options *from, 
            copy_text(&o->scheme, from->scheme ? from->scheme : "Bearer");
 }
 
-/* Fills s->current; false with `fault`. */
-static bool read_all(struct credential_store *s, const struct credential_options *o, size_t count, struct credential_snapshot *previous,
+static bool read_one(struct credential_store *s, const struct credential_options *o, size_t i, struct credential_snapshot *previous,
                      char *fault, size_t fault_size)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (o[i].name == NULL || o[i].name[0] == '\0') {
-            snprintf(fault, fault_size, "a name is required");
+    if (o[i].name == NULL || o[i].name[0] == '\0') {
+        snprintf(fault, fault_size, "a name is required");
+        return false;
+    }
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(o[k].name, o[i].name) == 0) {
+            snprintf(fault, fault_size, "the name stands there twice");
             return false;
         }
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(o[k].name, o[i].name) == 0) {
-                snprintf(fault, fault_size, "the name stands there twice");
-                return false;
-            }
-        s->count = i + 1;
-        if (!origin_set(&s->origins[i], &o[i], fault, fault_size))
-            return false;
-        s->current->values[i] = read_origin(&s->origins[i], previous, fault, fault_size);
-        if (s->current->values[i] == NULL)
-            return false;
-    }
-    return true;
+    s->count = i + 1;
+    if (!origin_set(&s->origins[i], &o[i], fault, fault_size))
+        return false;
+    s->current->values[i] = read_origin(&s->origins[i], previous, fault, fault_size);
+    return s->current->values[i] != NULL;
 }
 
 struct credential_store *credential_store_new(const struct credential_options *o, size_t count, struct credential_store *previous,
                                               char *why, size_t why_size)
 {
     char fault[512];
+    bool good = true;
     struct credential_store *s = calloc(1, sizeof *s + count * sizeof s->origins[0]);
-
-    snprintf(why, why_size, "out of memory");
-    if (s == NULL)
-        return NULL;
-    pthread_mutex_init(&s->lock, NULL);
     struct credential_snapshot *before = previous ? credential_acquire(previous) : NULL;
-    s->current = snapshot_new(count, before ? before->generation + 1 : 1);
-    bool good = s->current != NULL && read_all(s, o, count, before, fault, sizeof fault);
-    if (!good && s->current != NULL && s->count < count + 1) {
-        size_t at = s->count > 0 && s->current->values[s->count - 1] == NULL ? s->count - 1 : s->count;
-        snprintf(why, why_size, "credentials[%zu] (%s): %s", at, at < count && o[at].name ? o[at].name : "unnamed", fault);
+    struct credential_snapshot *c = snapshot_new(count, before ? before->generation + 1 : 1);
+
+    if (s == NULL || c == NULL) {
+        snprintf(why, why_size, "out of memory");
+        free(s);
+        credential_release(c);
+        credential_release(before);
+        return NULL;
     }
+    pthread_mutex_init(&s->lock, NULL);
+    s->current = c;
+    for (size_t i = 0; good && i < count; i++) {
+        good = read_one(s, o, i, before, fault, sizeof fault);
+        if (!good)
+            snprintf(why, why_size, "credentials[%zu] (%s): %s", i, o[i].name ? o[i].name : "unnamed", fault);
+    }
+    for (size_t i = 0; good && i < count; i++)
+        if (o[i].env != NULL)
+            wipe_env(o[i].env);
     credential_release(before);
     if (!good) {
         credential_store_free(s);
@@ -231,7 +239,7 @@ void credential_store_free(struct credential_store *s)
 static struct value *reread(const struct origin *o, struct value *old)
 {
     char why[512];
-    struct value *v = o->env != NULL && getenv(o->env) == NULL ? value_ref(old) : read_origin(o, NULL, why, sizeof why);
+    struct value *v = o->env ? value_ref(old) : read_file(o, why, sizeof why); /* a process's environment does not change */
 
     if (v == NULL) {
         LOG(LOG_LEVEL_ERROR, "credential_kept", LOG_CSTR("credential", o->name), LOG_CSTR("why", why));
