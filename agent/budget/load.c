@@ -1,11 +1,6 @@
 /* Rebuilding books from the ledger. What is not known exactly is assumed to the limit's favour. */
 #include "budget/internal.h"
 
-static bool is_loading(const struct limit *l)
-{
-    return l->loading;
-}
-
 static bool loads_slots(const struct limit *l)
 {
     return l->loading && !limit_is_fine(l);
@@ -84,12 +79,9 @@ static void replay(const struct budget *b, struct account *a, int64_t at_us, int
     int64_t least = -l->amount;
     if (at_us >= replay_firm(b, l) && a->replay_over < l->amount)
         least = -a->replay_over;
-    int64_t before = a->level;
     account_commit(a, 0, amount - over);
-    if (a->level < least && before >= least)
+    if (a->level < least)
         a->level = least;
-    else if (a->level < least)
-        a->level = before < a->level ? a->level : before;
     account_commit(a, 0, over);
     a->replay_over = sat_add(a->replay_over, over);
 }
@@ -211,7 +203,7 @@ static void mark_crossed(struct budget *b)
 {
     for (size_t i = 0; i < b->chain_count; i++) {
         for (struct account *a = b->chains[i]; a; a = a->next) {
-            int percent = is_loading(a->limit) ? budget_percent(a) : 0;
+            int percent = a->limit->loading ? budget_percent(a) : 0;
             for (unsigned t = 0; t < a->limit->threshold_count; t++)
                 if (a->limit->thresholds[t] <= percent)
                     a->crossed |= 1u << t;
