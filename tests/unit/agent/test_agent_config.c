@@ -1,0 +1,216 @@
+/* The configuration: what is accepted, and that every refusal names its line and what is allowed. */
+#include "config.h"
+#include "config_map.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+static const char good[] = "listen:\n"                                                              /* 1 */
+                           "  spop: [\"127.0.0.1:9000\", unix@/run/t/spop.sock]\n"                 /* 2 */
+                           "  settle: unix@/run/t/settle.sock\n"                                    /* 3 */
+                           "  ring: 127.0.0.1:9001\n"                                               /* 4 */
+                           "  admin: /run/t/admin.sock\n"                                           /* 5 */
+                           "haproxy:\n"                                                             /* 6 */
+                           "  bind: [{address: \"127.0.0.1:8080\"}]\n"                              /* 7 */
+                           "ledger: {file: /tmp/l.db}\n"                                            /* 8 */
+                           "issuers:\n"                                                             /* 9 */
+                           "  - issuer: https://sso.example\n"                                      /* 10 */
+                           "    audience: [tollgate]\n"                                             /* 11 */
+                           "providers:\n"                                                           /* 12 */
+                           "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K}}\n" /* 13 */
+                           "models:\n"                                                              /* 14 */
+                           "  - name: chat\n"                                                       /* 15 */
+                           "    primary: {provider: openai, model: gpt-4o-mini}\n"                  /* 16 */
+                           "limits:\n"                                                              /* 17 */
+                           "  - {name: day, level: team, amount: \"$50\", window: day}\n";           /* 18 */
+
+static struct config *load_text(const char *text, struct config_errors *errors)
+{
+    char path[] = "/tmp/tollgate-config-XXXXXX";
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    struct config *c = config_load(path, errors);
+    unlink(path);
+    return c;
+}
+
+/* `good` with one line replaced (or, when `line` is 0, appended). */
+static struct config *load_changed(unsigned line, const char *with, struct config_errors *errors)
+{
+    char text[4096];
+    size_t n = 0;
+    unsigned at = 1;
+
+    for (const char *p = good; *p != '\0'; at++) {
+        size_t len = strcspn(p, "\n") + 1;
+        n += (size_t)snprintf(text + n, sizeof text - n, "%.*s", at == line ? 0 : (int)len, p);
+        if (at == line)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s\n", with);
+        p += len;
+    }
+    if (line == 0)
+        snprintf(text + n, sizeof text - n, "%s\n", with);
+    return load_text(text, errors);
+}
+
+static void accepts_the_smallest_and_fills_defaults(void **state)
+{
+    struct config_errors e;
+    struct config *c = load_text(good, &e);
+    (void)state;
+
+    if (c == NULL)
+        fail_msg("%s", e.text);
+    assert_int_equal(c->workers, 2);
+    assert_string_equal(c->listen.settle, "/run/t/settle.sock");
+    assert_true(*c->haproxy.lua);
+    assert_string_equal(c->providers[0].price_as, "openai");
+    assert_string_equal(c->providers[0].auth, "bearer");
+    assert_int_equal(c->models[0].max_output, 4096);
+    assert_int_equal(c->hold_timeout_us, 900000000);
+    assert_null(c->models[0].fallback);
+    config_free(c);
+}
+
+static void accepts_the_example(void **state)
+{
+    struct config_errors e;
+    struct config *c = config_load(SOURCE_DIR "/haproxy/examples/tollgate.yaml", &e);
+    (void)state;
+
+    if (c == NULL)
+        fail_msg("%s", e.text);
+    assert_int_equal(c->providers_count, 2);
+    struct arena *a = arena_new(4096);
+    struct budget_options o = config_budget(c, a);
+    assert_int_equal(o.limits_count, 2);
+    assert_string_equal(o.limits[0].unit, "usd");
+    assert_string_equal(o.limits[1].unit, "tokens");
+    struct haproxy_plan plan = config_haproxy(c, a);
+    assert_string_equal(plan.spop_address, "unix@/run/tollgate/spop.sock");
+    arena_free(a);
+    config_free(c);
+}
+
+static void refuses_with_line_and_reason(void **state)
+{
+    static const struct {
+        unsigned line;
+        const char *with, *expect_line, *expect;
+    } cases[] = {
+        { 15, "  - nam: chat", ":15: models[0]", "unknown key \"nam\"; allowed here: name, primary" },
+        { 15, "  - nam: chat", ":", "\"name\" is missing" },
+        { 8, "ledger: {file: /tmp/l.db, hold_timeout: soon}", ":8: ledger.hold_timeout", "10s, 15m" },
+        { 2, "  spop: 127.0.0.1:9000", ":2: listen.spop", "must be a list" },
+        { 2, "  spop: [\"nowhere\"]", ":2: listen.spop[0]", "host:port or unix@" },
+        { 4, "  ring: [a]", ":4: listen.ring", "must be a single value" },
+        { 16, "    primary: {provider: opena, model: gpt-4o-mini}", ":16: models[0].primary.provider",
+          "there is no provider \"opena\"; defined: openai" },
+        { 16, "    primary: {provider: openai, model: m}\n    max_output: many", ":17: models[0].max_output", "whole number" },
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K, file: /k}}", ":13: providers[0].credential",
+          "exactly one of file, env, systemd" },
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", auth: basic, credential: {env: K}}", ":13: providers[0].auth",
+          "allowed: bearer, api-key, x-api-key, none" },
+        { 13, "  - {name: \"a b\", url: \"https://api.example/v1\", credential: {env: K}}", ":13: providers[0].name", "A-Z a-z 0-9" },
+        { 18, "  - {name: day, level: planet, amount: \"$50\", window: day}", ":18: limits[0].", "planet" },
+        { 18, "  - {name: day, level: team, amount: \"$5O\", window: day}", ":18: limits[0].amount", "" },
+        { 18, "  - {name: day, level: team, amount: \"$50\", window: day, time_zone: Mars/Base}", ":18: limits[0].time_zone", "" },
+        { 0, "workers: 0x2", ":19: workers", "whole number" },
+        { 0, "workers: 1000", ":19: workers", "1 to 64" },
+        { 0, "log_level: loud", ":19: log_level", "debug, info, warn, error" },
+        { 0, "log_level: info\nlog_level: warn", ":20", "given twice" },
+        { 7, "  bind: [{address: \"127.0.0.1:8080\"}]\n  lua: maybe", ":8: haproxy.lua", "true or false" },
+        { 11, "    audience: [tollgate", ":1", "not YAML" },
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config_errors e;
+        struct config *c = load_changed(cases[i].line, cases[i].with, &e);
+        if (c != NULL)
+            fail_msg("accepted: %s", cases[i].with);
+        if (strstr(e.text, cases[i].expect_line) == NULL || strstr(e.text, cases[i].expect) == NULL)
+            fail_msg("\"%s\" gave:\n%swithout \"%s\" and \"%s\"", cases[i].with, e.text, cases[i].expect_line, cases[i].expect);
+    }
+}
+
+static void reports_every_error_at_once(void **state)
+{
+    struct config_errors e;
+    struct config *c = load_changed(0, "log_level: loud\nworkers: 99\nledgr: x", &e);
+    (void)state;
+
+    assert_null(c);
+    assert_non_null(strstr(e.text, ":21:"));
+    c = load_changed(0, "log_level: loud\nworkers: 99", &e);
+    assert_null(c);
+    assert_int_equal(e.count, 2);
+}
+
+static void refuses_what_is_no_file(void **state)
+{
+    struct config_errors e;
+    (void)state;
+
+    assert_null(config_load("/nonexistent/tollgate.yaml", &e));
+    assert_non_null(strstr(e.text, "cannot open"));
+    assert_null(config_load("/tmp", &e));
+    assert_null(load_text("", &e));
+    assert_non_null(strstr(e.text, "empty"));
+}
+
+/* libyaml resolves aliases to shared nodes: a few lines can stand for a very wide tree. */
+static void refuses_aliases_quickly(void **state)
+{
+    struct config_errors e;
+    (void)state;
+
+    assert_null(load_text("a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nlisten: &c {spop: [*b,*b]}\nhaproxy: *c\n", &e));
+    assert_true(e.count > 0);
+}
+
+static void without_lua_models_keep_their_names(void **state)
+{
+    struct config_errors e;
+    struct config *c = load_changed(7, "  bind: [{address: \"127.0.0.1:8080\"}]\n  lua: false", &e);
+    (void)state;
+
+    assert_null(c);
+    assert_non_null(strstr(e.text, "models[0].primary.model: without Lua"));
+}
+
+static void durations(void **state)
+{
+    int64_t us;
+    (void)state;
+
+    assert_true(config_duration_us("250ms", &us) && us == 250000);
+    assert_true(config_duration_us("7d", &us) && us == INT64_C(604800000000));
+    assert_false(config_duration_us("10", &us));
+    assert_false(config_duration_us("-1s", &us));
+    assert_false(config_duration_us("9223372036854775807d", &us));
+    assert_false(config_duration_us("", &us));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepts_the_smallest_and_fills_defaults),
+        cmocka_unit_test(accepts_the_example),
+        cmocka_unit_test(refuses_with_line_and_reason),
+        cmocka_unit_test(reports_every_error_at_once),
+        cmocka_unit_test(refuses_what_is_no_file),
+        cmocka_unit_test(refuses_aliases_quickly),
+        cmocka_unit_test(without_lua_models_keep_their_names),
+        cmocka_unit_test(durations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
