@@ -326,10 +326,10 @@ static void put_server(FILE *out, const struct haproxy_group *g, const struct ha
     const char *open = u->host_is_ipv6 ? "[" : "", *close = u->host_is_ipv6 ? "]" : "";
     fprintf(out, "    server up %s%.*s%s:%d", open, SLICE_FMT(u->host), close, u->port);
     if (u->tls) {
-        if (!u->host_is_address)
-            fprintf(out, " ssl sni str(%.*s) alpn http/1.1", SLICE_FMT(u->host));
-        else
-            fprintf(out, " ssl alpn http/1.1 verifyhost %.*s", SLICE_FMT(u->host));
+        struct slice name = g->server_name ? slice_cstr(g->server_name) : u->host;
+        fputs(" ssl alpn http/1.1", out);
+        if (g->server_name || !u->host_is_address)
+            fprintf(out, " sni str(%.*s)", SLICE_FMT(name));
         if (g->insecure)
             fputs(" verify none", out);
         else

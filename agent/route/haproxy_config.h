@@ -52,6 +52,8 @@ struct haproxy_group {
     const char *path;       /* NULL, or the whole upstream path whatever the client's was; may hold <model> */
     const char *query;      /* NULL: the client's query is kept; else takes its place ("api-version=2024-06-01") */
     const char *ca_file;    /* https: NULL = the system's certificates ("/etc/ssl/certs/ca-certificates.crt") */
+    const char *server_name; /* https: name sent (SNI) and expected in the certificate; NULL: the url's host. Required where that is an
+                              * address, as HAProxy checks names only */
     bool insecure;          /* https: do not verify the certificate (stand-ins in tests only; check warns) */
     enum haproxy_auth auth;
     const struct haproxy_header *headers; /* sent with every request (anthropic-version, openai-organization, ...) */

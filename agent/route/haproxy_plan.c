@@ -253,8 +253,13 @@ static bool check_group(const struct haproxy_group *g, char *why, size_t why_siz
                       QUERY_CHARACTERS);
     if (g->ca_file && !is_path(g->ca_file))
         return refuse(why, why_size, "provider group %s: ca_file must be an absolute path of letters, digits and /._-+", g->name);
-    if (!url.tls && (g->ca_file || g->insecure))
-        return refuse(why, why_size, "provider group %s: ca_file and insecure need an https url", g->name);
+    if (!url.tls && (g->ca_file || g->insecure || g->server_name))
+        return refuse(why, why_size, "provider group %s: ca_file, server_name and insecure need an https url", g->name);
+    if (g->server_name && (!*g->server_name || strlen(g->server_name) > 253 || !made_of(slice_cstr(g->server_name), ".-")))
+        return refuse(why, why_size, "provider group %s: server_name must be a host name", g->name);
+    if (url.tls && url.host_is_address && !g->server_name && !g->insecure)
+        return refuse(why, why_size, "provider group %s: an https url with an address needs server_name, the name in the certificate",
+                      g->name);
     if ((unsigned)g->auth > HAPROXY_AUTH_NONE)
         return refuse(why, why_size, "provider group %s: unknown auth style", g->name);
     for (size_t i = 0; i < g->header_count; i++) {

@@ -176,9 +176,10 @@ def test_stream_of_3_mb_without_usage(gateway):
 
 
 def client_that_leaves(gateway, after):
-    """Sends a request, reads until `after` was seen, and goes away."""
+    """Sends a request, waits until the provider has it, reads until `after` was seen, and goes away."""
     s = socket.create_connection(("127.0.0.1", gateway.port))
     s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+    wait_for(lambda: gateway.providers["a"].requests, what="the request at the provider")
     got = b""
     while after not in got:
         got += s.recv(65536)

@@ -22,6 +22,8 @@ static bool set_group(struct haproxy_group *g, const char *key, char *value)
         g->query = value;
     else if (strcmp(key, "ca_file") == 0)
         g->ca_file = value;
+    else if (strcmp(key, "server_name") == 0)
+        g->server_name = value;
     else if (strcmp(key, "insecure") == 0)
         g->insecure = true;
     else if (strcmp(key, "first_byte_stream_ms") == 0)

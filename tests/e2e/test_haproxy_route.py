@@ -1,0 +1,353 @@
+"""Routing, fallback, key injection, stripping, refusals and HAProxy's own errors, with the generated files."""
+import json
+import socket
+import ssl
+import subprocess
+import time
+
+import pytest
+from haproxy_stub.fixtures import gateway, shared_gateway, write_plan  # noqa: F401
+from haproxy_stub.gateway import Gateway, wait_for
+from haproxy_stub.provider import StubProvider, answer, drop, raw, stream
+
+
+def error_of(body):
+    """The error object of an answer in OpenAI shape."""
+    error = json.loads(body)["error"]
+    assert set(error) >= {"message", "type", "param", "code"} and error["message"]
+    return error
+
+
+# ---- fallback ----
+
+FAULTS = {str(s): answer(s, '{"error":{}}') for s in (408, 409, 425, 429, 500, 501, 502, 503, 504, 520, 524, 529)}
+FAULTS.update({"drop": drop(), "junk": raw(b"not http at all\r\n\r\n"), "half a head": raw(b"HTTP/1.1 200 OK\r\ncontent-"),
+               "empty": raw(b"")})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fallback_on(gateway, fault):
+    gateway.providers["a"].script = FAULTS[fault]
+    gateway.allow_with_fallback()
+    for _ in range(2):
+        status, headers, body = gateway.request(b'{"x":1}')
+        assert status == 200 and json.loads(body)["id"] == "chatcmpl-1"
+        assert headers["x-tollgate-provider"] == "b" and headers["x-tollgate-attempt"] == "2" and headers["x-tollgate-model"] == "model-b"
+    sent = gateway.providers["b"].requests[0]
+    assert sent.body == b'{"x":1}' and sent.header("authorization") == "Bearer key-b"
+    gateway.line(2, 4)
+    own = [line for line in gateway.ring.lines if line["t"] == 2 and line["id"] == headers["x-tollgate-request-id"]]
+    first, second = sorted(own, key=lambda line: line["att"])  # lines of two threads come in any order
+    assert (first["grp"], first["att"], second["grp"], second["att"]) == ("a", 1, "b", 2)
+    if fault.isdigit():
+        assert first["rst"] == fault
+    assert second["rst"] == "200"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+def test_no_fallback_on_the_clients_own_errors(gateway, status):
+    gateway.providers["a"].script = answer(status, '{"error":{"code":"content_filter"}}')
+    gateway.allow_with_fallback()
+    got, headers, body = gateway.request()
+    assert got == status and b"content_filter" in body and headers["x-tollgate-attempt"] == "1"
+    assert not gateway.providers["b"].requests
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 501, 503, 529])
+def test_without_a_fallback_the_providers_answer_passes(gateway, status):
+    gateway.providers["a"].script = answer(status, '{"error":{"code":"theirs"}}', extra=("retry-after: 9",))
+    gateway.allow()
+    got, headers, body = gateway.request()
+    assert got == status and b"theirs" in body and headers["retry-after"] == "9" and headers["x-tollgate-attempt"] == "1"
+    assert len(gateway.providers["a"].requests) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 529])
+def test_both_fail_the_fallbacks_answer_passes(gateway, status):
+    gateway.providers["a"].script = answer(503, '{"error":{"code":"a"}}')
+    gateway.providers["b"].script = answer(status, '{"error":{"code":"b"}}')
+    gateway.allow_with_fallback()
+    got, headers, body = gateway.request()
+    assert got == status and b'"b"' in body and headers["x-tollgate-attempt"] == "2"
+
+
+def test_both_drop_on_a_kept_connection(gateway):
+    """Never a silent close: a client connection that already served a request still gets an answer and a line."""
+    import http.client
+    gateway.allow_with_fallback()
+    c = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    for n in range(6):
+        if n == 1:
+            gateway.providers["a"].script = gateway.providers["b"].script = drop()
+        c.request("POST", "/v1/chat/completions", b"{}")
+        r = c.getresponse()
+        assert r.status == (200 if n == 0 else 502)
+        if n:
+            assert error_of(r.read())["code"] == "provider_error"
+        else:
+            r.read()
+    gateway.line(1, 6)
+    gateway.record(6)
+
+
+def test_connection_refused(gateway):
+    gateway.loop.run(gateway.providers["a"].stop())
+    try:
+        gateway.allow_with_fallback()
+        began = time.monotonic()
+        status, headers, _ = gateway.request()
+        assert status == 200 and headers["x-tollgate-provider"] == "b"
+        assert time.monotonic() - began < 2.5  # no turn-around pause of HAProxy
+        gateway.allow()
+        status, _, body = gateway.request()
+        assert status == 503 and error_of(body)["code"] == "provider_unavailable"
+    finally:
+        gateway.loop.run(gateway.providers["a"].start(gateway.ports["a"]))
+
+
+def test_first_byte_limits(write_plan):  # noqa: F811
+    with Gateway(write_plan, plan={"first_byte_stream_ms": 400, "first_byte_plain_ms": 2500}) as g:
+        g.providers["a"].script = answer(delay=1.2)
+        g.allow_with_fallback(stream=True)
+        assert g.request()[1]["x-tollgate-provider"] == "b"
+        g.allow_with_fallback()
+        assert g.request()[1]["x-tollgate-provider"] == "a"
+        g.providers["a"].script = g.providers["b"].script = answer(delay=1.2)
+        g.allow_with_fallback(stream=True)
+        assert g.request()[0] == 502
+        # The limit is for the first byte alone: a stream that has begun may pause.
+        g.providers["a"].script = stream([b"data: 1\n\n"] * 3, gap=0.7)
+        assert g.request()[2] == b"data: 1\n\n" * 3
+        assert g.record(4)["grp"] == "a"
+
+
+def test_streamed_answer_of_the_fallback_is_not_held_back(gateway):
+    gateway.providers["a"].script = answer(500)
+    gateway.providers["b"].script = stream([b"data: {}\n\n"] * 4, gap=0.3)
+    gateway.allow_with_fallback(stream=True)
+    s = socket.create_connection(("127.0.0.1", gateway.port))
+    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}")
+    arrivals, got = [], b""
+    while b"0\r\n\r\n" not in got:
+        got += s.recv(65536)
+        arrivals.append((time.monotonic(), got.count(b"data:")))
+    s.close()
+    first = next(t for t, n in arrivals if n >= 1)
+    last = next(t for t, n in arrivals if n >= 4)
+    assert last - first > 0.6
+
+
+def test_unknown_group_reaches_nothing_else(gateway):
+    for name in ("nowhere", "../tg_agent", "a b", "tg_route"):
+        gateway.allow(pri=name)
+        status, _, body = gateway.request()
+        assert status == 502 and error_of(body)["code"] == "unknown_provider_group"
+    assert not gateway.providers["a"].requests
+
+
+# ---- what the provider sees ----
+
+def test_client_credentials_and_internal_headers_end_at_the_gateway(gateway):
+    mine = {"authorization": "Bearer USER-TOKEN", "x-api-key": "USER-KEY", "api-key": "USER-KEY", "cookie": "s=USER", "x-tg-pk": "USER",
+            "x-tg-pg": "b", "x-tg-pe": "0,1,1:x", "openai-organization": "USER-ORG", "proxy-authorization": "USER", "x-request-id": "USER",
+            "x-forwarded-for": "USER", "accept-encoding": "gzip", "x-stainless-lang": "python"}
+    status, headers, _ = gateway.request(b"{}", headers=mine)
+    sent = gateway.providers["a"].requests[0]
+    assert status == 200 and "USER" not in str(sent.headers) and "x-tg-" not in str(sent.headers)
+    assert [v for k, v in sent.headers if k == "authorization"] == ["Bearer key-a"]
+    assert sent.header("accept-encoding") == "identity" and sent.header("x-stainless-lang") == "python"
+    assert sent.header("host") == f"127.0.0.1:{gateway.ports['a']}"
+    assert sent.header("x-client-request-id") == headers["x-tollgate-request-id"]
+    assert sent.body == b"{}"
+
+
+def test_absolute_request_target_does_not_choose_the_host(gateway):
+    s = socket.create_connection(("127.0.0.1", gateway.port))
+    s.sendall(b"POST http://evil.test/v1/chat/completions?beta=true HTTP/1.1\r\nhost: evil.test\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+    assert s.recv(65536).startswith(b"HTTP/1.1 200")
+    s.close()
+    sent = gateway.providers["a"].requests[0]
+    assert sent.target == "/v1/chat/completions?beta=true" and "evil" not in str(sent.headers)
+
+
+def test_paths_headers_and_auth_styles_of_groups(write_plan):  # noqa: F811
+    groups = {"azure": {"url": "http://127.0.0.1:{port}/openai/deployments/<model>", "query": "api-version=2024-06-01", "auth": "api-key"},
+              "claude": {"url": "http://127.0.0.1:{port}", "path": "/v1/messages", "auth": "x-api-key", "header": "anthropic-version 2023-06-01"},
+              "plain": {"url": "http://127.0.0.1:{port}/api/v1/", "auth": "none", "header": "x-note 100% of #1 $HOME"}}
+    with Gateway(write_plan, groups=tuple(groups), group_plan=groups) as g:
+        g.allow(pri="azure", pkey="AZ", pmodel="gpt 4/o?x")
+        assert g.request(path="/v1/embeddings?a=b")[0] == 200
+        sent = g.providers["azure"].requests[0]
+        assert sent.target == "/openai/deployments/gpt%204%2Fo%3Fx/embeddings?api-version=2024-06-01"
+        assert sent.header("api-key") == "AZ" and sent.header("authorization") is None
+        g.allow(pri="claude", pkey="CL")
+        assert g.request(path="/v1/chat/completions?beta=true")[0] == 200
+        sent = g.providers["claude"].requests[0]
+        assert sent.target == "/v1/messages?beta=true" and sent.header("x-api-key") == "CL"
+        assert sent.header("anthropic-version") == "2023-06-01"
+        g.allow(pri="plain", pkey="NONE")
+        assert g.request(headers={"authorization": "Bearer u"})[0] == 200
+        sent = g.providers["plain"].requests[0]
+        assert sent.target == "/api/v1/chat/completions" and sent.header("x-note") == "100% of #1 $HOME"
+        assert sent.header("authorization") is None
+
+
+# ---- what the client sees ----
+
+def test_provider_headers_that_stay_inside(gateway):
+    gateway.providers["a"].script = answer(extra=(
+        "server: cloudflare", "set-cookie: __cf=1", "alt-svc: h3=\":443\"", "strict-transport-security: max-age=1", "cf-ray: 1",
+        "x-ratelimit-remaining-tokens: 999", "openai-organization: secret-org", "x-request-id: theirs", "openai-processing-ms: 12",
+        "x-tg-group: forged", "x-tg-status: 429"))
+    gateway.allow(rlt="1000", rrt="900", rst="6s", rlr="60", rrr="59", rsr="1s", bud="12.34", hold="0.01", note="soft limit near",
+                  alias="chat-default")
+    status, headers, _ = gateway.request()
+    assert status == 200
+    own = headers["x-tollgate-request-id"]
+    assert headers == {"content-type": "application/json", "content-length": headers["content-length"], "openai-processing-ms": "12",
+                       "x-request-id": own, "request-id": own, "x-tollgate-request-id": own, "x-tollgate-provider": "a",
+                       "x-tollgate-attempt": "1", "x-tollgate-model": "model-a", "x-ratelimit-limit-tokens": "1000",
+                       "x-ratelimit-remaining-tokens": "900", "x-ratelimit-reset-tokens": "6s", "x-ratelimit-limit-requests": "60",
+                       "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s", "x-tollgate-budget-left": "12.34",
+                       "x-tollgate-hold-usd": "0.01", "x-tollgate-notice": "soft limit near", "x-tollgate-alias": "chat-default"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503])
+def test_refusals(gateway, status):
+    body = json.dumps({"error": {"message": 'no: "x" 100% %[src] \\ {}', "type": "t", "param": None, "code": "c"}})
+    gateway.agent.decide = lambda args: {"ok": True, "deny": status, "ebody": body, "retry": 33, "noretry": "false", "rrt": "0"}
+    got, headers, answered = gateway.request()
+    assert got == status and answered.decode() == body and headers["content-type"] == "application/json"
+    assert headers["retry-after"] == "33" and headers["x-should-retry"] == "false" and headers["x-ratelimit-remaining-tokens"] == "0"
+    assert headers["x-tollgate-request-id"]
+    gateway.agent.decide = lambda args: {"ok": True, "deny": status, "ebody": body}
+    got, headers, _ = gateway.request()
+    assert got == status and "retry-after" not in headers and "x-should-retry" not in headers
+    assert not gateway.providers["a"].requests
+
+
+@pytest.mark.parametrize("variables", [{"ok": True}, {"ok": True, "deny": 418, "ebody": "{}"}, {"ok": True, "deny": 999, "pri": "a"}])
+def test_a_decision_that_cannot_be_carried_out(gateway, variables):
+    gateway.agent.decide = lambda args: variables
+    status, _, body = gateway.request()
+    assert status == 500 and error_of(body)["code"] == "gateway_error" and not gateway.providers["a"].requests
+
+
+def send_raw(gateway, data):
+    with socket.create_connection(("127.0.0.1", gateway.port)) as s:
+        s.sendall(data)
+        s.settimeout(10)
+        got = b""
+        try:
+            while piece := s.recv(65536):
+                got += piece
+                head, _, body = got.partition(b"\r\n\r\n")
+                if body.endswith(b"}"):
+                    break
+        except ConnectionError:
+            pass
+    return int(head.split(b" ")[1]), body
+
+
+def test_own_errors(gateway):
+    assert send_raw(gateway, b"POST /v1/x HTTP/1.1\r\nbad header\r\n\r\n")[0] == 400  # before any section of ours is reached
+    status, _, body = gateway.request(path="/v2/elsewhere")
+    assert status == 404 and error_of(body)["code"] == "unknown_path"
+    status, body = send_raw(gateway, b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n\r\n" + b"x" * 400000)
+    assert status == 413 and error_of(body)["code"] == "request_too_large"
+    status, _, body = gateway.request(b"x" * 262145)
+    assert status == 413 and error_of(body)["code"] == "request_too_large"
+    status, _, body = gateway.request(b"x" * 262145, chunked=True)
+    assert status == 413
+    status, _, body = gateway.request(headers={f"x-h{i}": "v" * 3000 for i in range(6)})
+    assert status == 431 and error_of(body)["code"] == "headers_too_large"
+    assert not gateway.agent.seen and not gateway.providers["a"].requests
+
+
+def test_error_is_also_readable_for_anthropic_clients(gateway):
+    assert json.loads(gateway.request(path="/elsewhere")[2])["type"] == "error"
+
+
+# ---- fail closed ----
+
+def test_agent_gone_slow_and_back(write_plan):  # noqa: F811
+    with Gateway(write_plan) as g:
+        g.allow()
+        assert g.request()[0] == 200
+
+        def refused():
+            began = time.monotonic()
+            status, headers, body = g.request()
+            assert status == 503 and error_of(body)["code"] == "policy_unavailable" and headers["retry-after"] == "1"
+            return time.monotonic() - began
+        g.agent.decide = lambda args: None
+        assert 0.4 < refused() < 1
+        g.agent.decide = lambda args: {}
+        refused()
+        g.loop.run(g.agent.stop())
+        assert refused() < 1
+        time.sleep(1.5)
+        assert refused() < 1
+        assert len(g.providers["a"].requests) == 1
+        g.allow()
+        g.loop.run(g.agent.start(g.spop_port))
+        wait_for(lambda: g.request()[0] == 200, 5, "the agent being used again")
+        wait_for(lambda: any(line.get("err", "-") != "-" for line in g.ring.lines), what="a line that says what SPOE reported")
+
+
+# ---- logs ----
+
+def test_lines_hold_no_secret_and_probes_make_none(gateway):
+    socket.create_connection(("127.0.0.1", gateway.port)).close()
+    gateway.providers["a"].script = answer(500)
+    gateway.allow_with_fallback()
+    gateway.request(headers={"authorization": "Bearer USER-TOKEN"})
+    gateway.line(1), gateway.line(2, 2)
+    time.sleep(0.2)
+    assert len(gateway.ring.raw) == 3
+    for line in gateway.ring.raw:
+        assert "key-" not in line and "USER" not in line and "Bearer" not in line
+
+
+def test_sockets_between_the_tiers_are_private(gateway):
+    for name in ("tg-primary.sock", "tg-fallback.sock"):
+        assert (gateway.dir / name).stat().st_mode & 0o777 == 0o600
+
+
+# ---- TLS to providers ----
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    d = tmp_path_factory.mktemp("tls")
+
+    def make(name, *extra):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                        f"{d}/{name}.key", "-out", f"{d}/{name}.pem", "-subj", f"/CN={name}", "-addext", f"subjectAltName={extra[0]}"],
+                       check=True, capture_output=True)
+    make("good", "DNS:localhost,DNS:provider.test")
+    make("other", "DNS:other.test")
+    (d / "both.pem").write_text((d / "good.pem").read_text() + (d / "other.pem").read_text())  # the name decides, not the issuer
+    return d
+
+
+def tls(folder, name):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{folder}/{name}.pem", f"{folder}/{name}.key")
+    return context
+
+
+@pytest.mark.parametrize("keys", [{"url": "https://localhost:{port}/v1"},
+                                  {"url": "https://127.0.0.1:{port}/v1", "server_name": "provider.test"}])
+def test_tls_provider_is_verified(write_plan, certificates, keys):  # noqa: F811
+    groups = {"a": {**keys, "ca_file": f"{certificates}/both.pem"}, "b": {}}
+    with Gateway(write_plan, group_plan=groups) as g:
+        g.loop.run(g.providers["a"].stop())
+        g.allow_with_fallback()
+        g.providers["a"] = StubProvider()
+        g.loop.run(g.providers["a"].start(g.ports["a"], tls(certificates, "good")))
+        assert g.request()[1]["x-tollgate-provider"] == "a"
+        g.loop.run(g.providers["a"].stop())
+        g.providers["a"] = StubProvider()
+        g.loop.run(g.providers["a"].start(g.ports["a"], tls(certificates, "other")))
+        status, headers, _ = g.request()
+        assert status == 200 and headers["x-tollgate-provider"] == "b" and not g.providers["a"].requests
