@@ -208,14 +208,14 @@ static inline int disconnect_code(const uint8_t *frame, size_t n)
 }
 
 /* All output is one DISCONNECT with this code, and the connection is over. */
-#define assert_refused(t, code)                                                                                        \
+#define assert_refused(t, want)                                                                                        \
     do {                                                                                                               \
-        assert_int_equal(disconnect_code((t)->out, (t)->out_n), code);                                                 \
+        assert_int_equal(disconnect_code((t)->out, (t)->out_n), want);                                                 \
         assert_int_equal(__builtin_bswap32(*(uint32_t *)(t)->out) + 4, (t)->out_n);                                    \
         assert_int_equal(spop_conn_state((t)->conn), SPOP_CONN_CLOSED);                                                \
         assert_int_equal((t)->closings, 1);                                                                            \
         assert_int_equal((t)->close.cause, SPOP_CLOSE_PROTOCOL_ERROR);                                                 \
-        assert_int_equal((t)->close.code, code);                                                                       \
+        assert_int_equal((t)->close.code, want);                                                                       \
     } while (0)
 
 #define assert_output(t, literal)                                                                                      \
