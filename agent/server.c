@@ -7,6 +7,7 @@
 #include "budget/budget.h"
 #include "config.h"
 #include "config_map.h"
+#include "control.h"
 #include "inflight.h"
 #include "intake.h"
 #include "ledger/ledger.h"
@@ -24,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLUSH_WAIT_MS = 2000, SPOP_MODE = 0660, PRIVATE_MODE = 0660 };
+enum { FLUSH_WAIT_MS = 2000, SHARED_MODE = 0660, ADMIN_MODE = 0600 };
 
 struct server {
     struct agent agent;
@@ -32,6 +33,8 @@ struct server {
     int *spop;
     unsigned spop_count, workers_started;
     struct intake *intake;
+    int admin_fd;
+    struct rpc_server *admin;
     ev_signal term, interrupt, hangup;
     ev_timer housekeeping;
     char why[1024];
@@ -328,13 +331,18 @@ static bool spop_listen(struct server *s)
     if (s->spop == NULL)
         return false;
     for (; s->spop_count < l->spop_count; s->spop_count++) {
-        int fd = listener_open(l->spop[s->spop_count], SPOP_MODE, group, s->why, sizeof s->why);
+        int fd = listener_open(l->spop[s->spop_count], SHARED_MODE, group, s->why, sizeof s->why);
         if (fd < 0)
             return false;
         s->spop[s->spop_count] = fd;
     }
-    s->intake = intake_start(&s->agent, l->settle, l->ring, PRIVATE_MODE, group, s->why, sizeof s->why);
-    return s->intake != NULL;
+    s->intake = intake_start(&s->agent, l->settle, l->ring, SHARED_MODE, group, s->why, sizeof s->why);
+    if (s->intake == NULL)
+        return false;
+    s->admin_fd = listener_open(l->admin, ADMIN_MODE, (gid_t)-1, s->why, sizeof s->why);
+    if (s->admin_fd >= 0)
+        s->admin = rpc_server_new(s->agent.loop, s->admin_fd, control_methods, &s->agent);
+    return s->admin != NULL;
 }
 
 static bool start(struct server *s, const char *config_file)
@@ -343,6 +351,7 @@ static bool start(struct server *s, const char *config_file)
     struct config_errors errors;
 
     snprintf(s->why, sizeof s->why, "out of memory");
+    s->admin_fd = -1;
     pthread_mutex_init(&a->lock, NULL);
     a->config_file = config_file;
     a->started_us = clock_wall_us();
@@ -400,6 +409,9 @@ static void stop(struct server *s)
         worker_stop(&a->workers[i]);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_join(&a->workers[i]);
+    rpc_server_free(s->admin);
+    if (s->admin_fd >= 0)
+        listener_close(s->admin_fd, s->config->listen.admin);
     intake_stop(s->intake);
     ledger_close(a->ledger);
     tasks_run(a);

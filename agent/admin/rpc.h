@@ -1,0 +1,34 @@
+/* Admin socket: msgpack-rpc between tollgatectl and the agent.
+ *
+ * Requests are [0, id, method, params], answers [1, id, error, result] (msgpack-rpc specification); the streaming unpacker is the
+ * framing. The server runs on one loop and answers at once; only root and the agent's own user may talk to it (SO_PEERCRED), whatever
+ * the socket's mode says. A request larger than 1 MiB, or one that is no request, ends the connection. */
+#ifndef TOLLGATE_ADMIN_RPC_H
+#define TOLLGATE_ADMIN_RPC_H
+
+#include <msgpack.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct ev_loop;
+struct rpc_server;
+
+struct rpc_method {
+    const char *name;
+    /* Packs exactly one object into `result` and returns NULL, or returns a reason (static, or valid until the next call) and packs
+     * nothing. `params` is an array. */
+    const char *(*call)(void *user, const msgpack_object *params, msgpack_packer *result);
+};
+
+/* `fd` is a listening socket and stays the caller's; `methods` end with a NULL name and outlive the server. NULL: out of memory. */
+struct rpc_server *rpc_server_new(struct ev_loop *loop, int fd, const struct rpc_method *methods, void *user)
+    __attribute__((warn_unused_result));
+/* NULL is allowed. */
+void rpc_server_free(struct rpc_server *s);
+
+/* The client, for commands: blocks, at most `timeout_s` seconds. The answer's zone belongs to `out`, to be freed with
+ * msgpack_unpacked_destroy. False with a reason in `why`: no agent, no permission, or what the agent answered. */
+bool rpc_call(const char *socket_path, const char *method, const char *const *params, size_t count, int timeout_s,
+              msgpack_unpacked *out, msgpack_object *result, char *why, size_t why_size) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,214 @@
+#include "admin/rpc.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { REQUEST_MAX = 1 << 20, READ_BYTES = 16384, PEERS_MAX = 64 };
+
+struct peer {
+    struct rpc_server *server;
+    struct peer *prev, *next;
+    int fd;
+    ev_io io;
+    msgpack_unpacker unpacker;
+    msgpack_sbuffer out;
+    size_t sent;
+};
+
+struct rpc_server {
+    struct ev_loop *loop;
+    int fd;
+    ev_io io;
+    const struct rpc_method *methods;
+    void *user;
+    struct peer *peers;
+    unsigned peer_count;
+};
+
+static void peer_free(struct peer *p)
+{
+    struct rpc_server *s = p->server;
+
+    ev_io_stop(s->loop, &p->io);
+    close(p->fd);
+    if (p->prev != NULL)
+        p->prev->next = p->next;
+    else
+        s->peers = p->next;
+    if (p->next != NULL)
+        p->next->prev = p->prev;
+    s->peer_count--;
+    msgpack_unpacker_destroy(&p->unpacker);
+    msgpack_sbuffer_destroy(&p->out);
+    free(p);
+}
+
+static const struct rpc_method *method_find(const struct rpc_server *s, const msgpack_object *name)
+{
+    if (name->type != MSGPACK_OBJECT_STR)
+        return NULL;
+    for (const struct rpc_method *m = s->methods; m->name != NULL; m++)
+        if (strlen(m->name) == name->via.str.size && memcmp(m->name, name->via.str.ptr, name->via.str.size) == 0)
+            return m;
+    return NULL;
+}
+
+static bool request_answer(struct peer *p, const msgpack_object *o)
+{
+    const msgpack_object *v = o->via.array.ptr;
+    msgpack_sbuffer result;
+    msgpack_packer pack;
+    const char *error = "there is no such method";
+
+    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 4 || v[0].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
+        v[0].via.u64 != 0 || v[1].type != MSGPACK_OBJECT_POSITIVE_INTEGER || v[3].type != MSGPACK_OBJECT_ARRAY)
+        return false;
+    msgpack_sbuffer_init(&result);
+    msgpack_packer_init(&pack, &result, msgpack_sbuffer_write);
+    const struct rpc_method *m = method_find(p->server, &v[2]);
+    if (m != NULL)
+        error = m->call(p->server->user, &v[3], &pack);
+    msgpack_packer_init(&pack, &p->out, msgpack_sbuffer_write);
+    msgpack_pack_array(&pack, 4);
+    msgpack_pack_int(&pack, 1);
+    msgpack_pack_uint64(&pack, v[1].via.u64);
+    if (error != NULL) {
+        msgpack_pack_str_with_body(&pack, error, strlen(error));
+        msgpack_pack_nil(&pack);
+    } else {
+        msgpack_pack_nil(&pack);
+        msgpack_sbuffer_write(&p->out, result.data, result.size);
+    }
+    msgpack_sbuffer_destroy(&result);
+    return true;
+}
+
+static bool requests_answer(struct peer *p)
+{
+    msgpack_unpacked one;
+    bool ok = true;
+
+    msgpack_unpacked_init(&one);
+    for (;;) {
+        msgpack_unpack_return rc = msgpack_unpacker_next(&p->unpacker, &one);
+        if (rc == MSGPACK_UNPACK_CONTINUE)
+            break;
+        ok = rc == MSGPACK_UNPACK_SUCCESS && request_answer(p, &one.data);
+        if (!ok)
+            break;
+    }
+    msgpack_unpacked_destroy(&one);
+    return ok && msgpack_unpacker_message_size(&p->unpacker) <= REQUEST_MAX;
+}
+
+/* False when the connection is over. */
+static bool peer_write(struct peer *p)
+{
+    while (p->sent < p->out.size) {
+        ssize_t n = send(p->fd, p->out.data + p->sent, p->out.size - p->sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return true;
+        if (n <= 0)
+            return false;
+        p->sent += (size_t)n;
+    }
+    msgpack_sbuffer_clear(&p->out);
+    p->sent = 0;
+    return true;
+}
+
+static void on_peer(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct peer *p = io->data;
+    bool ok = true;
+
+    if (events & EV_READ) {
+        ok = msgpack_unpacker_reserve_buffer(&p->unpacker, READ_BYTES);
+        ssize_t n = ok ? read(p->fd, msgpack_unpacker_buffer(&p->unpacker), READ_BYTES) : 0;
+        if (n > 0) {
+            msgpack_unpacker_buffer_consumed(&p->unpacker, (size_t)n);
+            ok = requests_answer(p);
+        } else {
+            ok = n < 0 && (errno == EAGAIN || errno == EINTR);
+        }
+    }
+    if (!ok || !peer_write(p)) {
+        peer_free(p);
+        return;
+    }
+    int want = p->out.size > 0 ? EV_WRITE : EV_READ; /* one that does not read its answers is not asked for more questions */
+    ev_io_stop(loop, io);
+    ev_io_set(io, p->fd, want);
+    ev_io_start(loop, io);
+}
+
+static bool peer_allowed(int fd)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
+        return false;
+    if (who.uid == 0 || who.uid == geteuid())
+        return true;
+    LOG(LOG_LEVEL_WARN, "admin_refused", LOG_INT("uid", who.uid), LOG_INT("pid", who.pid));
+    return false;
+}
+
+static void on_accept(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct rpc_server *s = io->data;
+    int fd;
+
+    (void)events;
+    while ((fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        struct peer *p = s->peer_count < PEERS_MAX && peer_allowed(fd) ? calloc(1, sizeof *p) : NULL;
+        if (p == NULL || !msgpack_unpacker_init(&p->unpacker, READ_BYTES)) {
+            free(p);
+            close(fd);
+            continue;
+        }
+        msgpack_sbuffer_init(&p->out);
+        p->server = s;
+        p->fd = fd;
+        p->next = s->peers;
+        if (p->next != NULL)
+            p->next->prev = p;
+        s->peers = p;
+        s->peer_count++;
+        ev_io_init(&p->io, on_peer, fd, EV_READ);
+        p->io.data = p;
+        ev_io_start(loop, &p->io);
+    }
+}
+
+struct rpc_server *rpc_server_new(struct ev_loop *loop, int fd, const struct rpc_method *methods, void *user)
+{
+    struct rpc_server *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    *s = (struct rpc_server){ .loop = loop, .fd = fd, .methods = methods, .user = user };
+    ev_io_init(&s->io, on_accept, fd, EV_READ);
+    s->io.data = s;
+    ev_io_start(loop, &s->io);
+    return s;
+}
+
+void rpc_server_free(struct rpc_server *s)
+{
+    if (s == NULL)
+        return;
+    while (s->peers != NULL)
+        peer_free(s->peers);
+    ev_io_stop(s->loop, &s->io);
+    free(s);
+}
