@@ -38,6 +38,9 @@ struct ledger_target {
 
 enum ledger_state { LEDGER_OPEN, LEDGER_SETTLED, LEDGER_DENIED };
 
+/* Limits of one operation, beyond which it is LEDGER_INVALID: 10^15 nano-dollars (a million dollars), 10^12 tokens of a kind, 1,024 bytes
+ * for each name in ledger_who and ledger_target. Other texts are cut at 512 bytes. */
+
 /* A request that was decided. OPEN: allowed, hold_nano is reserved. DENIED: refused, costs nothing. SETTLED: answered without a
  * provider (from the cache), saved_nano is what it would have cost. -1 stands for "unknown" where a figure can be. */
 struct ledger_decision {
@@ -137,10 +140,14 @@ struct ledger_op {
         struct ledger_correction correction;
         struct ledger_prices prices;
         struct ledger_month_close close;
-        struct { int64_t first, last; } erase;
+        struct {
+            int64_t first, last, before_us, last_correction;
+            struct slice file;
+        } erase;
     };
-    struct ledger_op *next; /* the ledger's while it has the operation */
-    int64_t queued_us;      /* likewise: monotonic time of ledger_submit */
+    /* The ledger's while it has the operation. */
+    struct ledger_op *next;
+    enum ledger_result result;
 };
 
 struct ledger_status {

@@ -1,0 +1,154 @@
+/* Moving old rows out: copied to the archive file and synced there first, then erased here by the writer, range by range. */
+#include "ledger/ledger.h"
+#include "ledger/private.h"
+#include "ledger/schema.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { RANGE_ROWS = 2000 };
+
+struct mover {
+    struct ledger *l;
+    sqlite3 *db; /* the archive, with the ledger attached as `live` */
+    const char *file;
+    int64_t before_us;
+};
+
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool finished;
+    enum ledger_result result;
+};
+
+static void on_done(struct ledger_op *op, enum ledger_result result)
+{
+    struct waiter *w = op->user;
+    pthread_mutex_lock(&w->lock);
+    w->result = result;
+    w->finished = true;
+    pthread_cond_signal(&w->done);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static enum ledger_result submit_and_wait(struct ledger *l, struct ledger_op *op)
+{
+    struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+    op->done = on_done;
+    op->user = &w;
+    ledger_submit(l, op);
+    pthread_mutex_lock(&w.lock);
+    while (!w.finished)
+        pthread_cond_wait(&w.done, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    return w.result;
+}
+
+static bool bound(struct mover *m, const char *sql, const int64_t *values, int n, int64_t *out)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(m->db, sql, -1, &s, NULL);
+    for (int i = 0; rc == SQLITE_OK && i < n; i++)
+        rc = sqlite3_bind_int64(s, i + 1, values[i]);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW && out)
+        *out = sqlite3_column_type(s, 0) == SQLITE_NULL ? -1 : sqlite3_column_int64(s, 0);
+    rc = rc == SQLITE_ROW && !out ? SQLITE_DONE : rc;
+    bool ok = out ? rc == SQLITE_ROW : rc == SQLITE_DONE;
+    sqlite3_finalize(s);
+    return ok;
+}
+
+/* The next range of ids: no open request in it, so that none can be settled between copying and erasing. *last is -1 at the end. */
+static bool next_range(struct mover *m, int64_t after, int64_t *first, int64_t *last)
+{
+    int64_t open;
+    if (!bound(m, "SELECT min(id) FROM (SELECT id FROM live.request_row INDEXED BY request_started WHERE started_us < ?2 AND id > ?1 AND state <> 0)",
+               (int64_t[]){ after, m->before_us }, 2, first))
+        return false;
+    *last = -1;
+    if (*first < 0)
+        return true;
+    if (!bound(m, "SELECT min(id) FROM live.request_row INDEXED BY request_open WHERE state = 0 AND id > ?1", first, 1, &open))
+        return false;
+    return bound(m, "SELECT max(id) FROM (SELECT id FROM live.request_row WHERE id >= ?1 AND (?2 < 0 OR id < ?2) AND started_us < ?3 ORDER BY id LIMIT ?4)",
+                 (int64_t[]){ *first, open, m->before_us, RANGE_ROWS }, 4, last);
+}
+
+#define COPY(table, condition) "INSERT OR REPLACE INTO main." table " SELECT * FROM live." table " WHERE " condition
+
+static bool copy_range(struct mover *m, int64_t first, int64_t last, int64_t *last_correction)
+{
+    static const char *const copies[] = {
+        COPY("request_row", "id BETWEEN ?1 AND ?2 AND started_us < ?3 AND state <> 0"),
+        COPY("attempt_row", "request IN (SELECT id FROM live.request_row WHERE id BETWEEN ?1 AND ?2 AND started_us < ?3 AND state <> 0)"),
+        COPY("correction_row", "request IN (SELECT id FROM live.request_row WHERE id BETWEEN ?1 AND ?2 AND started_us < ?3 AND state <> 0)"),
+        COPY("account", "true"), COPY("who", "true"), COPY("target", "true")
+    };
+    const int64_t values[] = { first, last, m->before_us };
+    bool ok = sqlite3_exec(m->db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK &&
+              bound(m, "SELECT coalesce(max(id), 0) FROM live.correction_row", NULL, 0, last_correction);
+    for (int i = 0; ok && i < 6; i++)
+        ok = bound(m, copies[i], values, i < 3 ? 3 : 0, NULL);
+    ok = ok && sqlite3_exec(m->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+    if (!ok && !sqlite3_get_autocommit(m->db))
+        sqlite3_exec(m->db, "ROLLBACK", NULL, NULL, NULL);
+    return ok;
+}
+
+static int move_all(struct mover *m, int64_t *moved, char *why, size_t why_size)
+{
+    int64_t first = 0, last = 0;
+    for (;;) {
+        int64_t last_correction = 0, count = 0;
+        if (!next_range(m, last, &first, &last))
+            break;
+        if (last < 0)
+            return 0;
+        if (!copy_range(m, first, last, &last_correction) ||
+            !bound(m, "SELECT count(*) FROM main.request_row WHERE id BETWEEN ?1 AND ?2", (int64_t[]){ first, last }, 2, &count))
+            break;
+        struct ledger_op op = { .kind = LEDGER_ERASE };
+        op.erase.first = first;
+        op.erase.last = last;
+        op.erase.before_us = m->before_us;
+        op.erase.last_correction = last_correction;
+        op.erase.file = slice_cstr(m->file);
+        enum ledger_result result = submit_and_wait(m->l, &op);
+        if (result == LEDGER_FAILED || result == LEDGER_INVALID) {
+            snprintf(why, why_size, "archive %s: rows up to %lld are copied, but the ledger cannot be written; run it again", m->file,
+                     (long long)last);
+            return -1;
+        }
+        *moved += result == LEDGER_OK ? count : 0;
+    }
+    snprintf(why, why_size, "archive %s: %s", m->file, sqlite3_errmsg(m->db));
+    return -1;
+}
+
+int ledger_archive(struct ledger *l, const char *file, int64_t before_us, int64_t *moved, char *why, size_t why_size)
+{
+    struct mover m = { .l = l, .file = file, .before_us = before_us };
+    sqlite3_stmt *attach = NULL;
+    int fd = schema_lock_file(file, why, why_size), rc = -1;
+    *moved = 0;
+    if (fd < 0)
+        return -1;
+    m.db = schema_open_writer(file, 0, why, why_size);
+    if (!m.db)
+        goto out;
+    if (sqlite3_prepare_v2(m.db, "ATTACH ?1 AS live", -1, &attach, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(attach, 1, ledger_file(l), -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(attach) != SQLITE_DONE)
+        snprintf(why, why_size, "archive %s: %s", file, sqlite3_errmsg(m.db));
+    else
+        rc = move_all(&m, moved, why, why_size);
+    sqlite3_finalize(attach);
+    sqlite3_wal_checkpoint_v2(m.db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+out:
+    sqlite3_close(m.db);
+    close(fd);
+    return rc;
+}

@@ -1,0 +1,333 @@
+#include "ledger/read.h"
+
+#include "ledger/schema.h"
+
+#include <stdlib.h>
+
+struct ledger_reader {
+    sqlite3 *db;
+};
+
+struct ledger_reader *ledger_reader_open(const char *file, char *why, size_t why_size)
+{
+    struct ledger_reader *r = calloc(1, sizeof *r);
+    if (r && !(r->db = schema_open_other(file, true, why, why_size))) {
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+void ledger_reader_close(struct ledger_reader *r)
+{
+    if (!r)
+        return;
+    sqlite3_close(r->db);
+    free(r);
+}
+
+const char *ledger_reader_error(const struct ledger_reader *r)
+{
+    return sqlite3_errmsg(r->db);
+}
+
+/* Columns in the order of the statement; NULL reads as 0 or empty. */
+struct columns {
+    sqlite3_stmt *s;
+    int at;
+};
+
+static struct slice text(struct columns *c)
+{
+    const char *p = (const char *)sqlite3_column_text(c->s, c->at);
+    return slice_make(p, (size_t)sqlite3_column_bytes(c->s, c->at++));
+}
+
+static int64_t integer(struct columns *c)
+{
+    return sqlite3_column_int64(c->s, c->at++);
+}
+
+/* NULL reads as -1, "unknown". */
+static int64_t known(struct columns *c)
+{
+    bool null = sqlite3_column_type(c->s, c->at) == SQLITE_NULL;
+    int64_t v = integer(c);
+    return null ? -1 : v;
+}
+
+static struct ledger_who who(struct columns *c)
+{
+    struct ledger_who w;
+    w.organization = text(c);
+    w.team = text(c);
+    w.user = text(c);
+    w.application = text(c);
+    w.cost_center = text(c);
+    w.subject = text(c);
+    w.issuer = text(c);
+    return w;
+}
+
+static struct ledger_target target(struct columns *c)
+{
+    struct ledger_target t;
+    t.group = text(c);
+    t.provider = text(c);
+    t.model = text(c);
+    return t;
+}
+
+static struct token_usage usage(struct columns *c)
+{
+    struct token_usage u;
+    u.input = integer(c);
+    u.input_cached = integer(c);
+    u.input_cache_write = integer(c);
+    u.input_cache_write_1h = integer(c);
+    u.output = integer(c);
+    u.output_reasoning = integer(c);
+    u.input_audio = integer(c);
+    u.output_audio = integer(c);
+    return u;
+}
+
+#define WHO "w.organization, w.team, w.user_name, w.application, w.cost_center, w.subject, w.issuer"
+#define USAGE(t)                                                                                                       \
+    t ".input, " t ".input_cached, " t ".input_cache_write, " t ".input_cache_write_1h, " t ".output, " t                \
+      ".output_reasoning, " t ".input_audio, " t ".output_audio"
+
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
+
+#define REQUEST                                                                                                        \
+    "SELECT r.id, r.request_id, r.started_us, " WHO ", r.endpoint, r.alias, r.stream, r.state, r.deny_reason, r.http_status,"  \
+    " p.grp, p.provider, p.model, f.grp, f.provider, f.model, r.input_counted, r.input_bound, r.exactness, r.output_ceiling,"  \
+    " r.choices, r.hold_nano, r.saved_nano, r.price_version, r.body_bytes, r.identity_us, r.tokens_us, r.budget_us,"    \
+    " r.settled_us, r.known_by, r.outcome, s.grp, s.provider, s.model, " USAGE("r") ", r.cost_nano, r.provider_cost_nano,"    \
+    " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us"
+
+#define JOINS                                                                                                          \
+    " JOIN who AS w ON w.id = r.who LEFT JOIN target AS p ON p.id = r.plan LEFT JOIN target AS f ON f.id = r.plan_fallback" \
+    " LEFT JOIN target AS s ON s.id = r.served"
+
+static void read_decision(struct columns *c, struct ledger_decision *d)
+{
+    d->id = integer(c);
+    d->request_id = text(c);
+    d->started_us = integer(c);
+    d->who = who(c);
+    d->endpoint = (enum endpoint)integer(c);
+    d->alias = text(c);
+    d->stream = integer(c) != 0;
+    d->state = (enum ledger_state)integer(c);
+    d->deny_reason = text(c);
+    d->http_status = (int)integer(c);
+    d->primary = target(c);
+    d->fallback = target(c);
+    d->input_tokens = known(c);
+    d->input_bound = known(c);
+    d->exactness = (enum exactness)integer(c);
+    d->output_ceiling = known(c);
+    d->choices = known(c);
+    d->hold_nano = integer(c);
+    d->saved_nano = integer(c);
+    d->price_version = integer(c);
+    d->body_bytes = known(c);
+    d->identity_us = (int32_t)known(c);
+    d->tokens_us = (int32_t)known(c);
+    d->budget_us = (int32_t)known(c);
+}
+
+static void read_settlement(struct columns *c, struct ledger_settlement *t)
+{
+    t->settled_us = integer(c);
+    t->known_by = (enum known_by)integer(c);
+    t->outcome = text(c);
+    t->served = target(c);
+    t->usage = usage(c);
+    t->cost_nano = integer(c);
+    t->provider_cost_nano = known(c);
+    t->ttft_us = known(c);
+    t->tpot_ns = known(c);
+    t->total_us = known(c);
+    t->attempts = (int32_t)integer(c);
+    t->fallback = integer(c) != 0;
+    t->response_bytes = known(c);
+    t->commit_us = (int32_t)known(c);
+}
+
+static void read_row(struct columns *c, struct ledger_row *row)
+{
+    *row = (struct ledger_row){ .settlement = { .known_by = KNOWN_OPEN } };
+    read_decision(c, &row->decision);
+    if (row->decision.state == LEDGER_OPEN)
+        return;
+    read_settlement(c, &row->settlement);
+    row->settlement.id = row->decision.id;
+    row->settlement.price_version = row->decision.price_version;
+    if (row->decision.state == LEDGER_SETTLED) {
+        row->settlement.http_status = row->decision.http_status;
+        row->decision.http_status = 0;
+    }
+}
+
+typedef bool read_fn(struct columns *c, void *fn, void *user);
+
+/* Runs `sql` with one integer parameter and hands each row to `each`. The callback comes as a pointer to its pointer. */
+static int read_all(struct ledger_reader *r, const char *sql, int64_t parameter, read_fn *each, void *fn, void *user)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(r->db, sql, -1, &s, NULL);
+    if (rc != SQLITE_OK)
+        return -1;
+    if (sqlite3_bind_parameter_count(s) > 0)
+        sqlite3_bind_int64(s, 1, parameter);
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        struct columns c = { s, 0 };
+        if (!each(&c, fn, user)) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    }
+    sqlite3_finalize(s);
+    return rc == SQLITE_DONE ? 0 : -1;
+}
+
+static bool each_row(struct columns *c, void *fn, void *user)
+{
+    struct ledger_row row;
+    read_row(c, &row);
+    return (*(ledger_row_fn **)fn)(user, &row);
+}
+
+int ledger_read_open(struct ledger_reader *r, ledger_row_fn *fn, void *user)
+{
+    return read_all(r, REQUEST " FROM request_row AS r INDEXED BY request_open" JOINS " WHERE r.state = 0 ORDER BY r.id", 0, each_row, &fn, user);
+}
+
+int ledger_read_recent(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user)
+{
+    return read_all(r, REQUEST " FROM request_row AS r INDEXED BY request_started" JOINS " WHERE r.started_us >= ?1 ORDER BY r.started_us, r.id",
+                    since_us, each_row, &fn, user);
+}
+
+/* ---- roll-ups ---------------------------------------------------------------------------------------------------- */
+
+static bool each_slot(struct columns *c, void *fn, void *user)
+{
+    struct ledger_slot slot = { .start_us = integer(c) * 1000000 };
+    slot.who = who(c);
+    slot.target = target(c);
+    slot.settled = integer(c);
+    slot.denied = integer(c);
+    slot.corrections = integer(c);
+    slot.usage = usage(c);
+    slot.cost_nano = integer(c);
+    slot.saved_nano = integer(c);
+    return (*(ledger_slot_fn **)fn)(user, &slot);
+}
+
+int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn *fn, void *user)
+{
+    return read_all(r, "SELECT u.slot, " WHO ", t.grp, t.provider, t.model, u.settled, u.denied, u.corrections, " USAGE("u")
+                       ", u.cost_nano, u.saved_nano FROM rollup_row AS u JOIN who AS w ON w.id = u.who"
+                       " LEFT JOIN target AS t ON t.id = u.target WHERE u.slot * 1000000 >= ?1 AND u.slot >= ?1 / 1000000 ORDER BY u.slot",
+                    since_us, each_slot, &fn, user);
+}
+
+/* ---- prices ------------------------------------------------------------------------------------------------------ */
+
+static bool each_version(struct columns *c, void *fn, void *user)
+{
+    struct ledger_price_version v = { .id = integer(c) };
+    v.hash = text(c);
+    v.source = text(c);
+    v.valid_from_us = integer(c);
+    v.imported_us = integer(c);
+    v.active = integer(c) != 0;
+    return (*(ledger_price_version_fn **)fn)(user, &v);
+}
+
+int ledger_read_price_versions(struct ledger_reader *r, ledger_price_version_fn *fn, void *user)
+{
+    return read_all(r, "SELECT v.id, v.hash, v.source, y.valid_from_us, y.imported_us, y.id = (SELECT max(id) FROM price_validity)"
+                       " FROM price_validity AS y JOIN price_version AS v ON v.id = y.version ORDER BY y.id", 0, each_version, &fn, user);
+}
+
+/* The rows of one model follow each other, by tier: it is handed on when the next one begins. */
+struct gathering {
+    struct model_price m;
+    char *names;
+    size_t size;
+    bool full, ended, failed;
+    ledger_price_fn *fn;
+    void *user;
+};
+
+static bool hand_on(struct gathering *g)
+{
+    bool more = !g->full || g->fn(g->user, &g->m);
+    g->full = false;
+    g->ended = g->ended || !more;
+    return more;
+}
+
+static bool begin_model(struct gathering *g, struct slice provider, struct slice model)
+{
+    size_t need = provider.n + model.n;
+    if (need > g->size) {
+        char *names = realloc(g->names, need);
+        if (!names) {
+            g->failed = true;
+            return false;
+        }
+        g->names = names;
+        g->size = need;
+    }
+    if (provider.n)
+        memcpy(g->names, provider.p, provider.n);
+    if (model.n)
+        memcpy(g->names + provider.n, model.p, model.n);
+    g->m = (struct model_price){ .provider = slice_make(g->names, provider.n), .model = slice_make(g->names + provider.n, model.n) };
+    g->full = true;
+    return true;
+}
+
+static bool each_price(struct columns *c, void *fn, void *user)
+{
+    struct gathering *g = user;
+    (void)fn;
+    struct slice provider = text(c), model = text(c);
+    int64_t tier = integer(c), above = integer(c);
+    struct price_rates rates;
+    for (int k = 0; k < PRICE_KINDS; k++)
+        rates.pico[k] = integer(c);
+    if (tier > 0) {
+        if (g->m.tier_count < PRICE_TIERS)
+            g->m.tiers[g->m.tier_count++] = (struct price_tier){ .above = above, .rates = rates };
+        return true;
+    }
+    if (!hand_on(g) || !begin_model(g, provider, model))
+        return false;
+    g->m.base = rates;
+    g->m.request_pico = integer(c);
+    g->m.published = (unsigned)integer(c);
+    g->m.status = (enum price_status)integer(c);
+    g->m.overridden = integer(c) != 0;
+    g->m.context = integer(c);
+    g->m.input_limit = integer(c);
+    g->m.output_limit = integer(c);
+    return true;
+}
+
+int ledger_read_prices(struct ledger_reader *r, int64_t version, ledger_price_fn *fn, void *user)
+{
+    struct gathering g = { .fn = fn, .user = user };
+    int rc = read_all(r, "SELECT p.provider, p.model, p.tier, p.above, " USAGE("p") ", p.request_pico, p.published, p.status, p.overridden,"
+                         " p.context, p.input_limit, p.output_limit FROM price AS p WHERE p.version = ?1 ORDER BY p.provider, p.model, p.tier",
+                      version, each_price, NULL, &g);
+    if (rc == 0 && !g.ended && !g.failed)
+        hand_on(&g);
+    free(g.names);
+    return g.failed ? -1 : rc;
+}

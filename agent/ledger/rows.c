@@ -1,0 +1,509 @@
+#include "ledger/rows.h"
+
+#include "ledger/names.h"
+#include "ledger/rollup.h"
+
+#include <stdlib.h>
+
+enum { TEXT_MAX = 512, TOKEN_KINDS = 8 };
+#define NANO_MAX INT64_C(1000000000000000)
+#define TOKENS_MAX INT64_C(1000000000000)
+#define TIME_MAX INT64_C(4102444800000000) /* the year 2100 */
+
+enum statement {
+    INSERT_REQUEST, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_VALIDITY, FIND_OPEN_BEFORE,
+    CLOSE_MONTH, CLOSED_BEFORE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
+    SAVE, RELEASE, UNDO, STATEMENTS
+};
+
+/* Of an erase: ?1..?2 ids, ?3 started before, ?4 the last correction that was copied. */
+#define ERASABLE                                                                                                       \
+    "id BETWEEN ?1 AND ?2 AND started_us < ?3 AND state <> 0"                                                           \
+    " AND NOT EXISTS (SELECT 1 FROM correction_row AS c WHERE c.request = request_row.id AND c.id > ?4)"
+
+static const char *const sql[STATEMENTS] = {
+    [INSERT_REQUEST] =
+        "INSERT INTO request_row (id, request_id, started_us, who, state, deny_reason, endpoint, stream, alias, plan, plan_fallback,"
+        " input_counted, input_bound, exactness, output_ceiling, choices, hold_nano, price_version, body_bytes, identity_us, tokens_us,"
+        " budget_us, http_status, settled_us, known_by, saved_nano) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
+        " ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
+    [SETTLE_REQUEST] =
+        "UPDATE request_row SET state = 1, http_status = ?2, settled_us = ?3, known_by = ?4, outcome = ?5, served = ?6, input = ?7,"
+        " input_cached = ?8, input_cache_write = ?9, input_cache_write_1h = ?10, output = ?11, output_reasoning = ?12, input_audio = ?13,"
+        " output_audio = ?14, cost_nano = ?15, provider_cost_nano = ?16, price_version = ?17, ttft_us = ?18, tpot_ns = ?19,"
+        " total_us = ?20, attempts = ?21, fallback = ?22, response_bytes = ?23, commit_us = ?24 WHERE id = ?1 AND state = 0"
+        " RETURNING started_us, who, coalesce(served, plan, 0)",
+    [INSERT_ATTEMPT] = "INSERT OR IGNORE INTO attempt_row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    [FIND_SETTLED] =
+        "SELECT r.started_us, r.who, coalesce(r.served, r.plan, 0), r.state,"
+        " coalesce(r.input, 0) + coalesce(sum(c.input), 0), coalesce(r.input_cached, 0) + coalesce(sum(c.input_cached), 0),"
+        " coalesce(r.input_cache_write, 0) + coalesce(sum(c.input_cache_write), 0),"
+        " coalesce(r.input_cache_write_1h, 0) + coalesce(sum(c.input_cache_write_1h), 0), coalesce(r.output, 0) + coalesce(sum(c.output), 0),"
+        " coalesce(r.output_reasoning, 0) + coalesce(sum(c.output_reasoning), 0), coalesce(r.input_audio, 0) + coalesce(sum(c.input_audio), 0),"
+        " coalesce(r.output_audio, 0) + coalesce(sum(c.output_audio), 0), r.cost_nano + coalesce(sum(c.cost_nano), 0)"
+        " FROM request_row AS r LEFT JOIN correction_row AS c ON c.request = r.id WHERE r.id = ?1 GROUP BY r.id",
+    [INSERT_CORRECTION] =
+        "INSERT INTO correction_row (request, booked_us, account_us, reason, known_by, input, input_cached, input_cache_write,"
+        " input_cache_write_1h, output, output_reasoning, input_audio, output_audio, cost_nano, price_version)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    [ADD_VERSION] = "INSERT OR IGNORE INTO price_version (id, hash, source, models, imported_us) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [ADD_PRICE] = "INSERT INTO price VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+    [ADD_VALIDITY] = "INSERT INTO price_validity (version, valid_from_us, imported_us) VALUES (?1, ?2, ?3)",
+    [FIND_OPEN_BEFORE] = "SELECT 1 FROM request_row INDEXED BY request_open WHERE state = 0 AND started_us < ?1 LIMIT 1",
+    [CLOSE_MONTH] = "INSERT OR IGNORE INTO month_close VALUES (?1, ?2)",
+    [CLOSED_BEFORE] = "SELECT coalesce(max(before_us), 0) FROM month_close",
+    [ERASE_SUMS] = "SELECT count(*), coalesce(sum(cost_nano + (SELECT coalesce(sum(cost_nano), 0) FROM correction_row AS k"
+                   " WHERE k.request = request_row.id)), 0), coalesce(max(started_us) / 900000000 * 900, -1) FROM request_row WHERE " ERASABLE,
+    [ERASE_ATTEMPTS] = "DELETE FROM attempt_row WHERE request IN (SELECT id FROM request_row WHERE " ERASABLE ")",
+    [ERASE_CORRECTIONS] = "DELETE FROM correction_row WHERE request IN (SELECT id FROM request_row WHERE " ERASABLE ")",
+    [ERASE_REQUESTS] = "DELETE FROM request_row WHERE " ERASABLE,
+    [ERASE_NOTE] = "INSERT INTO archive VALUES (?1, ?2, ?3, ?4, ?5, strftime('%s', 'now') * 1000000)",
+    [ERASE_LAST_ID] = "UPDATE ledger_note SET value = max(value, ?1) WHERE name = 'last_id'",
+    [ERASE_SLOT] = "INSERT INTO ledger_note VALUES ('archived_slot', ?1) ON CONFLICT DO UPDATE SET value = max(value, ?1)",
+    [SAVE] = "SAVEPOINT operation",
+    [RELEASE] = "RELEASE operation",
+    [UNDO] = "ROLLBACK TO operation"
+};
+
+struct rows {
+    sqlite3 *db;
+    struct names *names;
+    struct rollup *rollup;
+    int64_t closed_before_us; /* -1: not read yet */
+    sqlite3_stmt *s[STATEMENTS];
+};
+
+struct rows *rows_new(sqlite3 *db)
+{
+    struct rows *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->db = db;
+    r->closed_before_us = -1;
+    r->names = names_new(db);
+    r->rollup = rollup_new(db);
+    bool ok = r->names && r->rollup;
+    for (int i = 0; ok && i < STATEMENTS; i++)
+        ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &r->s[i], NULL) == SQLITE_OK;
+    if (ok)
+        return r;
+    rows_free(r);
+    return NULL;
+}
+
+void rows_free(struct rows *r)
+{
+    if (!r)
+        return;
+    for (int i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(r->s[i]);
+    names_free(r->names);
+    rollup_free(r->rollup);
+    free(r);
+}
+
+void rows_forget(struct rows *r)
+{
+    names_forget(r->names);
+    rollup_forget(r->rollup);
+    r->closed_before_us = -1;
+}
+
+int rows_flush(struct rows *r)
+{
+    return rollup_flush(r->rollup) == SQLITE_OK ? 0 : ROWS_TRANSACTION_FAILED;
+}
+
+/* ---- binding ----------------------------------------------------------------------------------------------------- */
+
+/* Cut at TEXT_MAX, not inside a UTF-8 sequence. */
+static void bind_text(sqlite3_stmt *s, int at, struct slice v)
+{
+    size_t n = v.n;
+    if (n > TEXT_MAX)
+        for (n = TEXT_MAX; n > 0 && ((unsigned char)v.p[n] & 0xC0) == 0x80; n--) {
+        }
+    sqlite3_bind_text(s, at, n ? v.p : "", (int)n, SQLITE_STATIC);
+}
+
+/* -1 stands for unknown. */
+static void bind_known(sqlite3_stmt *s, int at, int64_t v)
+{
+    if (v < 0)
+        sqlite3_bind_null(s, at);
+    else
+        sqlite3_bind_int64(s, at, v);
+}
+
+/* 0 stands for none. */
+static void bind_id(sqlite3_stmt *s, int at, int64_t v)
+{
+    if (v == 0)
+        sqlite3_bind_null(s, at);
+    else
+        sqlite3_bind_int64(s, at, v);
+}
+
+static void spread(const struct token_usage *u, int64_t out[TOKEN_KINDS])
+{
+    const int64_t v[TOKEN_KINDS] = { u->input, u->input_cached, u->input_cache_write, u->input_cache_write_1h, u->output, u->output_reasoning,
+                                     u->input_audio, u->output_audio };
+    memcpy(out, v, sizeof v);
+}
+
+static bool within(const int64_t *v, int n, int64_t min, int64_t max)
+{
+    for (int i = 0; i < n; i++)
+        if (v[i] < min || v[i] > max)
+            return false;
+    return true;
+}
+
+/* Is an error this operation's own fault, or the transaction's? */
+static int verdict(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK: case SQLITE_DONE: case SQLITE_ROW:
+        return LEDGER_OK;
+    case SQLITE_CONSTRAINT: case SQLITE_MISMATCH: case SQLITE_TOOBIG: case SQLITE_RANGE:
+        return LEDGER_INVALID;
+    default:
+        return ROWS_TRANSACTION_FAILED;
+    }
+}
+
+/* Steps a statement that returns nothing. */
+static int run(sqlite3_stmt *s)
+{
+    int rc = sqlite3_step(s);
+    sqlite3_reset(s);
+    return verdict(rc);
+}
+
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
+
+static bool decision_valid(const struct ledger_decision *d)
+{
+    const int64_t tokens[] = { d->input_tokens, d->input_bound, d->output_ceiling, d->choices, d->body_bytes };
+    const int64_t money[] = { d->hold_nano, d->saved_nano };
+    return d->id > 0 && d->started_us >= 0 && d->started_us <= TIME_MAX && within(tokens, 5, -1, TOKENS_MAX) &&
+           within(money, 2, 0, NANO_MAX) && (unsigned)d->state <= LEDGER_DENIED;
+}
+
+static void bind_decision(sqlite3_stmt *s, const struct ledger_decision *d, int64_t who, int64_t plan, int64_t fallback)
+{
+    bool open = d->state == LEDGER_OPEN;
+    sqlite3_bind_int64(s, 1, d->id);
+    bind_text(s, 2, d->request_id);
+    sqlite3_bind_int64(s, 3, d->started_us);
+    sqlite3_bind_int64(s, 4, who);
+    sqlite3_bind_int(s, 5, (int)d->state);
+    if (d->state == LEDGER_DENIED)
+        bind_text(s, 6, d->deny_reason);
+    else
+        sqlite3_bind_null(s, 6);
+    sqlite3_bind_int(s, 7, (int)d->endpoint);
+    sqlite3_bind_int(s, 8, d->stream);
+    bind_text(s, 9, d->alias);
+    bind_id(s, 10, plan);
+    bind_id(s, 11, fallback);
+    bind_known(s, 12, d->input_tokens);
+    bind_known(s, 13, d->input_bound);
+    sqlite3_bind_int(s, 14, (int)d->exactness);
+    bind_known(s, 15, d->output_ceiling);
+    bind_known(s, 16, d->choices);
+    sqlite3_bind_int64(s, 17, d->hold_nano);
+    bind_id(s, 18, d->price_version);
+    bind_known(s, 19, d->body_bytes);
+    bind_known(s, 20, d->identity_us);
+    bind_known(s, 21, d->tokens_us);
+    bind_known(s, 22, d->budget_us);
+    bind_id(s, 23, d->http_status);
+    bind_id(s, 24, open ? 0 : d->started_us);
+    sqlite3_bind_int(s, 25, open ? KNOWN_OPEN : KNOWN_NONE);
+    sqlite3_bind_int64(s, 26, d->saved_nano);
+}
+
+static int write_decision(struct rows *r, const struct ledger_decision *d)
+{
+    int64_t who, account, plan, fallback, sums[SUMS] = { 0 };
+    if (!decision_valid(d))
+        return LEDGER_INVALID;
+    int rc = names_who(r->names, &d->who, &who, &account);
+    if (rc == SQLITE_OK)
+        rc = names_target(r->names, &d->primary, &plan);
+    if (rc == SQLITE_OK)
+        rc = names_target(r->names, &d->fallback, &fallback);
+    if (rc != SQLITE_OK)
+        return verdict(rc);
+    bind_decision(r->s[INSERT_REQUEST], d, who, plan, fallback);
+    int result = run(r->s[INSERT_REQUEST]);
+    if (result != LEDGER_OK || d->state == LEDGER_OPEN)
+        return result;
+    sums[d->state == LEDGER_DENIED ? SUM_DENIED : SUM_SETTLED] = 1;
+    sums[SUM_SAVED] = d->saved_nano;
+    return verdict(rollup_add(r->rollup, d->started_us, who, account, plan, sums));
+}
+
+static void bind_settlement(sqlite3_stmt *s, const struct ledger_settlement *t, int64_t served, const int64_t tokens[TOKEN_KINDS])
+{
+    sqlite3_bind_int64(s, 1, t->id);
+    bind_id(s, 2, t->http_status);
+    sqlite3_bind_int64(s, 3, t->settled_us);
+    sqlite3_bind_int(s, 4, (int)t->known_by);
+    bind_text(s, 5, t->outcome);
+    bind_id(s, 6, served);
+    for (int k = 0; k < TOKEN_KINDS; k++)
+        sqlite3_bind_int64(s, 7 + k, tokens[k]);
+    sqlite3_bind_int64(s, 15, t->cost_nano);
+    bind_known(s, 16, t->provider_cost_nano);
+    bind_id(s, 17, t->price_version);
+    bind_known(s, 18, t->ttft_us);
+    bind_known(s, 19, t->tpot_ns);
+    bind_known(s, 20, t->total_us);
+    sqlite3_bind_int(s, 21, t->attempts);
+    sqlite3_bind_int(s, 22, t->fallback);
+    bind_known(s, 23, t->response_bytes);
+    bind_known(s, 24, t->commit_us);
+}
+
+static int write_settlement(struct rows *r, const struct ledger_settlement *t)
+{
+    sqlite3_stmt *s = r->s[SETTLE_REQUEST];
+    int64_t served, account, sums[SUMS] = { [SUM_SETTLED] = 1, [SUM_COST] = t->cost_nano };
+    spread(&t->usage, sums + SUM_TOKENS);
+    if (!within(sums + SUM_TOKENS, TOKEN_KINDS, 0, TOKENS_MAX) || !within(&t->cost_nano, 1, 0, NANO_MAX) ||
+        t->known_by == KNOWN_OPEN || t->settled_us < 0 || t->settled_us > TIME_MAX)
+        return LEDGER_INVALID;
+    int rc = names_target(r->names, &t->served, &served);
+    if (rc != SQLITE_OK)
+        return verdict(rc);
+    bind_settlement(s, t, served, sums + SUM_TOKENS);
+    rc = sqlite3_step(s);
+    if (rc != SQLITE_ROW) {
+        sqlite3_reset(s);
+        return rc == SQLITE_DONE ? LEDGER_STALE : verdict(rc);
+    }
+    int64_t started_us = sqlite3_column_int64(s, 0), who = sqlite3_column_int64(s, 1), target = sqlite3_column_int64(s, 2);
+    rc = sqlite3_step(s);
+    sqlite3_reset(s);
+    if (rc == SQLITE_DONE)
+        rc = names_account_of(r->names, who, &account);
+    if (rc == SQLITE_OK)
+        rc = rollup_add(r->rollup, started_us, who, account, target, sums);
+    return verdict(rc) == LEDGER_OK ? LEDGER_OK : ROWS_TRANSACTION_FAILED; /* the row is changed: it and its sums, or neither */
+}
+
+static int write_attempt(struct rows *r, const struct ledger_attempt *a)
+{
+    sqlite3_stmt *s = r->s[INSERT_ATTEMPT];
+    int64_t target;
+    if (a->id <= 0 || a->number < 1)
+        return LEDGER_INVALID;
+    int rc = names_target(r->names, &a->target, &target);
+    if (rc != SQLITE_OK)
+        return verdict(rc);
+    sqlite3_bind_int64(s, 1, a->id);
+    sqlite3_bind_int(s, 2, a->number);
+    bind_id(s, 3, target);
+    sqlite3_bind_int64(s, 4, a->started_us);
+    bind_id(s, 5, a->http_status);
+    bind_text(s, 6, a->outcome);
+    bind_known(s, 7, a->first_byte_us);
+    bind_known(s, 8, a->total_us);
+    int result = run(s);
+    return result == LEDGER_OK && sqlite3_changes(r->db) == 0 ? LEDGER_STALE : result;
+}
+
+/* ---- corrections and closing ------------------------------------------------------------------------------------- */
+
+static int closed_before(struct rows *r, int64_t *before_us)
+{
+    sqlite3_stmt *s = r->s[CLOSED_BEFORE];
+    int rc = SQLITE_ROW;
+    if (r->closed_before_us < 0) {
+        rc = sqlite3_step(s);
+        if (rc == SQLITE_ROW)
+            r->closed_before_us = sqlite3_column_int64(s, 0);
+        sqlite3_reset(s);
+    }
+    *before_us = r->closed_before_us;
+    return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+struct settled {
+    int64_t started_us, who, target;
+};
+
+/* The request a correction is for. LEDGER_STALE when it is not settled, LEDGER_INVALID when a sum would become negative. */
+static int find_settled(struct rows *r, int64_t id, const int64_t sums[SUMS], struct settled *out)
+{
+    sqlite3_stmt *s = r->s[FIND_SETTLED];
+    sqlite3_bind_int64(s, 1, id);
+    int rc = sqlite3_step(s), result = verdict(rc);
+    if (rc == SQLITE_ROW) {
+        *out = (struct settled){ sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1), sqlite3_column_int64(s, 2) };
+        if (sqlite3_column_int64(s, 3) != LEDGER_SETTLED)
+            result = LEDGER_STALE;
+        for (int k = 0; k < TOKEN_KINDS + 1 && result == LEDGER_OK; k++) /* the cost follows the tokens in both */
+            if (sqlite3_column_int64(s, 4 + k) + sums[SUM_TOKENS + k] < 0)
+                result = LEDGER_INVALID;
+    } else if (rc == SQLITE_DONE) {
+        result = LEDGER_STALE;
+    }
+    sqlite3_reset(s);
+    return result;
+}
+
+static int write_correction(struct rows *r, const struct ledger_correction *c)
+{
+    sqlite3_stmt *s = r->s[INSERT_CORRECTION];
+    struct settled row = { 0, 0, 0 };
+    int64_t closed, account, sums[SUMS] = { [SUM_CORRECTIONS] = 1, [SUM_COST] = c->cost_nano };
+    spread(&c->usage, sums + SUM_TOKENS);
+    if (!within(sums + SUM_TOKENS, TOKEN_KINDS, -TOKENS_MAX, TOKENS_MAX) || !within(&c->cost_nano, 1, -NANO_MAX, NANO_MAX) ||
+        c->known_by == KNOWN_OPEN || c->booked_us < 0 || c->booked_us > TIME_MAX)
+        return LEDGER_INVALID;
+    int result = find_settled(r, c->id, sums, &row);
+    if (result != LEDGER_OK)
+        return result;
+    int rc = closed_before(r, &closed);
+    if (rc == SQLITE_OK)
+        rc = names_account_of(r->names, row.who, &account);
+    if (rc != SQLITE_OK)
+        return verdict(rc);
+    int64_t account_us = row.started_us < closed ? c->booked_us : row.started_us;
+    sqlite3_bind_int64(s, 1, c->id);
+    sqlite3_bind_int64(s, 2, c->booked_us);
+    sqlite3_bind_int64(s, 3, account_us);
+    bind_text(s, 4, c->reason);
+    sqlite3_bind_int(s, 5, (int)c->known_by);
+    for (int k = 0; k < TOKEN_KINDS; k++)
+        sqlite3_bind_int64(s, 6 + k, sums[SUM_TOKENS + k]);
+    sqlite3_bind_int64(s, 14, c->cost_nano);
+    bind_id(s, 15, c->price_version);
+    result = run(s);
+    if (result == LEDGER_OK && rollup_add(r->rollup, account_us, row.who, account, row.target, sums) != SQLITE_OK)
+        return ROWS_TRANSACTION_FAILED;
+    return result;
+}
+
+static int close_month(struct rows *r, const struct ledger_month_close *m)
+{
+    sqlite3_bind_int64(r->s[FIND_OPEN_BEFORE], 1, m->before_us);
+    int rc = sqlite3_step(r->s[FIND_OPEN_BEFORE]);
+    sqlite3_reset(r->s[FIND_OPEN_BEFORE]);
+    if (rc != SQLITE_DONE)
+        return rc == SQLITE_ROW ? LEDGER_STALE : verdict(rc);
+    sqlite3_bind_int64(r->s[CLOSE_MONTH], 1, m->before_us);
+    sqlite3_bind_int64(r->s[CLOSE_MONTH], 2, m->closed_us);
+    r->closed_before_us = -1;
+    return run(r->s[CLOSE_MONTH]);
+}
+
+/* ---- prices ------------------------------------------------------------------------------------------------------ */
+
+static int write_price(struct rows *r, int64_t version, const struct model_price *m, unsigned tier)
+{
+    sqlite3_stmt *s = r->s[ADD_PRICE];
+    const struct price_rates *rates = tier ? &m->tiers[tier - 1].rates : &m->base;
+    const int64_t rest[] = { m->request_pico, m->published, (int64_t)m->status, m->overridden, m->context, m->input_limit, m->output_limit };
+    sqlite3_bind_int64(s, 1, version);
+    bind_text(s, 2, m->provider);
+    bind_text(s, 3, m->model);
+    sqlite3_bind_int64(s, 4, tier);
+    sqlite3_bind_int64(s, 5, tier ? m->tiers[tier - 1].above : 0);
+    for (int k = 0; k < PRICE_KINDS; k++)
+        sqlite3_bind_int64(s, 6 + k, rates->pico[k]);
+    for (int k = 0; k < 7; k++)
+        sqlite3_bind_int64(s, 6 + PRICE_KINDS + k, rest[k]);
+    return run(s);
+}
+
+static int write_prices(struct rows *r, const struct ledger_prices *p)
+{
+    sqlite3_stmt *s = r->s[ADD_VERSION];
+    sqlite3_bind_int64(s, 1, p->id);
+    bind_text(s, 2, p->hash);
+    bind_text(s, 3, p->source);
+    sqlite3_bind_int64(s, 4, (int64_t)p->count);
+    sqlite3_bind_int64(s, 5, p->imported_us);
+    int result = run(s);
+    bool fresh = sqlite3_changes(r->db) == 1;
+    for (size_t i = 0; fresh && result == LEDGER_OK && i < p->count; i++) {
+        const struct model_price *m = p->at(p->table, i);
+        for (unsigned tier = 0; result == LEDGER_OK && tier <= m->tier_count; tier++)
+            result = write_price(r, p->id, m, tier);
+    }
+    sqlite3_bind_int64(r->s[ADD_VALIDITY], 1, p->id);
+    sqlite3_bind_int64(r->s[ADD_VALIDITY], 2, p->valid_from_us);
+    sqlite3_bind_int64(r->s[ADD_VALIDITY], 3, p->imported_us);
+    return result == LEDGER_OK ? run(r->s[ADD_VALIDITY]) : result;
+}
+
+/* ---- erasing what was archived ----------------------------------------------------------------------------------- */
+
+static void bind_erase(sqlite3_stmt *s, const struct ledger_op *op)
+{
+    sqlite3_bind_int64(s, 1, op->erase.first);
+    sqlite3_bind_int64(s, 2, op->erase.last);
+    sqlite3_bind_int64(s, 3, op->erase.before_us);
+    sqlite3_bind_int64(s, 4, op->erase.last_correction);
+}
+
+static int erase(struct rows *r, const struct ledger_op *op)
+{
+    static const enum statement deletions[] = { ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS };
+    sqlite3_stmt *s = r->s[ERASE_SUMS];
+    bind_erase(s, op);
+    int rc = sqlite3_step(s);
+    int64_t count = sqlite3_column_int64(s, 0), cost = sqlite3_column_int64(s, 1), slot = sqlite3_column_int64(s, 2);
+    sqlite3_reset(s);
+    if (rc != SQLITE_ROW || count == 0)
+        return rc == SQLITE_ROW ? LEDGER_STALE : verdict(rc);
+    int result = LEDGER_OK;
+    /* Corrections go last but one: whether a row may be erased depends on them, but only on later ones than these. */
+    for (size_t i = 0; result == LEDGER_OK && i < sizeof deletions / sizeof *deletions; i++) {
+        bind_erase(r->s[deletions[i]], op);
+        result = run(r->s[deletions[i]]);
+    }
+    s = r->s[ERASE_NOTE];
+    bind_text(s, 1, op->erase.file);
+    sqlite3_bind_int64(s, 2, op->erase.first);
+    sqlite3_bind_int64(s, 3, op->erase.last);
+    sqlite3_bind_int64(s, 4, count);
+    sqlite3_bind_int64(s, 5, cost);
+    result = result == LEDGER_OK ? run(s) : result;
+    sqlite3_bind_int64(r->s[ERASE_LAST_ID], 1, op->erase.last);
+    result = result == LEDGER_OK ? run(r->s[ERASE_LAST_ID]) : result;
+    sqlite3_bind_int64(r->s[ERASE_SLOT], 1, slot);
+    return result == LEDGER_OK ? run(r->s[ERASE_SLOT]) : result;
+}
+
+/* ---- all of them ------------------------------------------------------------------------------------------------- */
+
+/* Operations of several statements are undone whole when one of these is refused. */
+static int with_savepoint(struct rows *r, const struct ledger_op *op)
+{
+    if (run(r->s[SAVE]) != LEDGER_OK)
+        return ROWS_TRANSACTION_FAILED;
+    int result = op->kind == LEDGER_PRICES ? write_prices(r, &op->prices) : erase(r, op);
+    if (result == LEDGER_INVALID && run(r->s[UNDO]) != LEDGER_OK)
+        return ROWS_TRANSACTION_FAILED;
+    if (result != ROWS_TRANSACTION_FAILED && run(r->s[RELEASE]) != LEDGER_OK)
+        return ROWS_TRANSACTION_FAILED;
+    return result;
+}
+
+int rows_write(struct rows *r, const struct ledger_op *op)
+{
+    switch (op->kind) {
+    case LEDGER_DECISION: return write_decision(r, &op->decision);
+    case LEDGER_SETTLEMENT: return write_settlement(r, &op->settlement);
+    case LEDGER_ATTEMPT: return write_attempt(r, &op->attempt);
+    case LEDGER_CORRECTION: return write_correction(r, &op->correction);
+    case LEDGER_CLOSE_MONTH: return close_month(r, &op->close);
+    case LEDGER_PRICES: case LEDGER_ERASE: return with_savepoint(r, op);
+    }
+    return LEDGER_INVALID;
+}
