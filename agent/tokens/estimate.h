@@ -5,12 +5,17 @@
  *   EXACT_TOKENS       embeddings and legacy completions of an OpenAI model: nothing is wrapped around the text.
  *   DOCUMENTED_TOKENS  plain chat of an OpenAI model: 3 per message, 1 per name, 3 for the reply (OpenAI Cookbook, "How to count
  *                      tokens with tiktoken"). The bound equals the count.
- *   ESTIMATED_TOKENS   everything else. The bound carries the safety factors below.
- * Safety factors: tools, schemas and tool calls: the minified JSON counted, bound 1.5 times that plus 24 for each value and
- * `tools_prompt` once; images: the documented formula, bound at the dearest legal size and detail where size or detail is
- * unknown; audio 10 tokens per second, bound 50 at the lowest bit rate; files: bound 1 token a byte of decoded content;
- * models of other vendors: o200k_base times `factor_ppm`, bound times `bound_ppm`, never above 1 token a byte (no byte-level
- * tokenizer makes more). PART_UNKNOWN that is not an image is bounded by `window`.
+ *   ESTIMATED_TOKENS   everything else. The bound is the sum of the parts' bounds and `slack`.
+ * Bounds of parts:
+ *   text            the count; models of other vendors: o200k_base times `factor_ppm`, bound times `bound_ppm`, never above 1 token
+ *                   a byte (no byte-level tokenizer makes more). Text with lone surrogates: 1 token a byte as sent.
+ *   tools, schemas, tool calls, unknown fields: minified JSON as counted, bound 1.5 times that and 24, plus `tools_prompt` once.
+ *   tool results, system text: 24 more than the text. A prediction is no input; the bound counts it.
+ *   images          the provider's formula; where size or detail is unknown, its dearest case.
+ *   audio           10 tokens a second at 128 kbit/s; bound 50 a second at 8 kbit/s.
+ *   files           1 token for 4 bytes of decoded content; bound 2 tokens a byte and 4096, at most `window`. A file made to
+ *                   unpack to more can exceed this: refuse files from clients that are not trusted, or give the model a window.
+ *   PART_UNKNOWN    0, bound `window`; all of them together never more than one window.
  * Base64 is never counted as text: images, audio and files come as sizes. */
 #ifndef TOLLGATE_TOKENS_ESTIMATE_H
 #define TOLLGATE_TOKENS_ESTIMATE_H
@@ -22,7 +27,7 @@ enum image_pricing {
     IMAGE_BY_TILES,   /* base + tile * tiles of 512 after fitting 2048 x 2048 and 768 (OpenAI gpt-4o, 4.1, o1, o3, gpt-5) */
     IMAGE_BY_PATCHES, /* patches of 32 x 32, at most `patch_cap`, times patch_ppm (OpenAI mini, nano and gpt-5.x) */
     IMAGE_BY_AREA,    /* width * height / area, at most `image_most` (Anthropic) */
-    IMAGE_FLAT        /* `image_most` whatever the size (Gemini at its default resolution, unknown vendors) */
+    IMAGE_FLAT        /* `image_base`, bound `image_most`, whatever the size (Gemini, vendors that publish no formula) */
 };
 
 /* What is known of a model; plain data the caller may change (configuration, learned factors) before it counts. */
@@ -36,7 +41,7 @@ struct token_rules {
     uint32_t slack;                /* added to the bound of every estimated request */
     uint32_t tools_prompt;         /* hidden prompt as soon as there are tools */
     enum image_pricing image;
-    uint32_t image_base, image_tile;      /* IMAGE_BY_TILES */
+    uint32_t image_base, image_tile;      /* IMAGE_BY_TILES; IMAGE_FLAT: the usual image */
     uint32_t patch_cap, patch_ppm, patch_bound_ppm; /* IMAGE_BY_PATCHES */
     uint32_t image_area;                  /* IMAGE_BY_AREA */
     uint32_t image_most;                  /* the dearest legal image; also the bound for an image of unknown size */
