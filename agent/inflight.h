@@ -40,6 +40,7 @@ struct inflight {
     double line_at;                  /* loop time when the log line came before the record; 0: not yet */
     int line_status;
     bool line_client_abort;
+    bool record_without_response;    /* the tap saw the request go and nothing come back */
     int32_t attempts;
     int first_status;                /* of an attempt that was given up; 0 none */
     int64_t total_us;

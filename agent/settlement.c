@@ -305,14 +305,8 @@ static void record_judge(struct agent *a, const struct inflight *f, const struct
     v->attempts = v->fallback ? 2 : 1;
     v->ttft_us = r->first_ms >= 0 ? r->first_ms * 1000 : -1;
     v->total_us = r->last_ms >= 0 ? r->last_ms * 1000 : -1;
-    if (r->group.n == 0 && r->status <= 0)
-        v->attempts = f->attempts; /* the response never began */
     if (r->status >= 200 && r->status < 300)
         usage_find(a, f, r, v);
-    else if (r->status <= 0 && f->attempts > 0) {
-        v->known_by = KNOWN_BOUNDED; /* sent, and nothing came back before the client left */
-        v->cost_nano = f->op.decision.hold_nano;
-    }
     price(a, f, v);
     int64_t output = usage_output(&v->usage);
     if (output > 1 && r->first_ms >= 0 && r->last_ms >= r->first_ms)
@@ -345,6 +339,8 @@ static void correct(struct agent *a, struct inflight *f, const struct verdict_of
     ledger_submit(a->ledger, &s->op);
 }
 
+static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback);
+
 void settlement_record(struct agent *a, const struct settle_record *r, void (*done)(void *user), void *user)
 {
     struct inflight *f = inflight_find(a->inflight, r->id);
@@ -354,6 +350,17 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
         atomic_fetch_add_explicit(&a->counters.unknown_records, 1, memory_order_relaxed);
         LOG(LOG_LEVEL_WARN, "record_without_request", LOG_STR("request_id", r->id), LOG_STR("group", r->group));
         done(user);
+        return;
+    }
+    if (r->status <= 0) {
+        /* No response began. Whether a provider saw the request, and who left, the log line tells: it decides, now or in a moment. */
+        done(user);
+        f->record_without_response = true;
+        if (f->line_at > 0)
+            line_settle(a, f, f->line_status, true, f->line_client_abort, f->attempts == 2);
+        else
+            f->line_at = ev_now(a->loop);
+        inflight_unref(f);
         return;
     }
     record_judge(a, f, r, &v);
@@ -463,7 +470,7 @@ void settlement_line(struct agent *a, const struct settle_line *l)
     f->line_client_abort = client_abort;
     bool sent = routed(l);
     /* A response that a provider began has a record as well, unless there is no tap: it knows more. */
-    if (sent && lua_on(a))
+    if (sent && lua_on(a) && !f->record_without_response)
         f->line_at = ev_now(a->loop);
     else
         line_settle(a, f, (int)l->status, sent, client_abort, slice_eq_cstr(l->server, "fallback") || l->attempt == 2);
