@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import ledger
-from stack import configuration, wait_for
+from stack import configuration, free_ports, wait_for
 
 
 def body(text, model="solo"):
@@ -25,7 +25,7 @@ WRONG = {
     "wrong type": ("workers: 2", "workers: many", ["workers"]),
     "out of range": ("workers: 2", "workers: 100000", ["workers"]),
     "dangling provider": ("solo, primary: {provider: alpha", "solo, primary: {provider: alhpa", ["alhpa", "alpha"]),
-    "bad amount": ('amount: "$50"', 'amount: "50 bananas"', ["50 bananas"]),
+    "bad amount": ('amount: "$50"', 'amount: "$50 bananas"', ["bananas"]),
     "bad window": ("window: day", "window: fortnight", ["fortnight", "day"]),
     "bad zone": ("time_zone: UTC", "time_zone: Mars/Olympus", ["Mars/Olympus"]),
     "twice the same name": ("name: beta", "name: alpha", ["alpha"]),
@@ -55,9 +55,20 @@ def test_a_missing_file(stack):
     assert done.returncode != 0 and "nowhere.yaml" in done.stdout + done.stderr
 
 
+def run_another(stack, text):
+    """A second agent that is not supposed to start; it shares nothing with the running one."""
+    folder = stack.folder / "another"
+    folder.mkdir(exist_ok=True)
+    for name in ("ledger.db", "spop.sock", "settle.sock", "admin.sock"):
+        text = text.replace(f"{stack.folder}/{name}", f"{folder}/{name}")
+    for old, new in zip((stack.ports["spop"], stack.ports["ring"]), free_ports(2)):
+        text = text.replace(f":{old}", f":{new}")
+    (folder / "tollgate.yaml").write_text(text)
+    return stack.run_tool("run", "--config", folder / "tollgate.yaml", check=False)
+
+
 def test_a_missing_secret_keeps_the_agent_from_starting(stack):
-    (stack.folder / "nosecret.yaml").write_text(configuration(stack).replace("BETA_KEY", "NO_SUCH_VARIABLE"))
-    done = stack.run_tool("run", "--config", stack.folder / "nosecret.yaml", check=False)
+    done = run_another(stack, configuration(stack).replace("BETA_KEY", "NO_SUCH_VARIABLE"))
     assert done.returncode != 0 and "NO_SUCH_VARIABLE" in done.stdout + done.stderr
 
 
@@ -87,6 +98,17 @@ def test_generated_files_hold_no_key(stack):
         if path.is_file():
             text = path.read_text()
             assert not any(key in text for key in stack.keys.values()), path.name
+
+
+def test_a_key_file_that_others_can_read_is_refused(stack):
+    key = stack.folder / "alpha.key"
+    key.chmod(0o644)
+    try:
+        done = run_another(stack, configuration(stack))
+        assert done.returncode != 0 and "alpha.key" in done.stdout + done.stderr
+        assert stack.keys["alpha"] not in done.stdout + done.stderr
+    finally:
+        key.chmod(0o600)
 
 
 @pytest.fixture
