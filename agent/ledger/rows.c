@@ -462,7 +462,7 @@ static int erase(struct rows *r, const struct ledger_op *op)
     if (rc != SQLITE_ROW || count == 0)
         return rc == SQLITE_ROW ? LEDGER_STALE : verdict(rc);
     int result = LEDGER_OK;
-    /* Corrections go last but one: whether a row may be erased depends on them, but only on later ones than these. */
+    /* The requests go last: the others are found through them. */
     for (size_t i = 0; result == LEDGER_OK && i < sizeof deletions / sizeof *deletions; i++) {
         bind_erase(r->s[deletions[i]], op);
         result = run(r->s[deletions[i]]);
