@@ -1,21 +1,19 @@
 #include "credential/credential.h"
 
+#include "base/file_watch.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "credential/value.h"
 
-#include <ev.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static const double FILE_POLL_S = 1.0;
-
 struct origin {
     char *name, *file, *env, *scheme;
     bool systemd; /* `file` is below $CREDENTIALS_DIRECTORY */
-    ev_stat watch;
+    struct file_watch *watch;
 };
 
 struct credential_snapshot {
@@ -28,7 +26,6 @@ struct credential_snapshot {
 struct credential_store {
     pthread_mutex_t lock; /* guards `current` */
     struct credential_snapshot *current;
-    struct ev_loop *loop; /* watched */
     size_t count;
     struct origin origins[];
 };
@@ -223,8 +220,7 @@ void credential_store_free(struct credential_store *s)
         return;
     for (size_t i = 0; i < s->count; i++) {
         struct origin *o = &s->origins[i];
-        if (s->loop != NULL && o->file != NULL)
-            ev_stat_stop(s->loop, &o->watch);
+        file_watch_free(o->watch);
         free(o->name);
         free(o->file);
         free(o->env);
@@ -278,25 +274,20 @@ int credential_store_reload(struct credential_store *s)
     return changed;
 }
 
-static void on_file(struct ev_loop *loop, ev_stat *w, int revents)
+static void on_file(void *user)
 {
-    (void)loop;
-    (void)revents;
-    credential_store_reload(w->data);
+    credential_store_reload(user);
 }
 
 int credential_store_watch(struct credential_store *s, struct ev_loop *loop)
 {
-    if (s->loop != NULL)
-        return -1;
-    s->loop = loop;
     for (size_t i = 0; i < s->count; i++) {
         struct origin *o = &s->origins[i];
-        if (o->file == NULL)
+        if (o->file == NULL || o->watch != NULL)
             continue;
-        ev_stat_init(&o->watch, on_file, o->file, FILE_POLL_S);
-        o->watch.data = s;
-        ev_stat_start(loop, &o->watch);
+        o->watch = file_watch_new(loop, o->file, on_file, s);
+        if (o->watch == NULL)
+            return -1;
     }
     credential_store_reload(s); /* what changed before the watch began */
     return 0;

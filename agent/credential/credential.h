@@ -37,7 +37,7 @@ void credential_store_free(struct credential_store *s);
 /* Reads files and systemd credentials again (SIGHUP, or by the watch). What cannot be read keeps its last good value and is logged.
  * Returns the number of values that changed, -1 when memory is out. Control thread. */
 int credential_store_reload(struct credential_store *s);
-/* Reloads when a file changes (libev stat watchers: seconds). Control thread's loop. */
+/* From now on reloads within a second of a file's change. Control thread's loop; the loop must outlive the store. -1: out of memory. */
 int credential_store_watch(struct credential_store *s, struct ev_loop *loop) __attribute__((warn_unused_result));
 
 /* Any thread. Never NULL. */

@@ -3,6 +3,7 @@
  * All of it runs on the control thread's loop. One fetch at a time for each issuer; what it brings goes to the store. */
 #include "identity/store.h"
 
+#include "base/file_watch.h"
 #include "base/http_client.h"
 #include "base/log.h"
 #include "identity/strict.h"
@@ -16,14 +17,13 @@
 #include <unistd.h>
 
 enum { DOCUMENT_MAX = 512 * 1024, REFRESH_MIN_S = 60, RETRY_FIRST_S = 1, RETRY_MAX_S = 60, REDISCOVER_S = 3600, REDIRECTS = 2 };
-static const double FILE_POLL_S = 1.0;
 
 struct source {
     struct identity_store *store;
     size_t index;
     const struct identity_issuer *o;
     ev_timer timer; /* next refresh or retry */
-    ev_stat file;
+    struct file_watch *file;
     struct http_call *call;
     char *jwks_uri; /* found by discovery */
     int64_t discovered_us;
@@ -123,18 +123,12 @@ out:
     return good;
 }
 
-static void refresh_file(struct source *src)
+static void refresh_file(void *user)
 {
+    struct source *src = user;
     char why[256];
     if (!read_file(src, why, sizeof why))
         fetch_failed(src, "jwks_file", why, 0);
-}
-
-static void on_file(struct ev_loop *loop, ev_stat *w, int revents)
-{
-    (void)loop;
-    (void)revents;
-    refresh_file(w->data);
 }
 
 /* ---- the network ------------------------------------------------------------------------------------------------------ */
@@ -300,9 +294,11 @@ bool source_start(struct source *src, char *why, size_t why_size)
         source_fetch(src);
         return true;
     }
-    ev_stat_init(&src->file, on_file, src->o->jwks_file, FILE_POLL_S);
-    src->file.data = src;
-    ev_stat_start(src->store->loop, &src->file); /* before reading: a change in between is seen */
+    src->file = file_watch_new(src->store->loop, src->o->jwks_file, refresh_file, src); /* before reading: no change is missed */
+    if (src->file == NULL) {
+        snprintf(why, why_size, "out of memory");
+        return false;
+    }
     return read_file(src, why, why_size);
 }
 
@@ -312,8 +308,7 @@ void source_free(struct source *src)
         return;
     http_call_cancel(src->call);
     ev_timer_stop(src->store->loop, &src->timer);
-    if (src->file.data != NULL)
-        ev_stat_stop(src->store->loop, &src->file);
+    file_watch_free(src->file);
     free(src->jwks_uri);
     free(src->etag);
     free(src);
