@@ -180,7 +180,7 @@ struct intake *intake_start(struct agent *a, const char *settle_path, const char
     if (in->settle_fd >= 0)
         in->ring_fd = listener_open(ring_address, mode, group, why, why_size);
     if (in->ring_fd < 0 || in->arena == NULL || in->settle_path == NULL || in->ring_address == NULL) {
-        intake_stop(in);
+        intake_free(in);
         return NULL;
     }
     ev_io_init(&in->settle_io, on_accept, in->settle_fd, EV_READ);
@@ -199,7 +199,6 @@ void intake_stop(struct intake *in)
         return;
     for (s = in->sources; s != NULL; s = next) {
         next = s->next;
-        s->waiting = 0; /* the ledger is about to finish what it has; nobody is left to acknowledge it to */
         source_drop(s);
     }
     if (in->settle_fd >= 0) {
@@ -209,6 +208,18 @@ void intake_stop(struct intake *in)
     if (in->ring_fd >= 0) {
         ev_io_stop(in->agent->loop, &in->ring_io);
         listener_close(in->ring_fd, in->ring_address);
+    }
+    in->settle_fd = in->ring_fd = -1;
+}
+
+void intake_free(struct intake *in)
+{
+    if (in == NULL)
+        return;
+    intake_stop(in);
+    while (in->sources != NULL) {
+        in->sources->waiting = 0;
+        source_drop(in->sources);
     }
     arena_free(in->arena);
     free(in->settle_path);

@@ -414,7 +414,10 @@ static void stop(struct server *s)
         listener_close(s->admin_fd, s->config->listen.admin);
     intake_stop(s->intake);
     ledger_close(a->ledger);
+    for (unsigned i = 0; i < s->workers_started; i++)
+        worker_free(&a->workers[i]);
     tasks_run(a);
+    intake_free(s->intake);
     runtime_unref(a->runtime);
     tasks_run(a);
     for (unsigned i = 0; i < s->spop_count; i++)

@@ -182,7 +182,8 @@ static void connection_flush(struct connection *c)
         c->stuck = unsent;
         c->stuck_since = ev_now(c->worker->loop);
     }
-    if (c->fd < 0 && c->held == 0)
+    /* Touched again while it was written (resumed input was answered at once): its next turn frees it. */
+    if (c->fd < 0 && c->held == 0 && !c->dirty)
         connection_free(c);
 }
 
@@ -384,6 +385,11 @@ void worker_stop(struct worker *w)
 void worker_join(struct worker *w)
 {
     pthread_join(w->thread, NULL);
+}
+
+void worker_free(struct worker *w)
+{
+    decisions_committed(w, w->committed); /* rows of refusals that the ledger wrote after the loop had ended */
     decisions_free_spare(w);
     identity_verifier_free(w->verifier);
     runtime_unref(w->runtime);

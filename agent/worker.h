@@ -51,9 +51,11 @@ struct worker {
 bool worker_start(struct worker *w, struct agent *agent, unsigned number, const int *fds, unsigned fd_count);
 /* Any thread: take the agent's current runtime. */
 void worker_runtime_changed(struct worker *w);
-/* Any thread: stop accepting, answer what is in flight, end. worker_join waits for it and frees everything. */
+/* Any thread: stop accepting, answer what is in flight, end. worker_join waits for that. */
 void worker_stop(struct worker *w);
 void worker_join(struct worker *w);
+/* After worker_join and after the ledger was closed: until then its writer may still hand decisions back. */
+void worker_free(struct worker *w);
 
 /* For decision.c, on the worker's thread. */
 
