@@ -25,6 +25,8 @@ struct build {
     uint32_t content_mask;
     struct vocab_header header;
     void *section[VOCAB_SECTIONS];
+    void *files[8]; /* rank files: the tokens' bytes */
+    uint32_t file_count;
 };
 
 static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -71,11 +73,13 @@ static uint32_t get32(const uint8_t *p)
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* The bytes stay in the file's buffer, which is never freed: the program ends soon. */
 static void load_ranks(struct build *b, const char *path)
 {
     size_t length;
-    const uint8_t *data = read_file(path, &length);
+    uint8_t *data = read_file(path, &length);
+    if (b->file_count == sizeof b->files / sizeof *b->files)
+        die("too many rank files");
+    b->files[b->file_count++] = data;
     if (length < 12 || memcmp(data, "TKV1", 4) != 0)
         die("%s: not a rank file", path);
     uint32_t first = get32(data + 4), count = get32(data + 8);
@@ -407,6 +411,16 @@ static void write_image(struct build *b, const char *path)
     free(image);
 }
 
+static void release(struct build *b)
+{
+    for (int i = 0; i < VOCAB_SECTIONS; i++)
+        free(b->section[i]);
+    for (uint32_t i = 0; i < b->file_count; i++)
+        free(b->files[i]);
+    free(b->by_content);
+    free(b->tokens);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const patterns[] = { [VOCAB_O200K] = "o200k", [VOCAB_CL100K] = "cl100k", [VOCAB_GPT2] = "gpt2" };
@@ -435,5 +449,6 @@ int main(int argc, char **argv)
     build_whole(&b);
     build_trie(&b);
     write_image(&b, argv[4]);
+    release(&b);
     return 0;
 }
