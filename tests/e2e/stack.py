@@ -23,7 +23,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PATIENCE = 40  # seconds until a wait gives up: far beyond any sane duration, so that a busy machine fails nothing
+PATIENCE = int(os.environ.get("TOLLGATE_PATIENCE", "60"))  # seconds until a wait gives up: far beyond any sane duration
 
 # US dollars per million tokens are nano-dollars per thousandth of a token: 0.15 USD/M is 150 a token.
 PRICES = {("openai", "gpt-4o-mini"): (150, 600), ("azure", "gpt-4o"): (2500, 10000)}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 
-import httpx
+import httpx2 as httpx
 import openai
 import pytest
 
@@ -64,7 +64,7 @@ def test_the_sdk_does_not_hammer(stack, sdk, sub):
         base_url=stack.gateway + "/v1",
         api_key=token,
         max_retries=5,
-        http_client=httpx.Client(event_hooks={"request": [sent.append]}),
+        http_client=openai.DefaultHttpxClient(event_hooks={"request": [sent.append]}),
     )
     with client, pytest.raises(openai.RateLimitError):
         client.chat.completions.create(**request(sub, max_tokens=1000))

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-import httpx
+import httpx2 as httpx
 import openai
 import pytest
 
