@@ -216,8 +216,8 @@ static void write_batch(struct ledger *l, struct queue *batch)
     l->error[0] = '\0';
     int64_t before = clock_mono_us();
     if (!transact(l, batch)) {
+        note_failure(l); /* before anybody hears of it */
         keep(l, batch);
-        note_failure(l);
         return;
     }
     note_success(l, rows, clock_mono_us() - before);
