@@ -62,11 +62,12 @@ static bool on_event(void *user, const struct ledger_row *row)
     struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
     struct budget_subjects s = { .who = &who, .alias = row->decision.alias, .primary = &target };
     struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = tokens_of(&row->settlement.usage), .requests = 1 };
-    struct budget_use held = hold_of(&row->decision), over = { .nano = 0 };
+    struct budget_use held = hold_of(&row->decision);
+    struct budget_over over = { .settled_us = row->settlement.settled_us };
     if (use.nano > held.nano)
-        over.nano = use.nano - held.nano;
+        over.use.nano = use.nano - held.nano;
     if (use.tokens > held.tokens)
-        over.tokens = use.tokens - held.tokens;
+        over.use.tokens = use.tokens - held.tokens;
     l->events++;
     l->failed = budget_load_event(l->agent->budget, &s, row->decision.started_us, &use, &over) != 0;
     return !l->failed;

@@ -41,7 +41,7 @@ struct budget_use {
 };
 
 /* How the hold shrinks with the output ceiling: nano = fixed_nano + output * choices * pico_per_output / 1000 (rounded up), tokens =
- * fixed_tokens + output * choices. */
+ * fixed_tokens + output * choices. At `ceiling` that must give the hold. */
 struct budget_clamp {
     int64_t ceiling; /* output tokens of one choice that `hold` was computed with */
     int64_t floor;   /* least ceiling that is still worth it; 0: the ceiling cannot be lowered */
@@ -148,10 +148,14 @@ void budget_lookback(struct budget *b, struct budget_lookback *out);
  * Windows that begin inside a slot count the whole of it: never too little. Only limits being loaded and too long for events take it. */
 int budget_load_slot(struct budget *b, const struct budget_subjects *s, int64_t slot_start_us, const struct budget_use *use)
     __attribute__((warn_unused_result));
-/* One settled request. `over`: the part of `use` above its hold, or NULL when none. Afterwards a bucket holds at most what it would
- * have held without the restart. */
+/* One settled request. `over`: the part of `use` above its hold and when it became known, NULL when none: a bucket took it at that moment.
+ * (A correction is an event whose use is `over` alone.) Afterwards a bucket holds at most what it would have held without the restart. */
+struct budget_over {
+    struct budget_use use;
+    int64_t settled_us;
+};
 int budget_load_event(struct budget *b, const struct budget_subjects *s, int64_t decided_us, const struct budget_use *use,
-                      const struct budget_use *over) __attribute__((warn_unused_result));
+                      const struct budget_over *over) __attribute__((warn_unused_result));
 /* An open hold, taken at `decided_us`: booked whatever the limits say, after all slots and events, oldest first. Only while a new engine
  * is loading: in a reload the engine knows its open holds. 0, or -1 when memory is out (all three). */
 int budget_load_hold(struct budget *b, const struct budget_subjects *s, int64_t decided_us, const struct budget_use *held,

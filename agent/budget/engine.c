@@ -107,6 +107,7 @@ void budget_free(struct budget *b)
     free(b->limits);
     free(b->scratch);
     free(b->notices);
+    free(b->overruns);
     pthread_mutex_destroy(&b->lock);
     free(b);
 }

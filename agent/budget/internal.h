@@ -94,7 +94,6 @@ struct account {
     int64_t level, part;  /* bucket: whole units, and the remainder of the refill in units * period_us */
     int64_t mono;         /* bucket: refilled up to here; while replaying, in wall time */
     bool replaying;       /* bucket being loaded */
-    int64_t replay_over;  /* overruns seen meanwhile */
     struct slot *ring;    /* rolling: ring_len */
     uint32_t key_len;
     char key[];           /* for each scope: 4 bytes of length, then the value */
@@ -173,6 +172,14 @@ struct budget_hold hold_id(const struct hold *h);
 void hold_values(const struct hold *h, struct values *v);
 void holds_free(struct budget *b);
 
+/* ---- loading (load.c) ---------------------------------------------------------------------------------------------------- */
+
+/* An overrun that a bucket takes when the replay comes to its moment; a heap by `at`. */
+struct overrun {
+    int64_t at, amount;
+    struct account *account;
+};
+
 /* ---- the engine ---------------------------------------------------------------------------------------------------------- */
 
 enum { NOTICES_MAX = 1024 };
@@ -197,6 +204,8 @@ struct budget {
     size_t chunk_count;
     uint32_t free_hold; /* index + 1 */
     struct entry *scratch; /* 2 * limit_count */
+    struct overrun *overruns;
+    size_t overrun_count, overrun_capacity;
     struct budget_notice *notices;
     size_t notice_first, notice_count;
     struct budget_stats stats;

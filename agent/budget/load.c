@@ -1,6 +1,8 @@
 /* Rebuilding books from the ledger. What is not known exactly is assumed to the limit's favour. */
 #include "budget/internal.h"
 
+#include <stdlib.h>
+
 static bool loads_slots(const struct limit *l)
 {
     return l->loading && !limit_is_fine(l);
@@ -17,16 +19,10 @@ static int64_t slot_floor(int64_t t)
     return t - (r < 0 ? r + BUDGET_SLOT_US : r);
 }
 
-/* Where the replay of a bucket begins, in the deepest debt it can have: after twice the time to fill nothing of that is left. Before
- * `firm` an overrun of a request that was still open may have to come, so levels are taken as low as they look. */
-static int64_t replay_firm(const struct budget *b, const struct limit *l)
-{
-    return b->wall - 2 * l->fill_us;
-}
-
+/* The replay of a bucket begins here, in the deepest debt it can have, of which nothing is left after twice the time to fill. */
 static int64_t replay_begin(const struct budget *b, const struct limit *l)
 {
-    return replay_firm(b, l) - b->hold_max_us - (limit_is_fine(l) ? 0 : BUDGET_SLOT_US);
+    return b->wall - 4 * l->fill_us;
 }
 
 static int64_t limit_lookback(struct budget *b, struct limit *l)
@@ -39,7 +35,8 @@ static int64_t limit_lookback(struct budget *b, struct limit *l)
     case KIND_ROLLING:
         return b->wall - (int64_t)l->ring_len * l->slot_us;
     case KIND_BUCKET:
-        return replay_begin(b, l);
+        /* Holds taken earlier may have been overrun later. */
+        return replay_begin(b, l) - b->hold_max_us;
     default:
         return INT64_MIN;
     }
@@ -64,35 +61,83 @@ void budget_lookback(struct budget *b, struct budget_lookback *out)
     pthread_mutex_unlock(&b->lock);
 }
 
-/* A bucket takes a request that was allowed: right after its hold the level was not below 0 but for earlier overruns, so lower is not
- * believed. With that, and nothing else assumed, the level never ends above that of an engine that was not interrupted. */
-static void replay(const struct budget *b, struct account *a, int64_t at_us, int64_t amount, int64_t over)
+static void replay_start(const struct budget *b, struct account *a)
 {
-    const struct limit *l = a->limit;
-    if (!a->replaying) {
-        a->replaying = true;
-        a->mono = replay_begin(b, l);
-        a->level = -l->amount;
-        a->part = 0;
-    }
-    account_bucket_refill(a, at_us);
-    int64_t least = -l->amount;
-    if (at_us >= replay_firm(b, l) && a->replay_over < l->amount)
-        least = -a->replay_over;
-    account_commit(a, 0, amount - over);
-    if (a->level < least)
-        a->level = least;
-    account_commit(a, 0, over);
-    a->replay_over = sat_add(a->replay_over, over);
+    if (a->replaying)
+        return;
+    a->replaying = true;
+    a->mono = replay_begin(b, a->limit);
+    a->level = -a->limit->amount;
+    a->part = 0;
 }
 
-static void load_amount(const struct budget *b, struct account *a, int64_t at_us, int64_t amount, int64_t over)
+/* A bucket takes a request that was allowed: right after its hold the level was not below 0, so lower is not believed. With that, and
+ * nothing else assumed, the level never ends above that of an engine that was not interrupted. */
+static void replay(const struct budget *b, struct account *a, int64_t at_us, int64_t amount)
+{
+    replay_start(b, a);
+    if (at_us < replay_begin(b, a->limit))
+        return;
+    account_bucket_refill(a, at_us);
+    account_commit(a, 0, amount);
+    if (a->level < 0)
+        a->level = 0;
+}
+
+/* ---- overruns: a heap by time ------------------------------------------------------------------------------------------- */
+
+static int overrun_push(struct budget *b, struct account *a, int64_t at_us, int64_t amount)
+{
+    if (b->overrun_count == b->overrun_capacity) {
+        size_t capacity = b->overrun_capacity ? 2 * b->overrun_capacity : 64;
+        struct overrun *o = realloc(b->overruns, capacity * sizeof *o);
+        if (!o)
+            return -1;
+        b->overruns = o;
+        b->overrun_capacity = capacity;
+    }
+    size_t i = b->overrun_count++;
+    for (; i > 0 && b->overruns[(i - 1) / 2].at > at_us; i = (i - 1) / 2)
+        b->overruns[i] = b->overruns[(i - 1) / 2];
+    b->overruns[i] = (struct overrun){ at_us, amount, a };
+    return 0;
+}
+
+static struct overrun overrun_pop(struct budget *b)
+{
+    struct overrun first = b->overruns[0], last = b->overruns[--b->overrun_count];
+    size_t i = 0, n = b->overrun_count;
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && b->overruns[child + 1].at < b->overruns[child].at)
+            child++;
+        if (b->overruns[child].at >= last.at)
+            break;
+        b->overruns[i] = b->overruns[child];
+    }
+    if (n > 0)
+        b->overruns[i] = last;
+    return first;
+}
+
+static void overruns_until(struct budget *b, int64_t at_us)
+{
+    while (b->overrun_count > 0 && b->overruns[0].at <= at_us) {
+        struct overrun o = overrun_pop(b);
+        replay_start(b, o.account);
+        if (o.at < replay_begin(b, o.account->limit))
+            continue;
+        account_bucket_refill(o.account, o.at);
+        account_commit(o.account, 0, o.amount);
+    }
+}
+
+static void load_amount(const struct budget *b, struct account *a, int64_t at_us, int64_t amount)
 {
     int64_t window;
     if (amount == 0)
         return;
     if (a->limit->kind == KIND_BUCKET) {
-        replay(b, a, at_us, amount, over);
+        replay(b, a, at_us, amount);
         return;
     }
     window = account_window_at(b, a, at_us);
@@ -116,24 +161,30 @@ int budget_load_slot(struct budget *b, const struct budget_subjects *s, int64_t 
     int r = budget_collect(b, b->limits, b->limit_count, &v, loads_slots, &count);
     for (unsigned i = 0; r == 0 && i < count; i++) {
         struct account *a = b->scratch[i].account;
-        load_amount(b, a, slot_instant(b, slot_start_us), book_clip(unit_of(use, a->limit->unit)), 0);
+        load_amount(b, a, slot_instant(b, slot_start_us), book_clip(unit_of(use, a->limit->unit)));
     }
     pthread_mutex_unlock(&b->lock);
     return r;
 }
 
 int budget_load_event(struct budget *b, const struct budget_subjects *s, int64_t decided_us, const struct budget_use *use,
-                      const struct budget_use *over)
+                      const struct budget_over *over)
 {
     struct values v;
     unsigned count;
     values_fill(&v, s);
     pthread_mutex_lock(&b->lock);
     int64_t at = decided_us < b->wall ? decided_us : b->wall;
+    overruns_until(b, at);
     int r = budget_collect(b, b->limits, b->limit_count, &v, loads_events, &count);
     for (unsigned i = 0; r == 0 && i < count; i++) {
         struct account *a = b->scratch[i].account;
-        load_amount(b, a, at, book_clip(unit_of(use, a->limit->unit)), over ? book_clip(unit_of(over, a->limit->unit)) : 0);
+        int64_t amount = book_clip(unit_of(use, a->limit->unit));
+        int64_t late = over && a->limit->kind == KIND_BUCKET ? book_clip(unit_of(&over->use, a->limit->unit)) : 0;
+        if (late > 0)
+            r = overrun_push(b, a, over->settled_us < at ? at : over->settled_us < b->wall ? over->settled_us : b->wall, late);
+        if (r == 0)
+            load_amount(b, a, at, amount - (late > 0 ? late : 0));
     }
     pthread_mutex_unlock(&b->lock);
     return r;
@@ -147,7 +198,7 @@ static void load_held(struct budget *b, struct hold *h)
         a->holds++;
         e->window = account_window_at(b, a, h->decided_us);
         if (a->limit->kind == KIND_BUCKET && a->limit->loading) {
-            replay(b, a, h->decided_us, e->amount, 0);
+            replay(b, a, h->decided_us, e->amount);
             a->held += e->amount;
         } else {
             account_hold(a, e->window, e->amount);
@@ -187,6 +238,7 @@ int budget_load_hold(struct budget *b, const struct budget_subjects *s, int64_t 
 
 static void finish_replays(struct budget *b)
 {
+    overruns_until(b, INT64_MAX);
     for (size_t i = 0; i < b->chain_count; i++) {
         for (struct account *a = b->chains[i]; a; a = a->next) {
             if (!a->replaying)

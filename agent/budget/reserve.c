@@ -164,7 +164,8 @@ static int64_t ceiling_for(const struct budget_ask *ask, const struct account *a
         return -1;
     }
     int64_t floor = l->clamp_floor > c->floor ? l->clamp_floor : c->floor;
-    return n < floor ? -1 : n > c->ceiling ? c->ceiling : (int64_t)n;
+    /* No lower than before: the hold and its parts contradict each other. */
+    return n < floor || n >= c->ceiling ? -1 : (int64_t)n;
 }
 
 /* Lowers the ceiling until every limit in b->scratch has room. False: refuse. */
