@@ -1,6 +1,6 @@
 #include "dialect/dialect_rewrite.h"
 
-#include "dialect/json_scan.h"
+#include "base/json_scan.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -8,8 +8,9 @@
 #include <stdlib.h>
 
 #define MAX_MEMBERS 16
-/* Every edit we can make: model, ceiling and its key, usage, the insertion, and two for each member (value or removal). */
-#define MAX_EDITS (8 + 2 * MAX_MEMBERS)
+/* Ours are 5 (model, ceiling and its key, usage, the insertion) and one for each member; a name the walk did not read may stand there more
+ * often. */
+#define MAX_EDITS 64
 
 struct edit {
     size_t off, len;
@@ -25,29 +26,29 @@ struct rewrite {
     char *insert; /* members for behind the outer brace, each with a comma behind it */
     size_t inserted, room;
     bool emptied; /* no member of the client's is left */
-    bool no_memory;
+    bool failed; /* memory is out, or more edits than fit */
 };
 
 static void edit_add(struct rewrite *r, size_t off, size_t len, struct slice text)
 {
-    assert(r->count < MAX_EDITS);
-    if (text.p == NULL)
-        r->no_memory = true;
-    r->edits[r->count++] = (struct edit){ .off = off, .len = len, .text = text };
+    if (text.p == NULL || r->count == MAX_EDITS)
+        r->failed = true;
+    else
+        r->edits[r->count++] = (struct edit){ .off = off, .len = len, .text = text };
 }
 
 static void insert_add(struct rewrite *r, struct slice name, struct slice value)
 {
     size_t need = name.n + value.n + 4;
     if (name.p == NULL || value.p == NULL)
-        r->no_memory = true;
-    if (r->no_memory)
+        r->failed = true;
+    if (r->failed)
         return;
     if (need > r->room - r->inserted) {
         size_t room = (r->room + need) * 2;
         char *grown = arena_alloc(r->arena, room);
         if (grown == NULL) {
-            r->no_memory = true;
+            r->failed = true;
             return;
         }
         if (r->inserted > 0)
@@ -55,8 +56,11 @@ static void insert_add(struct rewrite *r, struct slice name, struct slice value)
         r->insert = grown;
         r->room = room;
     }
-    r->inserted += (size_t)snprintf(r->insert + r->inserted, need + 1 > r->room - r->inserted ? r->room - r->inserted : need + 1,
-                                    "\"%.*s\":", SLICE_FMT(name));
+    r->insert[r->inserted++] = '"';
+    memcpy(r->insert + r->inserted, name.p, name.n);
+    r->inserted += name.n;
+    r->insert[r->inserted++] = '"';
+    r->insert[r->inserted++] = ':';
     memcpy(r->insert + r->inserted, value.p, value.n);
     r->inserted += value.n;
     r->insert[r->inserted++] = ',';
@@ -154,7 +158,7 @@ static bool dropped(const struct rewrite_wish *wish, struct json_text key)
 }
 
 /* Drops runs of members with one comma, walking the outer object once. A run ends before the key of the member that stays; the last run takes
- * the comma in front of it instead. A name may stand there several times, as the walk before did not read it. */
+ * the comma in front of it instead. */
 struct run {
     size_t from;     /* where the first dropped key begins */
     size_t kept_end; /* where the last member that stays ends; 0: none yet */
@@ -170,12 +174,8 @@ static void drop_key(struct rewrite *r, const struct rewrite_wish *wish, struct 
         run->open = true;
         return;
     }
-    if (run->open) {
-        if (r->count < MAX_EDITS - 8)
-            edit_add(r, run->from, at - run->from, SLICE_LIT(""));
-        else
-            r->no_memory = true;
-    }
+    if (run->open)
+        edit_add(r, run->from, at - run->from, SLICE_LIT(""));
     run->open = false;
 }
 
@@ -201,7 +201,7 @@ static void members(struct rewrite *r, const struct rewrite_wish *wish)
             run.kept_end = end;
         for (uint32_t i = 0; i < wish->member_count; i++) {
             const struct rewrite_member *m = &wish->members[i];
-            if (m->json == NULL || done >> i & 1 || !is_member(key, m))
+            if (m->json == NULL || !is_member(key, m))
                 continue;
             done |= 1u << i;
             edit_add(r, end - value.n, value.n, slice_cstr(m->json));
@@ -260,7 +260,7 @@ int dialect_rewrite(const struct ask *ask, struct slice body, const struct rewri
         usage(&r);
     if (wish->member_count > 0)
         members(&r, wish);
-    if (r.no_memory)
+    if (r.failed)
         return -1;
     if (r.inserted > 0) {
         bool alone = r.emptied || first_in(body, ask->at_object.off) == '}';

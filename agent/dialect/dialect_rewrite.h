@@ -11,7 +11,7 @@
 
 #include "request.h"
 
-/* A top-level member to set or to drop, besides the ones below. */
+/* A top-level member to set or to drop; not one of those the wish names otherwise (model, the ceiling, stream_options). */
 struct rewrite_member {
     const char *name; /* ASCII letters, digits and _ */
     const char *json; /* the value: valid JSON in printable ASCII; NULL: drop the member */
@@ -29,7 +29,7 @@ struct rewrite_wish {
 };
 
 /* `ask` must come from dialect_parse on the same `body`. *edits is in the arena; *delta is what the edits add to Content-Length. 0, or -1
- * when memory is out. */
+ * when memory is out, or when a body repeats a name of `members` so often that more than 64 edits were needed. */
 int dialect_rewrite(const struct ask *ask, struct slice body, const struct rewrite_wish *wish, struct arena *arena,
                     struct slice *edits, int64_t *delta) __attribute__((warn_unused_result));
 

@@ -1,6 +1,6 @@
 #include "dialect/error.h"
 
-#include "dialect/json_scan.h"
+#include "base/json_scan.h"
 
 static const char *openai_type(int status)
 {

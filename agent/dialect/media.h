@@ -5,7 +5,7 @@
 #ifndef TOLLGATE_DIALECT_MEDIA_H
 #define TOLLGATE_DIALECT_MEDIA_H
 
-#include "dialect/json_scan.h"
+#include "base/json_scan.h"
 
 struct media {
     bool inline_data;       /* false: a URL or something else that is not here */

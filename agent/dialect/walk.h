@@ -5,7 +5,7 @@
 #ifndef TOLLGATE_DIALECT_WALK_H
 #define TOLLGATE_DIALECT_WALK_H
 
-#include "dialect/json_scan.h"
+#include "base/json_scan.h"
 #include "request.h"
 
 /* Deepest place a `param` can name; our walks are less deep. */

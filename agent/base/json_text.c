@@ -1,4 +1,4 @@
-#include "dialect/json_scan.h"
+#include "base/json_scan.h"
 
 static size_t utf8_put(uint32_t c, char *out)
 {

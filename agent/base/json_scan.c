@@ -1,4 +1,4 @@
-#include "dialect/json_scan.h"
+#include "base/json_scan.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>

@@ -5,8 +5,8 @@
  * nothing behind the value. Linear time, no recursion, no memory beyond this struct, no byte behind the text is read.
  * Errors are sticky: after the first, every call returns false, and `error` (a static phrase that fits behind "the body") and
  * `error_at` (byte offset) say what is wrong. Lone surrogate escapes are legal JSON: they are let through and noted. */
-#ifndef TOLLGATE_DIALECT_JSON_SCAN_H
-#define TOLLGATE_DIALECT_JSON_SCAN_H
+#ifndef TOLLGATE_BASE_JSON_SCAN_H
+#define TOLLGATE_BASE_JSON_SCAN_H
 
 #include "base/arena.h"
 #include "base/slice.h"
