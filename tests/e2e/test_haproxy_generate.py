@@ -95,3 +95,23 @@ def test_in_a_chroot_as_another_user(write_plan, tmp_path):  # noqa: F811
 def test_refused_plans_write_nothing(write_plan, tmp_path, more):  # noqa: F811
     out = subprocess.run([write_plan, tmp_path], input=plan(tmp_path, 1, more), text=True, capture_output=True)
     assert out.returncode == 1 and out.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("example", ["full", "variables-only"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_shipped_examples_load(tmp_path, version, example):
+    """With the folders and hosts of this machine in place of those of the example."""
+    here = ROOT / "haproxy"
+    own = here / "examples" / example
+    config = own / "tollgate.cfg" if (own / "tollgate.cfg").exists() else here / "tollgate.cfg"
+    places = {"/etc/haproxy/tollgate": str(tmp_path), "api.openai.com": "localhost", "example.openai.azure.com": "localhost",
+              "/var/lib/haproxy": str(tmp_path), "user haproxy": "user nobody", "group haproxy": "group root"}
+    (tmp_path / "run").mkdir()
+    for source, target in ((own / "haproxy.cfg", "haproxy.cfg"), (config, "tollgate.cfg"), (here / "tollgate-spoe.conf", "tollgate-spoe.conf"),
+                           (here / "lua/tollgate.lua", "tollgate.lua")):
+        text = source.read_text()
+        for old, new in places.items():
+            text = text.replace(old, new)
+        (tmp_path / target).write_text(text)
+    out = subprocess.run([VERSIONS[version], "-c", "-f", tmp_path / "haproxy.cfg", "-f", tmp_path / "tollgate.cfg"], text=True, capture_output=True)
+    assert out.returncode == 0 and "WARNING" not in out.stderr and "ALERT" not in out.stderr, out.stderr

@@ -35,13 +35,16 @@ def test_fallback_on(gateway, fault):
         assert headers["x-tollgate-provider"] == "b" and headers["x-tollgate-attempt"] == "2" and headers["x-tollgate-model"] == "model-b"
     sent = gateway.providers["b"].requests[0]
     assert sent.body == b'{"x":1}' and sent.header("authorization") == "Bearer key-b"
-    gateway.line(2, 4)
-    own = [line for line in gateway.ring.lines if line["t"] == 2 and line["id"] == headers["x-tollgate-request-id"]]
-    first, second = sorted(own, key=lambda line: line["att"])  # lines of two threads come in any order
-    assert (first["grp"], first["att"], second["grp"], second["att"]) == ("a", 1, "b", 2)
+    def attempts():
+        own = [line for line in gateway.ring.lines if line["t"] == 2 and line["id"] == headers["x-tollgate-request-id"]]
+        return sorted(own, key=lambda line: line["att"])  # lines of two threads come in any order
+    # From 3.0 on HAProxy writes no line for an attempt on a reused connection that the provider closed without a word.
+    needed = [1, 2] if fault.isdigit() else [2]
+    found = wait_for(lambda: [a["att"] for a in attempts()][-len(needed):] == needed and attempts(), what="the lines of the attempts")
+    assert (found[-1]["grp"], found[-1]["att"], found[-1]["rst"]) == ("b", 2, "200")
     if fault.isdigit():
-        assert first["rst"] == fault
-    assert second["rst"] == "200"
+        assert (found[0]["grp"], found[0]["att"], found[0]["rst"]) == ("a", 1, fault)
+    assert wait_for(lambda: [l for l in gateway.ring.lines if l["t"] == 1], what="the line of the request")[0]["rc"] == "+1"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
