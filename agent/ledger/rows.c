@@ -11,7 +11,7 @@ enum { TEXT_MAX = 512, TOKEN_KINDS = 8 };
 #define TIME_MAX INT64_C(4102444800000000) /* the year 2100 */
 
 enum statement {
-    INSERT_REQUEST, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_VALIDITY, FIND_OPEN_BEFORE,
+    INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_VALIDITY, FIND_OPEN_BEFORE,
     CLOSE_MONTH, CLOSED_BEFORE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
     SAVE, RELEASE, UNDO, STATEMENTS
 };
@@ -31,8 +31,8 @@ static const char *const sql[STATEMENTS] = {
         "UPDATE request_row SET state = 1, http_status = ?2, settled_us = ?3, known_by = ?4, outcome = ?5, served = ?6, input = ?7,"
         " input_cached = ?8, input_cache_write = ?9, input_cache_write_1h = ?10, output = ?11, output_reasoning = ?12, input_audio = ?13,"
         " output_audio = ?14, cost_nano = ?15, provider_cost_nano = ?16, price_version = ?17, ttft_us = ?18, tpot_ns = ?19,"
-        " total_us = ?20, attempts = ?21, fallback = ?22, response_bytes = ?23, commit_us = ?24 WHERE id = ?1 AND state = 0"
-        " RETURNING started_us, who, coalesce(served, plan, 0)",
+        " total_us = ?20, attempts = ?21, fallback = ?22, response_bytes = ?23, commit_us = ?24 WHERE id = ?1",
+    [FIND_OPEN] = "SELECT started_us, who, plan FROM request_row WHERE id = ?1 AND state = 0",
     [INSERT_ATTEMPT] = "INSERT OR IGNORE INTO attempt_row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [FIND_SETTLED] =
         "SELECT r.started_us, r.who, coalesce(r.served, r.plan, 0), r.state,"
@@ -267,31 +267,42 @@ static void bind_settlement(sqlite3_stmt *s, const struct ledger_settlement *t, 
     bind_known(s, 24, t->commit_us);
 }
 
+/* What an open request needs for its roll-up; *target is the planned one. SQLITE_ROW, SQLITE_DONE when it is not open, or an error. */
+static int find_open(struct rows *r, int64_t id, int64_t *started_us, int64_t *who, int64_t *target)
+{
+    sqlite3_stmt *s = r->s[FIND_OPEN];
+    sqlite3_bind_int64(s, 1, id);
+    int rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW) {
+        *started_us = sqlite3_column_int64(s, 0);
+        *who = sqlite3_column_int64(s, 1);
+        *target = sqlite3_column_int64(s, 2);
+    }
+    sqlite3_reset(s);
+    return rc;
+}
+
 static int write_settlement(struct rows *r, const struct ledger_settlement *t)
 {
-    sqlite3_stmt *s = r->s[SETTLE_REQUEST];
-    int64_t served, account, sums[SUMS] = { [SUM_SETTLED] = 1, [SUM_COST] = t->cost_nano };
+    int64_t served, account, started_us, who, target, sums[SUMS] = { [SUM_SETTLED] = 1, [SUM_COST] = t->cost_nano };
     spread(&t->usage, sums + SUM_TOKENS);
     if (!within(sums + SUM_TOKENS, TOKEN_KINDS, 0, TOKENS_MAX) || !within(&t->cost_nano, 1, 0, NANO_MAX) ||
         t->known_by == KNOWN_OPEN || t->settled_us < 0 || t->settled_us > TIME_MAX)
         return LEDGER_INVALID;
-    int rc = names_target(r->names, &t->served, &served);
+    int rc = find_open(r, t->id, &started_us, &who, &target);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? LEDGER_STALE : verdict(rc);
+    rc = names_target(r->names, &t->served, &served);
+    if (rc == SQLITE_OK)
+        rc = names_account_of(r->names, who, &account);
     if (rc != SQLITE_OK)
         return verdict(rc);
-    bind_settlement(s, t, served, sums + SUM_TOKENS);
-    rc = sqlite3_step(s);
-    if (rc != SQLITE_ROW) {
-        sqlite3_reset(s);
-        return rc == SQLITE_DONE ? LEDGER_STALE : verdict(rc);
-    }
-    int64_t started_us = sqlite3_column_int64(s, 0), who = sqlite3_column_int64(s, 1), target = sqlite3_column_int64(s, 2);
-    rc = sqlite3_step(s);
-    sqlite3_reset(s);
-    if (rc == SQLITE_DONE)
-        rc = names_account_of(r->names, who, &account);
-    if (rc == SQLITE_OK)
-        rc = rollup_add(r->rollup, started_us, who, account, target, sums);
-    return verdict(rc) == LEDGER_OK ? LEDGER_OK : ROWS_TRANSACTION_FAILED; /* the row is changed: it and its sums, or neither */
+    bind_settlement(r->s[SETTLE_REQUEST], t, served, sums + SUM_TOKENS);
+    int result = run(r->s[SETTLE_REQUEST]);
+    if (result != LEDGER_OK)
+        return result;
+    rc = rollup_add(r->rollup, started_us, who, account, served ? served : target, sums);
+    return rc == SQLITE_OK ? LEDGER_OK : ROWS_TRANSACTION_FAILED; /* the row is changed: it and its sums, or neither */
 }
 
 static int write_attempt(struct rows *r, const struct ledger_attempt *a)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -29,6 +30,13 @@ int64_t schema_integer(sqlite3 *db, const char *sql, int64_t otherwise)
         v = sqlite3_column_int64(s, 0);
     sqlite3_finalize(s);
     return v;
+}
+
+/* Nobody asks SQLite how much memory it uses, and counting takes a process-wide lock at each allocation. Only possible before SQLite's
+ * first use in the process; later it is refused and nothing is lost but time. */
+static void spare_counting(void)
+{
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
 int schema_lock_file(const char *file, char *why, size_t why_size)
@@ -115,7 +123,9 @@ static bool migrate(sqlite3 *db)
 
 static sqlite3 *open_connection(const char *file, int flags, char *why, size_t why_size)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     sqlite3 *db = NULL;
+    pthread_once(&once, spare_counting);
     int rc = sqlite3_open_v2(file, &db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (rc == SQLITE_OK) {
         sqlite3_busy_timeout(db, OPEN_BUSY_MS);
