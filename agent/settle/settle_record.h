@@ -1,9 +1,9 @@
 /* Settlement records: what HAProxy's Lua tap saw of one response, one msgpack map for each.
  *
  * The reader takes bytes as they come from the socket and gives back whole records; msgpack-c's streaming unpacker does the framing.
- * Memory is bounded by the record limit: a longer record, nesting deeper than 16 or bytes that are no msgpack map are errors after which
- * the connection must be closed (the tap sends unacknowledged records again). Keys may come in any order; all but "id" may be missing;
- * unknown keys are skipped; a known key of the wrong type is an error. */
+ * Memory is bounded by the record limit: a longer record, nesting deeper than 16, more than 4096 values or bytes that are no msgpack map
+ * are errors after which the connection must be closed. Keys may come in any order; all but "id" may be missing; unknown keys are skipped;
+ * a known key of the wrong type makes its record unusable. */
 #ifndef TOLLGATE_SETTLE_SETTLE_RECORD_H
 #define TOLLGATE_SETTLE_SETTLE_RECORD_H
 
@@ -47,7 +47,9 @@ void settle_reader_free(struct settle_reader *r);
  * as long as settle_reader_next is called until it returns 0 after each take. */
 char *settle_reader_room(struct settle_reader *r, size_t want) __attribute__((warn_unused_result));
 void settle_reader_take(struct settle_reader *r, size_t n);
-/* 1: *out is the next record; 0: more bytes are needed; -1: the stream is broken for good, *why is a static phrase. */
+/* 1: *out is the next record; 0: more bytes are needed; -1: the stream is broken for good, *why is a static phrase; -2: a whole record that
+ * cannot be used (no id, wrong type, other version): *why says so, out->id is set if it had one, and the stream goes on. Acknowledge it, or
+ * the tap sends it for ever. */
 int settle_reader_next(struct settle_reader *r, struct settle_record *out, const char **why) __attribute__((warn_unused_result));
 /* A record has begun and is not whole (for telling a clean close from a cut one). */
 bool settle_reader_pending(const struct settle_reader *r);
