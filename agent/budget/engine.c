@@ -209,6 +209,7 @@ static void update(struct budget *b, struct limit *l, const struct limit *to)
     memcpy(l->downgrade_to, to->downgrade_to, sizeof l->downgrade_to);
     memcpy(l->thresholds, to->thresholds, sizeof l->thresholds);
     l->threshold_count = to->threshold_count;
+    limit_set_passes(l);
     l->clamp_floor = to->clamp_floor;
     for (size_t i = 0; changed && i < b->chain_count; i++)
         for (struct account *a = b->chains[i]; a; a = a->next)

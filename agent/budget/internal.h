@@ -52,6 +52,7 @@ struct limit {
     enum budget_action action;
     char downgrade_to[BUDGET_NAME_MAX + 1];
     int thresholds[BUDGET_THRESHOLDS_MAX];
+    int64_t passes[BUDGET_THRESHOLDS_MAX]; /* the use at which each is passed; at least 1 */
     unsigned threshold_count;
     int64_t clamp_floor;
     /* State. */
@@ -68,6 +69,8 @@ struct limit {
 /* NULL when the limit is wrong, with `why`. Needs no lock. */
 struct limit *limit_compile(const struct budget_limit *o, const char *zoneinfo, char *why, size_t why_size);
 void limit_free(struct limit *l);
+/* Computes `passes`. */
+void limit_set_passes(struct limit *l);
 bool limit_same(const struct limit *a, const struct limit *b);
 const char *limit_window_name(const struct limit *l);
 const char *budget_level_name(enum budget_level level);

@@ -207,6 +207,14 @@ static int compile_amount(struct limit *l, const struct budget_limit *o, const s
     return 0;
 }
 
+void limit_set_passes(struct limit *l)
+{
+    for (unsigned i = 0; i < l->threshold_count; i++) {
+        __int128 at = ((__int128)l->amount * l->thresholds[i] + 99) / 100;
+        l->passes[i] = at < 1 ? 1 : at > INT64_MAX ? INT64_MAX : (int64_t)at;
+    }
+}
+
 static int compile_action(struct limit *l, const struct budget_limit *o, const struct context *c)
 {
     static const int usual[] = { 50, 80, 100 };
@@ -232,6 +240,7 @@ static int compile_action(struct limit *l, const struct budget_limit *o, const s
         l->thresholds[l->threshold_count++] = 90;
     for (size_t i = 0; o->thresholds_count == 0 && action != ACTION_DOWNGRADE && i < 3; i++)
         l->thresholds[l->threshold_count++] = usual[i];
+    limit_set_passes(l);
     if (o->clamp_floor < -1)
         return wrong(c, "clamp_floor", "is below -1; give output tokens, 0 for the request's own floor, -1 for never");
     l->clamp_floor = o->clamp_floor;

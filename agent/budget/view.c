@@ -4,17 +4,12 @@
 #define HOUR_US (INT64_C(3600) * 1000000)
 #define MINUTE_US (INT64_C(60) * 1000000)
 
-static bool passed(int64_t used, int64_t amount, int percent)
-{
-    return used > 0 && (__int128)used * 100 >= (__int128)amount * percent;
-}
-
 int budget_percent(const struct account *a)
 {
     int64_t used = account_used(a);
     int highest = 0;
     for (unsigned i = 0; i < a->limit->threshold_count; i++)
-        if (a->limit->thresholds[i] > highest && passed(used, a->limit->amount, a->limit->thresholds[i]))
+        if (a->limit->thresholds[i] > highest && used >= a->limit->passes[i])
             highest = a->limit->thresholds[i];
     return highest;
 }
@@ -41,10 +36,10 @@ void budget_notice_check(struct budget *b, struct account *a)
         return;
     for (unsigned i = 0; i < l->threshold_count; i++) {
         uint32_t bit = 1u << i;
-        if (!(a->crossed & bit) && passed(used, l->amount, l->thresholds[i])) {
+        if (!(a->crossed & bit) && used >= l->passes[i]) {
             a->crossed |= bit;
             notice_put(b, a, l->thresholds[i]);
-        } else if (a->crossed & bit && l->kind != KIND_CALENDAR && !passed(used, l->amount / 2, l->thresholds[i])) {
+        } else if (a->crossed & bit && l->kind != KIND_CALENDAR && used < l->passes[i] / 2) {
             a->crossed &= ~bit;
         }
     }
