@@ -148,7 +148,7 @@ int usage_parse(struct slice json, struct usage_report *out, const char **why)
     struct reading r = { 0 };
     cJSON *o = cJSON_ParseWithLengthOpts(json.p, json.n, &end, false);
     r.object = o;
-    int rc = cJSON_IsObject(o) ? read_usage(&r, out, why) : -1;
+    int rc = cJSON_IsObject(o) && end == json.p + json.n ? read_usage(&r, out, why) : -1;
     cJSON_Delete(o);
     if (rc == 0)
         *why = NULL;

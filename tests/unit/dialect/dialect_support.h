@@ -14,13 +14,13 @@
 #include "base/arena.h"
 #include "dialect/dialect.h"
 
-static int arena_setup(void **state)
+static inline int arena_setup(void **state)
 {
     *state = arena_new(4096);
     return *state == NULL;
 }
 
-static int arena_teardown(void **state)
+static inline int arena_teardown(void **state)
 {
     arena_free(*state);
     return 0;
