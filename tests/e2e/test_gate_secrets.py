@@ -40,7 +40,7 @@ def busy(stack):
         send(token, body("prompt-canary-7f3a"))
     for _ in range(4):
         send(poor, body("prompt-canary-7f3a", max_tokens=1000))
-    send(good, b'{"model": "prompt-canary-7f3a"')
+    send(good, b'{"model": "chat-default", "messages": [{"content": "prompt-canary-7f3a"')
     send(good, body("prompt-canary-7f3a"), path="/v1/nowhere")
     for fault in ({"status": 500}, {"refuse": True}, {"drop": True}, {"status": 401}):
         stack.behave("alpha", **fault)
