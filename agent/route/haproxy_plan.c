@@ -309,10 +309,10 @@ static bool check_folders(const struct haproxy_plan *p, char *why, size_t why_si
 {
     if (!is_path(p->conf_dir) || (p->lua_dir && !is_path(p->lua_dir)))
         return refuse(why, why_size, "the folder of the HAProxy files must be an absolute path of letters, digits and /._-+");
-    if (!is_socket_path(p->run_dir) || strlen(p->run_dir) > 60)
-        return refuse(why, why_size, "the folder of the sockets must be an absolute path of at most 60 letters, digits and /._-+");
-    if (p->chroot && (!is_path(p->chroot) || strlen(p->chroot) + strlen(p->run_dir) > 60))
-        return refuse(why, why_size, "chroot must be an absolute path, with the folder of the sockets at most 60 bytes long");
+    if (!is_socket_path(p->run_dir) || strlen(p->run_dir) > 70)
+        return refuse(why, why_size, "the folder of the sockets must be an absolute path of at most 70 letters, digits and /._-+");
+    if (p->chroot && (!is_path(p->chroot) || strlen(p->chroot) + strlen(p->run_dir) > 70))
+        return refuse(why, why_size, "chroot must be an absolute path, with the folder of the sockets at most 70 bytes long");
     if (p->user && (!is_name(p->user) || strlen(p->user) > 32))
         return refuse(why, why_size, "user must be a system user's name");
     return true;
