@@ -7,9 +7,10 @@
  * Fails closed: no keys yet, or keys older than allowed, is 503 auth_provider_unavailable; everything wrong with a token is 401,
  * a good token that the mapping cannot place is 403. Messages say what is wrong and never repeat the token or its signature.
  *
- * Signatures: RS256/384/512 and ES256/384/512 through libjwt where it accepts the header (it knows no `typ` but JWT); PS256/384/512,
- * EdDSA (Ed25519) and `typ: at+jwt` through OpenSSL. `none` and HS* are never accepted. Before either library sees a token its
- * three parts are parsed here, strictly, and `alg` is pinned to the type and curve of the key and to the issuer's list (RFC 8725). */
+ * Signatures: RS*, PS*, ES* (256, 384, 512) and EdDSA (Ed25519) through OpenSSL with keys parsed once; RS* and ES* must then pass
+ * libjwt too where it accepts the header (1.x knows no PS*, no EdDSA and no `typ` but JWT). `none` and HS* are never accepted. Before
+ * either library sees a token its three parts are parsed here, strictly, and `alg` is pinned to the type and curve of the key and to
+ * the issuer's list (RFC 8725). */
 #ifndef TOLLGATE_IDENTITY_H
 #define TOLLGATE_IDENTITY_H
 

@@ -251,16 +251,15 @@ static bool verify_libjwt(const struct jws *t, const struct jwk *key)
 
 bool jws_verify(const struct jws *t, const struct jwk *key)
 {
-    bool good;
-
     if (!jwk_kind_fits(key->kind, t->alg) || (key->alg >= 0 && key->alg != (int)t->alg))
         return false;
-    /* libjwt 1.x knows neither RSA-PSS nor EdDSA, and refuses every typ but JWT spelled without "application/". */
+    /* OpenSSL first, with the key as it was parsed once: libjwt parses the PEM for every token, which costs about ten times the
+     * signature, and whoever can send tokens could make us pay that. What OpenSSL found good, libjwt must find good too, where it
+     * can: 1.x knows neither RSA-PSS nor EdDSA, and refuses every typ but JWT spelled without "application/". */
     const char *typ = strict_string(t->header, "typ");
-    if (libjwt_alg(t->alg) != JWT_ALG_INVAL && (typ == NULL || strcasecmp(typ, "JWT") == 0))
+    bool good = verify_openssl(t, key);
+    if (good && libjwt_alg(t->alg) != JWT_ALG_INVAL && (typ == NULL || strcasecmp(typ, "JWT") == 0))
         good = verify_libjwt(t, key);
-    else
-        good = verify_openssl(t, key);
     ERR_clear_error(); /* a bad signature leaves entries in this thread's queue */
     return good;
 }
