@@ -23,6 +23,16 @@ LIMITS = (
     'name: marketing-day, level: team, match: [marketing], amount: "$0.002", window: day, time_zone: UTC',
     'name: person-minute, level: user, unit: tokens, amount: "100000/min", window: bucket, burst: "200000"',
 )
+# Response headers worth a line; a client gets more of them.
+SHOWN = (
+    "x-tollgate-provider",
+    "x-tollgate-model",
+    "x-tollgate-attempt",
+    "x-tollgate-budget-left",
+    "x-tollgate-notice",
+    "retry-after",
+    "x-should-retry",
+)
 COLOUR = sys.stdout.isatty()
 
 
@@ -108,7 +118,7 @@ class Show:
             **more,
         }
         shown = " ".join(f"{key}={value}" for key, value in body.items() if key != "messages")
-        print(f"   {who} sends    POST /v1/chat/completions  {shown}")
+        print(f"   {who} sends     POST /v1/chat/completions  {shown}")
         print(f"                 “{text}”")
         before = len(ledger.requests(self.stack, who)) if token else 0
         began = time.monotonic()
@@ -122,7 +132,7 @@ class Show:
         colour = "32" if status == 200 else "33"
         print("   the answer is " + paint(colour, f"HTTP {status}") + f" after {took:.0f} ms")
         for name, value in headers.items():
-            if name.lower().startswith(("x-tollgate", "x-ratelimit", "retry-after", "x-should-retry")):
+            if name.lower() in SHOWN:
                 print(f"                 {name.lower()}: {value}")
         if status != 200:
             self.say(json.loads(answer)["error"]["message"])
@@ -171,37 +181,18 @@ class Show:
 def scenes(stack, ada, max_):
     show = Show(stack)
     show.scene("Allowed: a plain answer")
-    show.request("ada", ada, "Where does the river run? [[prompt_tokens=14 completion_tokens=24]]")
-    secret = dict(stack.received("alpha")[-1]["headers"])
-    print(
-        "   the provider  got our key, not her token:",
-        "Authorization: Bearer "
-        + secret["authorization" if "authorization" in secret else "Authorization"][7:16]
-        + "…",
-    )
+    stack.behave("alpha", prompt_tokens=12, completion_tokens=24)
+    show.request("ada", ada, "Where does the river run?")
+    fields = {name.lower(): value for name, value in stack.received("alpha")[-1]["headers"]}
+    print(f"   the provider  got our key, not her token: Authorization: {fields['authorization'][:16]}…")
 
     show.scene("Allowed: a streamed answer")
-    show.request(
-        "ada",
-        ada,
-        "And where do the old trees stand? [[prompt_tokens=15 completion_tokens=30 token_interval=0.01]]",
-        stream=True,
-    )
+    stack.behave("alpha", prompt_tokens=14, completion_tokens=30, token_interval=0.01)
+    show.request("ada", ada, "And where do the old trees stand?", stream=True)
 
-    show.scene("Over budget: marketing may spend $0.002 a day")
-    for _ in range(8):
-        status = stack.post(
-            max_,
-            {
-                "model": "chat-default",
-                "max_tokens": 150,
-                "messages": [
-                    {"role": "user", "content": "A slogan, please. [[prompt_tokens=12 completion_tokens=150]]"}
-                ],
-            },
-        )[0]
-        if status != 200:
-            break
+    show.scene("Over budget: marketing may spend $0.002 a day, and has")
+    stack.behave("alpha", prompt_tokens=11, completion_tokens=150)
+    spend_all(stack, max_)
     show.request("max", max_, "One more slogan, please.", max_tokens=150)
 
     show.scene("Bad token: expired an hour ago")
@@ -212,8 +203,21 @@ def scenes(stack, ada, max_):
 
     show.scene("Primary down: the fallback answers, the client notices nothing")
     stack.behave("alpha", refuse=True)
-    show.request("ada", ada, "Who walks every day? [[prompt_tokens=13 completion_tokens=20]]")
+    stack.behave("beta", prompt_tokens=13, completion_tokens=20)
+    show.request("ada", ada, "Who walks every day?")
     stack.behave("alpha")
+    stack.behave("beta")
+
+
+def spend_all(stack, token):
+    """Marketing's day: requests until the budget says no. A milder no comes while earlier requests are being settled."""
+    body = {"model": "chat-default", "max_tokens": 150, "messages": [{"role": "user", "content": "A slogan, please."}]}
+
+    def refused():
+        status, _, answer = stack.post(token, body)
+        return status == 429 and json.loads(answer)["error"]["code"] == "insufficient_quota"
+
+    wait_for(refused, "marketing's budget to be spent")
 
 
 def show_bad(show, stack, token):
@@ -243,11 +247,17 @@ def table(rows, columns):
 
 def finance(stack):
     print("\n" + paint("1", "What finance sees") + "   (views in the ledger, one SQLite file)")
-    common = {"requests": "requests", "tokens_in": "tokens in", "tokens_out": "tokens out", "cost_usd": "cost in $"}
+    common = {
+        "requests": "requests",
+        "denied": "refused",
+        "tokens_in": "tokens in",
+        "tokens_out": "tokens out",
+        "cost_usd": "cost in $",
+    }
     print("\n   by team and day")
     table(
         stack.query("SELECT * FROM spend_by_team_day WHERE team <> ''"),
-        {"day": "day", "team": "team", "denied": "refused", **common},
+        {"day": "day", "team": "team", **common},
     )
     print("\n   by cost centre and month")
     table(
