@@ -171,7 +171,7 @@ class Show:
             f"   the ledger    team {row['team']}, {row['cost_center']}: {tokens_in} tokens in, {row['output']} out, "
             f"cost {paint('1', usd(row['cost']))} ({row['known_by']}; {usd(row['hold'])} was held)"
         )
-        for attempt in ledger.attempts(self.stack, row):
+        for attempt in ledger.attempts(self.stack, row, row["attempts"]):
             print(
                 f"                 try {attempt['number']}: {attempt['provider']} ({attempt['model']}) -> "
                 f"{attempt['status'] or 'no answer'}, {attempt['outcome']}"
@@ -265,7 +265,8 @@ def finance(stack):
         {"month": "month", "cost_center": "cost centre", **common},
     )
     print("\n   by model")
-    table(stack.query("SELECT * FROM spend_by_model"), {"provider": "provider", "model": "model", **common})
+    served = {key: title for key, title in common.items() if key != "denied"}
+    table(stack.query("SELECT * FROM spend_by_model"), {"provider": "provider", "model": "model", **served})
 
 
 # ---- start

@@ -1,5 +1,7 @@
 """The ledger as the tests see it: the only place in the tests that knows its tables and columns."""
 
+from stack import wait_for
+
 VIEWS = ("spend_by_team_day", "spend_by_cost_center_month", "spend_by_model")
 COUNT_OF_SUBJECT = "SELECT count(*) FROM request WHERE subject = '{}'"
 
@@ -18,12 +20,18 @@ def requests(stack, subject):
     return stack.query(REQUESTS, subject)
 
 
-def attempts(stack, request):
-    return stack.query(
-        "SELECT number, provider_group AS provider, model, http_status AS status, outcome FROM attempt"
-        " WHERE request = ? ORDER BY number",
-        request["id"],
-    )
+ATTEMPTS = """
+SELECT number, provider_group AS provider, model, http_status AS status, outcome FROM attempt WHERE request = ? ORDER BY number"""
+
+
+def attempts(stack, request, count=1):
+    """The tries at providers, at least `count`: they are written by themselves, perhaps a moment after the request is settled."""
+
+    def rows():
+        found = stack.query(ATTEMPTS, request["id"])
+        return found if len(found) >= count else None
+
+    return wait_for(rows, f"{count} attempts of a request")
 
 
 def is_open(row):

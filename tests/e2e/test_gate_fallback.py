@@ -53,7 +53,7 @@ def test_fallback_answers(stack, sdk, sub, settled, fault, stream):
     row = settled(marker)
     assert row["fallback"] and (row["provider"], row["model_served"], row["status"]) == ("beta", "gpt-4o", 200)
     assert row["cost"] == 11 * BETA_IN + 4 * BETA_OUT and row["known_by"] == "reported"
-    attempts = ledger.attempts(stack, row)
+    attempts = ledger.attempts(stack, row, 2)
     assert [a["provider"] for a in attempts] == ["alpha", "beta"]
     assert attempts[1]["status"] == 200 and attempts[0]["status"] != 200
     assert len(stack.received("alpha", marker)) == (0 if fault == "refused" else 1)
@@ -77,7 +77,7 @@ def test_both_down_is_an_error_the_sdk_understands_and_costs_nothing(stack, sdk,
     assert caught.value.body["message"]
     row = settled(sub)
     assert row["cost"] == 0 and row["status"] == 500
-    assert len(ledger.attempts(stack, row)) == 2
+    assert len(ledger.attempts(stack, row, 2)) == 2
 
 
 def test_both_refused(stack, sdk, sub, settled):

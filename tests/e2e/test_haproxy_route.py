@@ -354,3 +354,16 @@ def test_tls_provider_is_verified(write_plan, certificates, keys):  # noqa: F811
         g.loop.run(g.providers["a"].start(g.ports["a"], tls(certificates, "other")))
         status, headers, _ = g.request()
         assert status == 200 and headers["x-tollgate-provider"] == "b" and not g.providers["a"].requests
+
+
+def test_lines_over_a_unix_socket_survive_the_receivers_absence(write_plan, tmp_path):  # noqa: F811
+    import asyncio
+    import tempfile
+    with tempfile.TemporaryDirectory(prefix="tg-ring-") as folder:
+        path = f"{folder}/ring.sock"
+        with Gateway(write_plan, plan={"ring_address": f"unix@{path}"}) as g:
+            g.allow()
+            sent = [g.request()[1]["x-tollgate-request-id"] for _ in range(20)]
+            server = g.loop.run(asyncio.start_unix_server(g.ring._serve, path))
+            wait_for(lambda: {l["id"] for l in g.ring.lines if l["t"] == 1} >= set(sent), 20, "the lines of all requests")
+            g.loop.loop.call_soon_threadsafe(server.close)
