@@ -7,10 +7,14 @@
  *
  * The owner's loop, per readable socket:
  *     n = read(fd, shared_buffer); n > 0 ? spop_conn_feed(conn, buffer, n) : spop_conn_eof(conn);
- *   and at the end of the turn, for every connection touched:
+ *   and at the end of the turn, for every connection touched (fed, writable, or answered):
+ *     spop_conn_resume(conn);
  *     while (spop_conn_output(conn, &p, &n)) { k = write(fd, p, n); if (k <= 0) break; spop_conn_sent(conn, k); }
  *     if (spop_conn_state(conn) == SPOP_CONN_CLOSED) close(fd); and free when spop_conn_in_flight(conn) is 0
  *     watch for reading only while spop_conn_wants_input(conn), for writing only while output is left
+ *
+ * A close right after the last write may reset the connection and lose the DISCONNECT while input is unread in the socket: where that
+ * matters, shutdown(fd, SHUT_WR) and read on to EOF for a moment.
  *
  * Owner's deadlines: not spop_conn_negotiated some seconds after accept: close, no log (checkers that only connect are
  * normal); output unsent, or spop_conn_state CLOSING, for long: close; spop_conn_partial() unchanged for long: close. */
@@ -32,7 +36,7 @@ struct spop_conn_options {
     uint32_t max_frame_size;     /* what we accept at most; 0: 4 MiB + 64 KiB. At least 256 */
     unsigned max_in_flight;      /* unanswered NOTIFYs before input pauses; 0: 1024 */
     size_t max_in_flight_bytes;  /* their payloads together before input pauses (one is always let in); 0: 64 MiB */
-    size_t max_output;           /* unsent output before input pauses; 0: 4 MiB */
+    size_t max_output;           /* unsent output before no more is read (what was fed is still handled); 0: 4 MiB */
 };
 
 /* Names one NOTIFY of one connection until it is answered. Copy freely; each is answered exactly once. */
@@ -91,9 +95,9 @@ void spop_conn_free(struct spop_conn *conn);
 void spop_conn_feed(struct spop_conn *conn, const void *bytes, size_t n);
 /* The peer has closed its side. What is queued is dropped: state becomes CLOSED. */
 void spop_conn_eof(struct spop_conn *conn);
-/* False while a limit of the options is reached: stop reading the socket. Input that came with the same feed waits inside. */
+/* False while a limit of the options is reached: stop reading the socket. Past max_in_flight the rest of a feed waits inside. */
 bool spop_conn_wants_input(const struct spop_conn *conn);
-/* Handles input that waited; call once per loop turn after answering or sending. True when it did something. */
+/* Handles input that waited; call once per loop turn after answering, before writing. True when it did something. */
 bool spop_conn_resume(struct spop_conn *conn);
 /* Bytes held of an unfinished frame. */
 size_t spop_conn_partial(const struct spop_conn *conn);

@@ -8,10 +8,11 @@ static bool takes_frames(const struct spop_conn *conn)
     return conn->state == SPOP_CONN_HELLO || conn->state == SPOP_CONN_OPEN;
 }
 
+/* Only an answer lifts it, and after an answer the owner calls resume: input that waits is never forgotten. Unsent output must not
+ * hold back input already here, for nothing tells the owner to resume once the last byte is written. */
 static bool limit_reached(const struct spop_conn *conn)
 {
-    return conn->in_flight >= conn->options.max_in_flight || conn->out.len >= conn->options.max_output ||
-           conn->in_flight_bytes >= conn->options.max_in_flight_bytes;
+    return conn->in_flight >= conn->options.max_in_flight || conn->in_flight_bytes >= conn->options.max_in_flight_bytes;
 }
 
 static uint32_t be32(const uint8_t *p)
@@ -203,7 +204,7 @@ bool spop_conn_resume(struct spop_conn *conn)
 
 bool spop_conn_wants_input(const struct spop_conn *conn)
 {
-    return takes_frames(conn) && conn->waiting.len == 0 && !limit_reached(conn);
+    return takes_frames(conn) && conn->waiting.len == 0 && !limit_reached(conn) && conn->out.len < conn->options.max_output;
 }
 
 size_t spop_conn_partial(const struct spop_conn *conn)

@@ -146,18 +146,17 @@ static void input_pauses_at_max_in_flight_bytes(void **state)
     check_pause(&(struct spop_conn_options){ .max_in_flight_bytes = 1 }, 1); /* one is always let in */
 }
 
-static void input_pauses_while_output_is_not_taken(void **state)
+static void nothing_more_is_read_while_output_is_not_taken(void **state)
 {
     (void)state;
     struct spop_conn_options options = { .max_output = 30 };
     struct peer *t = peer_open_with(&options);
     spop_conn_feed(t->conn, BYTES(NOTIFY_AB("\x01", "\x01") NOTIFY_AB("\x02", "\x01") NOTIFY_AB("\x03", "\x01")));
-    assert_int_equal(t->notifies, 2);
+    assert_int_equal(t->notifies, 3); /* what came in one read is handled: nobody would wake us for the rest */
     assert_false(spop_conn_wants_input(t->conn));
+    assert_false(spop_conn_resume(t->conn));
     flush(t);
-    assert_true(spop_conn_resume(t->conn));
     assert_true(spop_conn_wants_input(t->conn));
-    flush(t);
     assert_output(t, ACK_OK("\x01", "\x01") ACK_OK("\x02", "\x01") ACK_OK("\x03", "\x01"));
     peer_free(t);
 }
@@ -294,7 +293,7 @@ int main(void)
         cmocka_unit_test(an_empty_payload_can_be_taken),
         cmocka_unit_test(input_pauses_at_max_in_flight),
         cmocka_unit_test(input_pauses_at_max_in_flight_bytes),
-        cmocka_unit_test(input_pauses_while_output_is_not_taken),
+        cmocka_unit_test(nothing_more_is_read_while_output_is_not_taken),
         cmocka_unit_test(a_bad_frame_that_waited_is_refused_when_its_turn_comes),
         cmocka_unit_test(output_may_be_taken_in_any_pieces),
         cmocka_unit_test(many_in_flight_answered_backwards),
