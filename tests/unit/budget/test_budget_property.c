@@ -186,6 +186,8 @@ static bool crash(struct world *w)
             if (after > before[i][k])
                 return fail_with(w, "bucket %s had %" PRId64 " left before the crash and has %" PRId64, menu[i].name, before[i][k], after);
         }
+        /* A rebuilt bucket may be lower than need be, until it has been full: the next rebuild is not held to that. */
+        w->settled_in[i] = w->mono + 6 * HOUR;
     }
     return true;
 }
