@@ -173,6 +173,14 @@ def test_absolute_request_target_does_not_choose_the_host(gateway):
     assert sent.target == "/v1/chat/completions?beta=true" and "evil" not in str(sent.headers)
 
 
+def test_http2_clients_reach_the_provider_with_a_plain_path(gateway):
+    out = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-d", "{}", "-D", "-", f"http://127.0.0.1:{gateway.h2_port}/v1/responses?x=1"],
+                         capture_output=True, text=True, timeout=30)
+    assert out.stdout.startswith("HTTP/2 200")
+    sent = gateway.providers["a"].requests[0]
+    assert sent.target == "/v1/responses?x=1" and sent.header("host") == f"127.0.0.1:{gateway.ports['a']}"
+
+
 def test_paths_headers_and_auth_styles_of_groups(write_plan):  # noqa: F811
     groups = {"azure": {"url": "http://127.0.0.1:{port}/openai/deployments/<model>", "query": "api-version=2024-06-01", "auth": "api-key"},
               "claude": {"url": "http://127.0.0.1:{port}", "path": "/v1/messages", "auth": "x-api-key", "header": "anthropic-version 2023-06-01"},
