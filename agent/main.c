@@ -143,5 +143,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0)
         return usage(stdout);
+    if (command[0] != '\0' && strcmp(command, "run") != 0 && strcmp(command, "check") != 0 && strcmp(command, "haproxy") != 0)
+        fprintf(stderr, "tollgate: there is no command \"%s\"\n", command);
     return usage(stderr);
 }

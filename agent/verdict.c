@@ -30,8 +30,9 @@ static bool set_target(struct spop_ack *ack, const struct target_names *names, c
     bool ok = set_text(ack, names->group, v->target->group) && set_text(ack, names->model, v->target->model);
     if (v->target->credential.n > 0)
         ok = ok && set_text(ack, names->key, v->target->credential);
+    /* Without the last ';': the configuration puts it there, so that no trailing blank of an edit's text can be trimmed away. */
     if (v->edits.n > 0)
-        ok = ok && set_text(ack, names->edit, v->edits) && set_int(ack, names->delta, v->delta);
+        ok = ok && set_text(ack, names->edit, slice_make(v->edits.p, v->edits.n - 1)) && set_int(ack, names->delta, v->delta);
     return ok;
 }
 
