@@ -115,10 +115,8 @@ uint32_t spop_read_u32(struct spop_cursor *c)
     return v;
 }
 
-uint64_t spop_read_varint(struct spop_cursor *c)
+static uint64_t long_varint(struct spop_cursor *c)
 {
-    if (c->p != c->end && *c->p < 240)
-        return *c->p++;
     uint64_t v = 0;
     int used = spop_varint_decode(c->p, spop_cursor_left(c), &v);
     if (used <= 0) {
@@ -129,25 +127,44 @@ uint64_t spop_read_varint(struct spop_cursor *c)
     return v;
 }
 
-struct spop_bytes spop_read_bytes(struct spop_cursor *c, size_t n)
+/* The three below are inline here because a NOTIFY is little else than short strings. */
+static inline uint64_t read_varint(struct spop_cursor *c)
+{
+    if (c->p != c->end && *c->p < 240)
+        return *c->p++;
+    return long_varint(c);
+}
+
+static inline struct spop_bytes read_bytes(struct spop_cursor *c, uint64_t n)
 {
     if (n > spop_cursor_left(c)) {
         spoil(c);
         return (struct spop_bytes){ .p = NULL, .n = 0 };
     }
-    struct spop_bytes b = { .p = (const char *)c->p, .n = n };
+    struct spop_bytes b = { .p = (const char *)c->p, .n = (size_t)n };
     c->p += n;
     return b;
 }
 
+static inline struct spop_bytes read_string(struct spop_cursor *c)
+{
+    uint64_t n = read_varint(c);
+    return read_bytes(c, n);
+}
+
+uint64_t spop_read_varint(struct spop_cursor *c)
+{
+    return read_varint(c);
+}
+
+struct spop_bytes spop_read_bytes(struct spop_cursor *c, size_t n)
+{
+    return read_bytes(c, n);
+}
+
 struct spop_bytes spop_read_string(struct spop_cursor *c)
 {
-    uint64_t n = spop_read_varint(c);
-    if (n > spop_cursor_left(c)) {
-        spoil(c);
-        n = 0;
-    }
-    return spop_read_bytes(c, (size_t)n);
+    return read_string(c);
 }
 
 /* The type is in the low nibble and the flags in the high one, whatever the drawing in doc/SPOE.txt shows. */
@@ -167,17 +184,17 @@ struct spop_value spop_read_value(struct spop_cursor *c)
     case SPOP_UINT32:
     case SPOP_INT64:
     case SPOP_UINT64:
-        v.integer = spop_read_varint(c);
+        v.integer = read_varint(c);
         return v;
     case SPOP_IPV4:
-        v.bytes = spop_read_bytes(c, 4);
+        v.bytes = read_bytes(c, 4);
         return v;
     case SPOP_IPV6:
-        v.bytes = spop_read_bytes(c, 16);
+        v.bytes = read_bytes(c, 16);
         return v;
     case SPOP_STRING:
     case SPOP_BINARY:
-        v.bytes = spop_read_string(c);
+        v.bytes = read_string(c);
         return v;
     }
     spoil(c); /* a reserved type has no known length */
@@ -190,8 +207,8 @@ int spop_frame_parse(struct spop_bytes frame, struct spop_frame *f)
     f->type = spop_read_u8(&c);
     f->flags = spop_read_u32(&c);
     const uint8_t *ids = c.p;
-    f->stream_id = spop_read_varint(&c);
-    f->frame_id = spop_read_varint(&c);
+    f->stream_id = read_varint(&c);
+    f->frame_id = read_varint(&c);
     f->ids = (struct spop_bytes){ .p = (const char *)ids, .n = (size_t)(c.p - ids) };
     f->payload = (struct spop_bytes){ .p = (const char *)c.p, .n = spop_cursor_left(&c) };
     return c.bad ? -1 : 0;
@@ -212,7 +229,7 @@ bool spop_next_message(struct spop_messages *it, struct spop_bytes *name)
         *name = (struct spop_bytes){ .p = NULL, .n = 0 };
         return false;
     }
-    *name = spop_read_string(&it->cursor);
+    *name = read_string(&it->cursor);
     it->args_left = spop_read_u8(&it->cursor);
     return !it->cursor.bad;
 }
@@ -222,7 +239,7 @@ bool spop_next_arg(struct spop_messages *it, struct spop_bytes *name, struct spo
     if (it->args_left == 0 || it->cursor.bad)
         return false;
     it->args_left--;
-    *name = spop_read_string(&it->cursor);
+    *name = read_string(&it->cursor);
     *value = spop_read_value(&it->cursor);
     return !it->cursor.bad;
 }
