@@ -26,7 +26,7 @@ struct provider {
     const char *cache_control;
     int status;   /* for /jwks */
     unsigned delay_ms;
-    unsigned jwks_hits, discovery_hits, not_modified;
+    atomic_uint jwks_hits, discovery_hits, not_modified; /* these without it */
 };
 
 struct fixture {
