@@ -37,9 +37,10 @@ struct ledger {
     _Atomic int64_t next_id;
     pthread_t thread;
 
-    pthread_mutex_t lock; /* guards the next five */
+    pthread_mutex_t lock; /* guards the next six */
     pthread_cond_t wake;
     struct queue incoming;
+    size_t in_hand;       /* taken from it, not answered yet */
     bool stop;
     struct ledger_status status;
 
@@ -233,6 +234,7 @@ static bool take(struct ledger *l, struct queue *in, bool *stop)
 {
     queue_init(in);
     pthread_mutex_lock(&l->lock);
+    l->in_hand = 0;
     while (!l->incoming.head && !l->stop && !(l->kept.head && !l->failing)) {
         if (!l->failing) {
             pthread_cond_wait(&l->wake, &l->lock);
@@ -246,6 +248,7 @@ static bool take(struct ledger *l, struct queue *in, bool *stop)
     while (l->incoming.head && in->count < l->options.batch_max)
         queue_push(in, queue_pop(&l->incoming));
     *stop = l->stop;
+    l->in_hand = in->count;
     pthread_mutex_unlock(&l->lock);
     return in->head || !*stop;
 }
@@ -468,7 +471,7 @@ void ledger_status(struct ledger *l, struct ledger_status *out)
     struct stat st;
     pthread_mutex_lock(&l->lock);
     *out = l->status;
-    out->queued = l->incoming.count;
+    out->queued = l->incoming.count + l->in_hand;
     pthread_mutex_unlock(&l->lock);
     out->file_bytes = stat(l->file, &st) == 0 ? (int64_t)st.st_size : 0;
     out->wal_bytes = stat(l->wal_file, &st) == 0 ? (int64_t)st.st_size : 0;

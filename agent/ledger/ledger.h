@@ -154,7 +154,7 @@ struct ledger_status {
     bool failing;
     char error[160];            /* of the last failure; "" when there was none */
     int64_t failing_since_us;   /* wall clock; 0 when not failing */
-    size_t queued, retrying;    /* operations */
+    size_t queued, retrying;    /* operations not answered yet: new ones (also those being written), kept ones */
     uint64_t batches, rows, failures, dropped; /* dropped: kept operations given up because retry_max was reached or at close */
     int64_t last_commit_us, max_commit_us; /* begin to commit; max since open */
     int64_t last_batch;         /* operations in it */
