@@ -291,3 +291,22 @@ def test_records_of_many_clients(gateway):
         sent = list(pool.map(lambda _: gateway.request()[1]["x-tollgate-request-id"], range(400)))
     wait_for(lambda: len(gateway.settle.records) >= 400, what="400 records")
     assert sorted(r["id"] for r in gateway.settle.records) == sorted(sent)
+
+
+def test_every_request_that_reached_a_provider_has_a_record(gateway):
+    """However early or late the client leaves. What never left HAProxy is told by its line: no server was chosen."""
+    import random
+    gateway.providers["a"].script = answer(delay=0.01)
+    gateway.allow(tap=1, cap=1000)
+    r = random.Random(5)
+    for _ in range(120):
+        s = socket.create_connection(("127.0.0.1", gateway.port))
+        s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}")
+        time.sleep(r.random() * 0.02)
+        s.close()
+    wait_for(lambda: len([l for l in gateway.ring.lines if l["t"] == 1]) >= len(gateway.agent.seen) > 60, what="a line for each decision")
+    time.sleep(0.5)
+    reached = {q.header("x-client-request-id") for q in gateway.providers["a"].requests}
+    assert reached and reached <= {x["id"] for x in gateway.settle.records}
+    stayed = {l["id"] for l in gateway.ring.lines if l["t"] == 1 and l["srv"] == "<NOSRV>"}
+    assert not stayed & reached and {a["id"] for a in gateway.agent.seen} <= stayed | {x["id"] for x in gateway.settle.records}
