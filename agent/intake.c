@@ -102,6 +102,7 @@ static bool lines_take(struct source *s, size_t n)
 
     while ((rc = settle_octets_next(s->lines, &in, &text, &why)) == 1) {
         arena_reset(s->intake->arena, READ_BYTES);
+        LOG(LOG_LEVEL_DEBUG, "log_line", LOG_STR("text", text));
         if (settle_line_parse(text, s->intake->arena, &line, &why) == 0)
             settlement_line(s->intake->agent, &line);
         else if (log_gate_open(&gate, clock_mono_us(), 1, &held))

@@ -352,8 +352,8 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
         done(user);
         return;
     }
-    if (r->status <= 0) {
-        /* No response began. Whether a provider saw the request, and who left, the log line tells: it decides, now or in a moment. */
+    if (r->status <= 0 || r->group.n == 0) {
+        /* No provider's response began: what status there is, is HAProxy's own. Whether a provider saw the request, and who left, the log line tells: it decides, now or in a moment. */
         done(user);
         f->record_without_response = true;
         if (f->line_at > 0)
@@ -466,14 +466,16 @@ void settlement_line(struct agent *a, const struct settle_line *l)
     }
     bool client_abort = settle_line_client_aborted(l);
     f->total_us = l->ta >= 0 ? l->ta * 1000 : -1;
-    f->line_status = (int)l->status;
+    /* HAProxy logs a status of its own, 400, for clients that left while a provider was at work. */
+    int status = client_abort && l->tr < 0 ? -1 : (int)l->status;
+    f->line_status = status;
     f->line_client_abort = client_abort;
     bool sent = routed(l);
     /* A response that a provider began has a record as well, unless there is no tap: it knows more. */
     if (sent && lua_on(a) && !f->record_without_response)
         f->line_at = ev_now(a->loop);
     else
-        line_settle(a, f, (int)l->status, sent, client_abort, slice_eq_cstr(l->server, "fallback") || l->attempt == 2);
+        line_settle(a, f, status, sent, client_abort, slice_eq_cstr(l->server, "fallback") || l->attempt == 2);
     inflight_unref(f);
 }
 
