@@ -215,7 +215,8 @@ def test_provider_cuts_the_stream(gateway):
 
 
 def test_provider_cuts_a_plain_answer(gateway):
-    gateway.providers["a"].script = raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"model\":\"m\",")
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n"
+    gateway.providers["a"].script = raw(head + b'{"model":"m",', hold=0.1)
     gateway.allow(tap=1, cap=65536)
     with pytest.raises(Exception):
         gateway.request()

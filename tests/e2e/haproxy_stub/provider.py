@@ -89,10 +89,11 @@ def drop():
     return script
 
 
-def raw(data):
+def raw(data, hold=0.0):
     async def script(request, writer):
         writer.write(data)
         await writer.drain()
+        await asyncio.sleep(hold)
         writer.close()
     return script
 
