@@ -202,7 +202,7 @@ static bool same_letters(const char *p, const char *lower, size_t n)
 
 struct media media_from_url(struct json_text url)
 {
-    const char *p = url.raw.p, *end = p + url.raw.n;
+    const char *p = url.raw.p;
 
     if (url.raw.n < 5 || !same_letters(p, "data:", 5))
         return (struct media){ .inline_data = false };
@@ -211,6 +211,7 @@ struct media media_from_url(struct json_text url)
     const char *comma = memchr(p, ',', look);
     if (comma == NULL || comma - p < 7 || !same_letters(comma - 7, ";base64", 7))
         return (struct media){ .inline_data = true, .bytes = url.raw.n };
+    size_t head = (size_t)(comma + 1 - p);
     return media_from_base64(
-        (struct json_text){ .raw = slice_make(comma + 1, (size_t)(end - comma - 1)), .escaped = url.escaped, .lone = url.lone });
+        (struct json_text){ .raw = slice_make(comma + 1, url.raw.n - head), .escaped = url.escaped, .lone = url.lone });
 }
