@@ -144,7 +144,7 @@ def test_reload_takes_a_new_limit_without_losing_a_request(stack, sub, restored)
     finally:
         stop.set()
         thread.join()
-    assert len(statuses) > 5 and set(statuses) == {200}
+    assert len(statuses) > 1 and set(statuses) == {200}
 
 
 def test_a_bad_file_leaves_the_old_one_in_force(stack, sub, restored):
