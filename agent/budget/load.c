@@ -72,15 +72,16 @@ static void replay_start(const struct budget *b, struct account *a)
 }
 
 /* A bucket takes a request that was allowed: right after its hold the level was not below 0, so lower is not believed. With that, and
- * nothing else assumed, the level never ends above that of an engine that was not interrupted. */
-static void replay(const struct budget *b, struct account *a, int64_t at_us, int64_t amount)
+ * nothing else assumed, the level never ends above that of an engine that was not interrupted. Open holds come out of their order,
+ * when an overrun may have been taken that they did not see: for them the level is taken as it looks. */
+static void replay(const struct budget *b, struct account *a, int64_t at_us, int64_t amount, bool open)
 {
     replay_start(b, a);
     if (at_us < replay_begin(b, a->limit))
         return;
     account_bucket_refill(a, at_us);
     account_commit(a, 0, amount);
-    if (a->level < 0)
+    if (a->level < 0 && !open)
         a->level = 0;
 }
 
@@ -119,9 +120,10 @@ static struct overrun overrun_pop(struct budget *b)
     return first;
 }
 
-static void overruns_until(struct budget *b, int64_t at_us)
+/* Those before `at_us`. At the same instant the request goes first: taken later, an overrun weighs more. */
+static void overruns_before(struct budget *b, int64_t at_us)
 {
-    while (b->overrun_count > 0 && b->overruns[0].at <= at_us) {
+    while (b->overrun_count > 0 && b->overruns[0].at < at_us) {
         struct overrun o = overrun_pop(b);
         replay_start(b, o.account);
         if (o.at < replay_begin(b, o.account->limit))
@@ -137,7 +139,7 @@ static void load_amount(const struct budget *b, struct account *a, int64_t at_us
     if (amount == 0)
         return;
     if (a->limit->kind == KIND_BUCKET) {
-        replay(b, a, at_us, amount);
+        replay(b, a, at_us, amount, false);
         return;
     }
     window = account_window_at(b, a, at_us);
@@ -175,7 +177,7 @@ int budget_load_event(struct budget *b, const struct budget_subjects *s, int64_t
     values_fill(&v, s);
     pthread_mutex_lock(&b->lock);
     int64_t at = decided_us < b->wall ? decided_us : b->wall;
-    overruns_until(b, at);
+    overruns_before(b, at);
     int r = budget_collect(b, b->limits, b->limit_count, &v, loads_events, &count);
     for (unsigned i = 0; r == 0 && i < count; i++) {
         struct account *a = b->scratch[i].account;
@@ -198,7 +200,7 @@ static void load_held(struct budget *b, struct hold *h)
         a->holds++;
         e->window = account_window_at(b, a, h->decided_us);
         if (a->limit->kind == KIND_BUCKET && a->limit->loading) {
-            replay(b, a, h->decided_us, e->amount);
+            replay(b, a, h->decided_us, e->amount, true);
             a->held += e->amount;
         } else {
             account_hold(a, e->window, e->amount);
@@ -238,7 +240,7 @@ int budget_load_hold(struct budget *b, const struct budget_subjects *s, int64_t 
 
 static void finish_replays(struct budget *b)
 {
-    overruns_until(b, INT64_MAX);
+    overruns_before(b, INT64_MAX);
     for (size_t i = 0; i < b->chain_count; i++) {
         for (struct account *a = b->chains[i]; a; a = a->next) {
             if (!a->replaying)

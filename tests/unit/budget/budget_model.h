@@ -104,7 +104,7 @@ struct row {
     const char *model[2], *provider[2];
     int legs, state;
     int64_t decided, mono, ended_mono, ended_wall;
-    struct budget_use hold, actual[2];
+    struct budget_use hold, actual[2], corrected; /* corrections are part of actual, and nobody was asked about them */
     bool released;
     struct budget_hold id, dead;
 };
@@ -172,6 +172,11 @@ static int64_t row_actual(const struct row *r, const struct menu *m, unsigned le
     return sum;
 }
 
+static int64_t row_settled(const struct row *r, const struct menu *m, unsigned legs)
+{
+    return row_actual(r, m, legs) - pick(&r->corrected, m->u);
+}
+
 static int64_t floor_to(int64_t t, int64_t step)
 {
     return t - t % step;
@@ -230,14 +235,14 @@ static bool bucket_bound(struct world *w, int l, const char *account)
         unsigned legs = row_legs(from, m, account);
         if (!legs)
             continue;
-        int64_t cost = from->state == OPEN ? pick(&from->hold, m->u) : row_actual(from, m, legs);
+        int64_t cost = from->state == OPEN ? pick(&from->hold, m->u) : row_settled(from, m, legs);
         taken += cost < pick(&from->hold, m->u) ? cost : pick(&from->hold, m->u);
         int64_t back = 0;
         for (size_t k = 0; k < i; k++) {
             const struct row *r = &w->rows[k];
             unsigned other = row_legs(r, m, account);
-            if (other && r->state == ENDED && r->ended_mono >= from->mono && row_actual(r, m, other) < pick(&r->hold, m->u))
-                back += pick(&r->hold, m->u) - row_actual(r, m, other);
+            if (other && r->state == ENDED && r->ended_mono >= from->mono && row_settled(r, m, other) < pick(&r->hold, m->u))
+                back += pick(&r->hold, m->u) - row_settled(r, m, other);
         }
         int64_t bound = w->amount[l] + (w->mono - from->mono) * m->per_minute / MIN + 1 + back;
         if (taken > bound)

@@ -368,6 +368,8 @@ static bool correct(struct world *w, const struct step *s)
     struct budget_use more = { (int64_t)(s->b % 50) * CENT, s->b % 100, 0 };
     r->actual[served].nano += more.nano;
     r->actual[served].tokens += more.tokens;
+    r->corrected.nano += more.nano;
+    r->corrected.tokens += more.tokens;
     for (int l = 0; l < LIMITS; l++)
         w->settled_in[l] = w->mono + 6 * HOUR; /* a bucket took it now, its row says earlier */
     budget_adjust(w->b, subjects(&p, r, served), r->decided, &more, w->wall, w->mono);

@@ -230,6 +230,28 @@ static void a_restart_finds_the_books_in_the_ledger(void **state)
     budget_free(b);
 }
 
+/* Ann held 300 and 200 of 600 at noon; the first became 500 at once: the bucket is 100 in debt, whatever order the ledger has them in. */
+static void an_overrun_before_an_open_hold_is_not_forgiven(void **state)
+{
+    static const struct budget_use taken = { 0, 500, 1 }, held = { 0, 200, 1 }, nothing = { 0, 0, 0 };
+    const struct budget_over over = { { 0, 200, 0 }, NOON };
+    (void)state;
+    for (int order = 0; order < 2; order++) {
+        struct budget *b = fresh_engine(&bucket, 1, NOON, 0);
+        struct budget_hold h;
+        struct budget_answer a;
+        assert_int_equal(budget_load_event(b, &subjects, NOON, &taken, &over), 0);
+        if (order == 1) /* another row of that instant */
+            assert_int_equal(budget_load_event(b, &subjects, NOON, &nothing, NULL), 0);
+        assert_int_equal(budget_load_hold(b, &subjects, NOON, &held, &h), 0);
+        budget_load_done(b, NOON, 0);
+        assert_int_equal(ask(b, 0, 1, NOON, &h, &a), BUDGET_REFUSED);
+        assert_int_equal(ask(b, 0, 1, NOON + 10 * S, &h, &a), BUDGET_REFUSED);
+        assert_int_equal(ask(b, 0, 1, NOON + 11 * S, &h, &a), BUDGET_ALLOWED);
+        budget_free(b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +260,7 @@ int main(void)
         cmocka_unit_test(a_new_limit_counts_open_holds_and_comes_into_force_when_loaded),
         cmocka_unit_test(a_bad_reload_changes_nothing),
         cmocka_unit_test(a_restart_finds_the_books_in_the_ledger),
+        cmocka_unit_test(an_overrun_before_an_open_hold_is_not_forgiven),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
