@@ -78,6 +78,13 @@ static struct slice quoted(struct arena *a, struct slice text)
     return slice_make(p, n);
 }
 
+/* Puts `text` in place of a value, unless it stands there. */
+static void edit_value(struct rewrite *r, struct span at, struct slice text)
+{
+    if (!slice_eq(slice_make(r->body.p + at.off, at.len), text))
+        edit_add(r, at.off, at.len, text);
+}
+
 static const char *own_ceiling_key(enum endpoint e)
 {
     switch (e) {
@@ -89,32 +96,60 @@ static const char *own_ceiling_key(enum endpoint e)
     }
 }
 
+/* The value of the outer object's member `name`; len 0: there is none. */
+static struct span member_find(struct slice body, struct slice name)
+{
+    struct json_scan s;
+    struct json_text key;
+    struct slice value;
+
+    json_scan_begin(&s, body);
+    if (json_scan_enter(&s))
+        while (json_scan_key(&s, &key) && json_scan_skip(&s, &value))
+            if (json_text_is(key, name))
+                return (struct span){ .off = (size_t)(value.p - body.p), .len = value.n };
+    return (struct span){ 0 };
+}
+
+/* Gives the client's ceiling the name wished. A null may stand under that name already: then the two change places. */
+static void ceiling_rename(struct rewrite *r, struct slice key, struct slice value)
+{
+    const struct ask *ask = r->ask;
+    struct span other = member_find(r->body, key);
+
+    if (other.len == 0) {
+        edit_add(r, ask->at_max_output_key.off, ask->at_max_output_key.len, quoted(r->arena, key));
+        edit_value(r, ask->at_max_output, value);
+    } else if (other.off != ask->at_max_output.off) {
+        edit_value(r, other, value);
+        edit_value(r, ask->at_max_output, SLICE_LIT("null"));
+    } else {
+        edit_value(r, ask->at_max_output, value);
+    }
+}
+
 static void ceiling(struct rewrite *r, const struct rewrite_wish *wish)
 {
     const struct ask *ask = r->ask;
     const char *own = own_ceiling_key(ask->endpoint);
     const char *key = wish->ceiling_key != NULL ? wish->ceiling_key : own;
+    bool given = ask->at_max_output.len > 0;
 
     if (own == NULL)
         return;
-    bool given = ask->at_max_output.len > 0;
+    struct slice value = slice_make(r->body.p + ask->at_max_output.off, ask->at_max_output.len);
     if (wish->output_ceiling >= 0) {
-        int64_t value = wish->output_ceiling;
         /* An endpoint's documented default stays the smaller one. */
-        if (ask->max_output >= 0 && ask->max_output < value)
-            value = ask->max_output;
-        struct slice text = arena_printf(r->arena, "%" PRId64, value);
-        if (!given)
-            insert_add(r, slice_cstr(key), text);
-        else if (ask->max_output != value)
-            edit_add(r, ask->at_max_output.off, ask->at_max_output.len, text);
+        bool smaller = ask->max_output >= 0 && ask->max_output <= wish->output_ceiling;
+        if (!given || !smaller)
+            value = arena_printf(r->arena, "%" PRId64, smaller ? ask->max_output : wish->output_ceiling);
     }
-    if (given && wish->rename_ceiling) {
-        struct slice old = slice_make(r->body.p + ask->at_max_output_key.off, ask->at_max_output_key.len);
-        struct slice text = quoted(r->arena, slice_cstr(key));
-        if (!slice_eq(old, text))
-            edit_add(r, ask->at_max_output_key.off, ask->at_max_output_key.len, text);
-    }
+    if (!given && wish->output_ceiling >= 0)
+        insert_add(r, slice_cstr(key), value);
+    else if (given && !wish->rename_ceiling)
+        edit_value(r, ask->at_max_output, value);
+    if (given && wish->rename_ceiling)
+        ceiling_rename(r, slice_cstr(key), value);
 }
 
 /* The first byte behind the brace at `off` that is no blank. */

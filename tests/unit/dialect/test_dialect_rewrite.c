@@ -60,6 +60,11 @@ static void ceilings(void **state)
           "{\"model\":\"m\"," MSG ",\"max_completion_tokens\":5}" },
         { "{\"model\":\"m\"," MSG ",\"max_tokens\":9}", { .output_ceiling = -1, .rename_ceiling = true },
           "{\"model\":\"m\"," MSG ",\"max_completion_tokens\":9}" },
+        /* the name wished holds a null already: it must not stand there twice */
+        { "{\"model\":\"m\",\"max_completion_tokens\":null," MSG ",\"max_tokens\":9}", { .output_ceiling = 5, .rename_ceiling = true },
+          "{\"model\":\"m\",\"max_completion_tokens\":5," MSG ",\"max_tokens\":null}" },
+        { "{\"model\":\"m\",\"max_tokens\":null,\"max_completion_tokens\":null," MSG "}", { .output_ceiling = 5, .rename_ceiling = true },
+          "{\"model\":\"m\",\"max_tokens\":null,\"max_completion_tokens\":5," MSG "}" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_string_equal(rewritten(ENDPOINT_CHAT, cases[i].body, &cases[i].wish, *state), cases[i].want);
