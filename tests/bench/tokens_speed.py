@@ -1,0 +1,159 @@
+"""Token counting against tiktoken: the same generated texts, in the same run, on one core. Prints a table.
+
+usage: tokens_speed.py BENCH_PROGRAM [ENCODING [PATH]]"""
+
+import base64
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+from tokens_oracle import encoding, ranks, ENCODINGS  # noqa: E402
+
+MB = 1_000_000
+SYLLABLES = "ba con de ent er est for gra he in ing ion is ka lo men mi na or pre que re sa st ter the ti tion un ve".split()
+
+
+def vocabulary(r):
+    """Words by rank: real ones first, rare ones made up, as the tail of a real text is."""
+    common = (
+        "the of and to a in is it you that he was for on are with as I his they be at one have this from or had by hot word but "
+        "what some we can out other were all there when up use your how said an each she which do their time if will way about "
+        "many then them write would like so these her long make thing see him two has look more day could go come did number "
+        "sound no most people my over know water than call first who may down side been now find any new work part take get "
+        "place made live where after back little only round man year came show every good me give our under name very through "
+        "request budget provider customer account system message answer question report company"
+    ).split()
+    made = ["".join(r.choices(SYLLABLES, k=r.randint(2, 5))) for _ in range(20000)]
+    return common + made
+
+
+def prose(r, size):
+    words = vocabulary(r)
+    weights = [1 / (i + 3) for i in range(len(words))]
+    out, length = [], 0
+    while length < size:
+        picked = r.choices(words, weights, k=r.randint(6, 22))
+        sentence = " ".join(picked).capitalize() + r.choice((". ", ". ", "? ", ", don't you think? ", ".\n\n"))
+        out.append(sentence)
+        length += len(sentence)
+    return "".join(out)[:size]
+
+
+def code(r, size):
+    words = [w for w in vocabulary(r)[:3000] if len(w) > 2]
+    out, length = [], 0
+    while length < size:
+        a, b, c = r.choices(words, k=3)
+        line = r.choice(
+            (
+                f"    if ({a}_{b} != NULL && {c} > {r.randint(0, 999)}) {{\n        return {a}({b}, &{c});\n    }}\n",
+                f"def {a}_{b}(self, {c}=None):\n    self.{c} = {c} or {{}}\n    return self.{b}[{r.randint(0, 9)}]\n\n",
+                f"static int {a}{b.capitalize()}(struct {c} *p, size_t n);\n",
+                f'\t\tlog.Printf("{a} %d: {b}", {c}.Len())\n',
+            )
+        )
+        out.append(line)
+        length += len(line)
+    return "".join(out)[:size]
+
+
+def json_text(r, size):
+    words = vocabulary(r)[:5000]
+    rows, length = [], 0
+    while length < size:
+        row = json.dumps(
+            {"id": r.randint(1, 10**9), r.choice(words): r.choice(words), "price": round(r.random() * 1000, 2), "ok": r.random() < 0.5,
+             "tags": r.choices(words, k=3), "at": f"2025-0{r.randint(1, 9)}-{r.randint(10, 28)}T12:00:00Z"}
+        )
+        rows.append(row)
+        length += len(row) + 1
+    return "\n".join(rows)[:size]
+
+
+def multilingual(r, size):
+    ranges = ((0x430, 0x44F), (0x4E00, 0x5E00), (0x3041, 0x3096), (0xAC00, 0xB400), (0x627, 0x64A), (0xE01, 0xE30), (0x905, 0x939), (0x61, 0x7A))
+    lexicon = [["".join(chr(r.randint(a, b)) for _ in range(r.randint(1, 7))) for _ in range(1500)] for a, b in ranges]
+    weights = [1 / (i + 2) for i in range(1500)]
+    out, length = [], 0
+    while length < size:
+        sentence = " ".join(r.choices(r.choice(lexicon), weights, k=12)) + r.choice((". ", "\u3002", "! ", "\n"))
+        out.append(sentence)
+        length += len(sentence.encode())
+    return cut("".join(out), size)
+
+
+def cut(text, size):
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def truncated_tokens(r, name, size, separator):
+    """Long tokens without their last character: what looks like one token until its end. Letters only: a single piece."""
+    long = [t for t in ranks(ENCODINGS[name][1]) if 8 <= len(t) <= 64 and t.isalpha() and t.islower() and t.isascii()]
+    out, length = [], 0
+    while length < size:
+        token = r.choice(long).decode()[:-1] + separator
+        out.append(token)
+        length += len(token)
+    return "".join(out)[:size]
+
+
+def texts(name):
+    r = random.Random(7)
+    letters = lambda n: "".join(r.choices("abcdefghijklmnopqrstuvwxyz", k=n))  # noqa: E731
+    yield "prose", prose(r, MB)
+    yield "code", code(r, MB)
+    yield "json", json_text(r, MB)
+    yield "multilingual", multilingual(r, MB)
+    yield "base64", base64.b64encode(r.randbytes(750_000)).decode()
+    yield "letters", letters(MB)
+    yield "cjk", cut("".join(chr(r.randint(0x4E00, 0x9FA5)) for _ in range(MB // 3)), MB)
+    yield "punctuation", "".join(r.choices("!#$%&()*+,-.:;<=>?@[]^_{|}~", k=MB))
+    yield "newlines", "\n" * MB
+    yield "blanks", " " * MB
+    yield "one letter", "a" * MB
+    yield "truncated tokens", truncated_tokens(r, name, MB, "")
+    yield "truncated, spaced", truncated_tokens(r, name, MB, " ")
+    yield "16 MB letters", letters(MB) * 16
+    yield "16 MB truncated", truncated_tokens(r, name, 16 * MB, "")
+    yield "16 MB blanks", " " * 16 * MB
+
+
+def by_tiktoken(oracle, text):
+    """MB/s, tokens. Texts on which it takes quadratic time or overflows its stack are measured on a part, or not at all."""
+    part = text[:20_000] if len(text) > 100 and " " not in text[:2000].strip() else text
+    try:
+        start = time.process_time()
+        tokens = len(oracle.encode_ordinary(part))
+        return len(part.encode()) / MB / (time.process_time() - start), tokens if part == text else None
+    except Exception as problem:  # noqa: BLE001 - the core panics on some of these
+        return type(problem).__name__, None
+
+
+def main():
+    program, name, path = sys.argv[1], (sys.argv[2:3] or ["o200k_base"])[0], sys.argv[3:4]
+    made = list(texts(name))
+    with tempfile.NamedTemporaryFile() as file:
+        for title, text in made:
+            data = text.encode()
+            file.write(title.replace(" ", "_").encode() + b"\0" + str(len(data)).encode() + b"\0" + data)
+        file.flush()
+        lines = subprocess.run([program, file.name, name, *path], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    oracle = encoding(name)
+    print(f"{name}, {lines[0]}; MB/s of one core")
+    print(f"{'text':<20}{'tiktoken':>10}{'no cache':>10}{'first':>9}{'steady':>9}{'resent':>9}{'x':>7}")
+    for (title, text), line in zip(made, lines[1:]):
+        _, _, tokens, bare, first, warm, resent = line.split()
+        theirs, expected = by_tiktoken(oracle, text)
+        assert expected in (None, int(tokens)), f"{title}: {tokens} tokens, tiktoken {expected}"
+        shown = f"{theirs:.1f}" if isinstance(theirs, float) else theirs[:9]
+        ratio = f"{float(warm) / theirs:.0f}" if isinstance(theirs, float) else ""
+        print(f"{title:<20}{shown:>10}{bare:>10}{first:>9}{warm:>9}{resent:>9}{ratio:>7}")
+
+
+if __name__ == "__main__":
+    main()
