@@ -1,5 +1,7 @@
 #include "inflight.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -94,6 +96,7 @@ struct inflight *inflight_new(const struct ledger_decision *d, const struct iden
         pack(&k, list[i]);
     atomic_init(&f->references, 1);
     f->state = INFLIGHT_PENDING;
+    f->held_mono_us = clock_mono_us();
     f->has_fallback = fallback != NULL;
     f->who.groups = NULL;
     f->who.group_count = 0;

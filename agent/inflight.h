@@ -25,7 +25,7 @@ enum inflight_state {
 struct inflight {
     UT_hash_handle hh;               /* the table's */
     atomic_uint references;
-    enum inflight_state state;       /* under the table's lock */
+    _Atomic enum inflight_state state; /* changed under the table's lock */
     struct slice request_id;
     struct ledger_op op;             /* the decision's row */
     struct identity who;             /* without groups; for budget_adjust */
@@ -35,16 +35,17 @@ struct inflight {
     struct budget_hold hold;
     struct budget_use held;
     int64_t submitted_mono_us;
+    int64_t held_mono_us;            /* when the hold began; below zero when that was before the machine started */
     int32_t commit_us;
     /* What the control thread hears of it. */
-    double line_at;                  /* loop time when the log line came before the record; 0: not yet */
+    int64_t line_mono_us;            /* when the log line came before the record; 0: not yet */
     int line_status;
     bool line_client_abort;
     bool record_without_response;    /* the tap saw the request go and nothing come back */
     int32_t attempts;
     int first_status;                /* of an attempt that was given up; 0 none */
     int64_t total_us;
-    double settled_at;               /* loop time */
+    int64_t settled_mono_us;
     int64_t settled_nano, settled_tokens; /* when EXPIRED: what was booked */
     struct inflight *next_settled;
     char strings[];

@@ -89,6 +89,9 @@ static bool on_open(void *user, const struct ledger_row *row)
                                  .fallback = second != NULL ? &f->fallback : NULL };
     f->held = hold_of(d);
     f->state = INFLIGHT_OPEN;
+    /* What the wall clock tells of its age; a start in the future (the clock was set back) counts as now. */
+    int64_t age_us = clock_wall_us() - d->started_us;
+    f->held_mono_us = clock_mono_us() - (age_us > 0 ? age_us : 0);
     if (budget_load_hold(l->agent->budget, &s, d->started_us, &f->held, &f->hold) == 0) {
         l->failed = false;
         if (!inflight_insert(l->agent->inflight, f))

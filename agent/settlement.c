@@ -13,9 +13,9 @@
 
 #include <stdlib.h>
 
-static const double record_wait_s = 3;     /* after the line, for the record of the same response */
-static const double linger_s = 30;         /* a settled entry still answers for late lines */
-static const double expired_linger_s = 86400; /* an expired one for a late record */
+static const int64_t record_wait_us = 3 * INT64_C(1000000); /* after the line, for the record of the same response */
+static const int64_t linger_us = 30 * INT64_C(1000000);     /* a settled entry still answers for late lines */
+static const int64_t expired_linger_us = 86400 * INT64_C(1000000); /* an expired one for a late record */
 
 /* A settlement or correction on its way to the ledger. */
 struct settling {
@@ -55,7 +55,7 @@ static void settled(struct agent *a, struct agent_task *task)
     if (s->result == LEDGER_FAILED || s->result == LEDGER_INVALID)
         LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_INT("result", s->result));
     if (s->op.kind == LEDGER_SETTLEMENT) {
-        f->settled_at = ev_now(a->loop);
+        f->settled_mono_us = clock_mono_us();
         inflight_move(a->inflight, f, INFLIGHT_SETTLING, s->end);
     }
     if (s->done != NULL)
@@ -130,6 +130,13 @@ static void log_settled(const struct inflight *f, const struct verdict_of *v)
         LOG_INT("input", v->usage.input), LOG_INT("output", v->usage.output), LOG_INT("ttft_us", v->ttft_us));
 }
 
+/* Wall time, but never before the request's start: the clock may have been set back meanwhile. */
+static int64_t settled_us(const struct inflight *f)
+{
+    int64_t now = clock_wall_us();
+    return now > f->op.decision.started_us ? now : f->op.decision.started_us;
+}
+
 /* Books the verdict in budget and ledger. The caller has moved the entry to SETTLING. */
 static void settle(struct agent *a, struct inflight *f, const struct verdict_of *v, enum inflight_state end, void (*done)(void *),
                    void *user)
@@ -161,7 +168,7 @@ static void settle(struct agent *a, struct inflight *f, const struct verdict_of 
     const struct target *served = v->fallback && f->has_fallback ? &f->fallback : &f->primary;
     s->op.settlement = (struct ledger_settlement){
         .id = f->op.decision.id,
-        .settled_us = clock_wall_us(),
+        .settled_us = settled_us(f),
         .known_by = v->known_by,
         .http_status = v->status > 0 ? v->status : 0,
         .outcome = slice_cstr(v->outcome),
@@ -356,10 +363,10 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
         /* No provider's response began: what status there is, is HAProxy's own. Whether a provider saw the request, and who left, the log line tells: it decides, now or in a moment. */
         done(user);
         f->record_without_response = true;
-        if (f->line_at > 0)
+        if (f->line_mono_us > 0)
             line_settle(a, f, f->line_status, true, f->line_client_abort, f->attempts == 2);
         else
-            f->line_at = ev_now(a->loop);
+            f->line_mono_us = clock_mono_us();
         inflight_unref(f);
         return;
     }
@@ -473,7 +480,7 @@ void settlement_line(struct agent *a, const struct settle_line *l)
     bool sent = routed(l);
     /* A response that a provider began has a record as well, unless there is no tap: it knows more. */
     if (sent && lua_on(a) && !f->record_without_response)
-        f->line_at = ev_now(a->loop);
+        f->line_mono_us = clock_mono_us();
     else
         line_settle(a, f, status, sent, client_abort, slice_eq_cstr(l->server, "fallback") || l->attempt == 2);
     inflight_unref(f);
@@ -490,8 +497,7 @@ void settlement_abandon(struct agent *a, struct inflight *f, const char *outcome
 
 struct tick {
     struct agent *agent;
-    int64_t expire_before_us;
-    double now;
+    int64_t now_us, hold_timeout_us; /* monotonic */
     struct inflight *gone[256];
     size_t gone_count;
 };
@@ -512,12 +518,12 @@ static bool on_entry(void *user, struct inflight *f)
 {
     struct tick *t = user;
 
-    if (f->state == INFLIGHT_OPEN && f->line_at > 0 && t->now - f->line_at > record_wait_s)
+    if (f->state == INFLIGHT_OPEN && f->line_mono_us > 0 && t->now_us - f->line_mono_us > record_wait_us)
         line_settle(t->agent, f, f->line_status, true, f->line_client_abort, f->attempts == 2);
-    if (f->state == INFLIGHT_OPEN && f->op.decision.started_us < t->expire_before_us)
+    if (f->state == INFLIGHT_OPEN && t->now_us - f->held_mono_us > t->hold_timeout_us)
         expire(t->agent, f);
-    bool over = (f->state == INFLIGHT_SETTLED && t->now - f->settled_at > linger_s) ||
-                (f->state == INFLIGHT_EXPIRED && t->now - f->settled_at > expired_linger_s);
+    bool over = (f->state == INFLIGHT_SETTLED && t->now_us - f->settled_mono_us > linger_us) ||
+                (f->state == INFLIGHT_EXPIRED && t->now_us - f->settled_mono_us > expired_linger_us);
     if (over && t->gone_count < sizeof t->gone / sizeof *t->gone) {
         inflight_ref(f);
         t->gone[t->gone_count++] = f;
@@ -525,10 +531,10 @@ static bool on_entry(void *user, struct inflight *f)
     return true;
 }
 
-void settlement_tick(struct agent *a, int64_t now_us, double loop_now)
+void settlement_tick(struct agent *a, int64_t mono_us)
 {
     struct runtime *r = agent_runtime(a);
-    struct tick t = { .agent = a, .now = loop_now, .expire_before_us = now_us - r->config->hold_timeout_us };
+    struct tick t = { .agent = a, .now_us = mono_us, .hold_timeout_us = r->config->hold_timeout_us };
 
     runtime_unref(r);
     do {

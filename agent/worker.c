@@ -18,8 +18,8 @@ enum {
     READ_BYTES = 256 * 1024,
     READS_PER_TURN = 4,
     ACCEPTS_PER_TURN = 64,
-    HELLO_DEADLINE_S = 5,
-    STUCK_DEADLINE_S = 20 /* unsent output, a closing connection, or half a frame */
+    HELLO_DEADLINE_US = 5 * 1000 * 1000,
+    STUCK_DEADLINE_US = 20 * 1000 * 1000 /* unsent output, a closing connection, or half a frame */
 };
 
 struct connection {
@@ -32,7 +32,7 @@ struct connection {
     unsigned held;                   /* decisions */
     bool dirty, stuck;
     size_t partial_before;
-    double opened, stuck_since;
+    int64_t opened_us, stuck_since_us; /* monotonic */
 };
 
 static void connection_dirty(struct connection *c)
@@ -92,7 +92,7 @@ struct spop_conn *connection_spop(struct connection *c)
 
 static void on_closing(void *user, struct spop_conn *spop, const struct spop_close *why)
 {
-    static struct log_gate gate; /* shared by workers: a lost count is harmless */
+    static struct log_gate gate; /* shared by workers */
     struct connection *c = user;
     unsigned held = 0;
 
@@ -180,7 +180,7 @@ static void connection_flush(struct connection *c)
     }
     if (unsent != c->stuck) {
         c->stuck = unsent;
-        c->stuck_since = ev_now(c->worker->loop);
+        c->stuck_since_us = clock_mono_us();
     }
     /* Touched again while it was written (resumed input was answered at once): its next turn frees it. */
     if (c->fd < 0 && c->held == 0 && !c->dirty)
@@ -206,9 +206,9 @@ static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int events)
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct worker *w = timer->data;
-    double now = ev_now(loop);
+    int64_t now = clock_mono_us();
 
-    (void)events;
+    (void)loop, (void)events;
     for (struct connection *c = w->connections, *next; c != NULL; c = next) {
         next = c->next;
         if (c->fd < 0)
@@ -216,9 +216,9 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         size_t partial = spop_conn_partial(c->spop);
         bool slow = c->stuck || spop_conn_state(c->spop) == SPOP_CONN_CLOSING || (partial > 0 && partial == c->partial_before);
         if (!slow)
-            c->stuck_since = now;
+            c->stuck_since_us = now;
         c->partial_before = partial;
-        if ((!spop_conn_negotiated(c->spop) && now - c->opened > HELLO_DEADLINE_S) || now - c->stuck_since > STUCK_DEADLINE_S) {
+        if ((!spop_conn_negotiated(c->spop) && now - c->opened_us > HELLO_DEADLINE_US) || now - c->stuck_since_us > STUCK_DEADLINE_US) {
             spop_conn_eof(c->spop);
             connection_dirty(c);
         }
@@ -250,7 +250,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         }
         c->worker = w;
         c->fd = fd;
-        c->opened = c->stuck_since = ev_now(loop);
+        c->opened_us = c->stuck_since_us = clock_mono_us();
         c->next = w->connections;
         if (c->next != NULL)
             c->next->prev = c;

@@ -9,7 +9,7 @@
 enum { LINE_MAX_BYTES = 4096 };
 
 /* The two process-wide settings; set once by main before threads start, and by reload. */
-static enum log_level log_min = LOG_LEVEL_INFO;
+static _Atomic enum log_level log_min = LOG_LEVEL_INFO; /* a reload changes it while others log */
 static int log_fd = STDERR_FILENO;
 
 struct line {
@@ -67,7 +67,7 @@ void log_emit(enum log_level level, const char *event, const struct log_field *f
     struct line l = { .n = 0 };
     char tmp[64];
 
-    if (level < log_min)
+    if (level < atomic_load_explicit(&log_min, memory_order_relaxed))
         return;
     int64_t now = clock_wall_us();
     time_t sec = (time_t)(now / 1000000);
@@ -95,7 +95,7 @@ void log_emit(enum log_level level, const char *event, const struct log_field *f
 
 void log_set_level(enum log_level level)
 {
-    log_min = level;
+    atomic_store_explicit(&log_min, level, memory_order_relaxed);
 }
 
 void log_set_fd(int fd)
@@ -107,16 +107,14 @@ bool log_gate_open(struct log_gate *g, int64_t mono_us, unsigned per_second, uns
 {
     int64_t second = mono_us / 1000000;
 
-    if (second != g->second) {
-        g->second = second;
-        g->passed = 0;
+    if (second != atomic_load_explicit(&g->second, memory_order_relaxed)) {
+        atomic_store_explicit(&g->second, second, memory_order_relaxed);
+        atomic_store_explicit(&g->passed, 0, memory_order_relaxed);
     }
-    if (g->passed >= per_second) {
-        g->held++;
+    if (atomic_fetch_add_explicit(&g->passed, 1, memory_order_relaxed) >= per_second) {
+        atomic_fetch_add_explicit(&g->held, 1, memory_order_relaxed);
         return false;
     }
-    g->passed++;
-    *suppressed = g->held;
-    g->held = 0;
+    *suppressed = atomic_exchange_explicit(&g->held, 0, memory_order_relaxed);
     return true;
 }

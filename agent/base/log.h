@@ -7,6 +7,8 @@
 
 #include "base/slice.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
@@ -34,10 +36,11 @@ void log_set_level(enum log_level level);
 void log_set_fd(int fd);
 
 /* A gate for events a peer can provoke at will: true at most `per_second` times a second for each `struct log_gate`
- * (zero-initialised, static); *suppressed gets how many were held back since the last true. */
+ * (zero-initialised, static); *suppressed gets how many were held back since the last true. Threads may share one: around the
+ * change of a second a few more may pass. */
 struct log_gate {
-    int64_t second;
-    unsigned passed, held;
+    _Atomic int64_t second;
+    atomic_uint passed, held;
 };
 bool log_gate_open(struct log_gate *g, int64_t mono_us, unsigned per_second, unsigned *suppressed);
 
