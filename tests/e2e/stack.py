@@ -202,6 +202,7 @@ class Stack:
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
         self.tokens = {}
+        self.agent_env = {}  # for the agent alone, at its next start
         self.agent = self.haproxy = self.idp = self.provider = self.issuer = None
 
     # ---- life
@@ -292,6 +293,8 @@ class Stack:
             "BETA_KEY": self.keys["beta"],
             "ASAN_OPTIONS": f"log_path={reports}:detect_leaks=1:abort_on_error=0:exitcode=97",
             "UBSAN_OPTIONS": f"log_path={reports}:print_stacktrace=1:halt_on_error=1:exitcode=97",
+            "TSAN_OPTIONS": f"log_path={reports}:exitcode=0:second_deadlock_stack=1",
+            **self.agent_env,
         }
 
     def start_agent(self, unlimited_core=False):
