@@ -9,7 +9,7 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE, PRICES
+from stack import PATIENCE, PRICES, wait_for
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 # One request of the crowd: 1000 output tokens at most and a short prompt.
@@ -74,8 +74,13 @@ def test_the_sdk_does_not_hammer(stack, sdk, sub):
 def test_a_refusal_is_a_row_that_costs_nothing(stack, sdk, sub):
     token = stack.person(sub, team="poor")
     spend_until_refused(sdk, token, sub)
-    refused = [row for row in ledger.requests(stack, sub) if row["status"] == 429]
-    assert refused and all(row["cost"] == 0 for row in refused)
+
+    def refused():
+        return [row for row in ledger.requests(stack, sub) if row["status"] == 429]
+
+    # The refusal does not wait for its row.
+    rows = wait_for(refused, "the refusal's row")
+    assert all(row["cost"] == 0 for row in rows)
 
 
 def test_a_refused_stream_is_plain_json(stack, sdk, sub):
