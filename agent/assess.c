@@ -238,7 +238,7 @@ static bool holds_find(struct assessment *s, int64_t ceiling, int64_t *nano)
 
 bool assess_price(struct assessment *s)
 {
-    struct route_query query = { .model = s->ask.model, .endpoint = s->ask.endpoint, .features = s->ask.features,
+    struct route_query query = { .model = s->alias->name, .endpoint = s->ask.endpoint, .features = s->ask.features,
                                  .input = s->estimate.input };
 
     const struct runtime_target *counted = s->primary;
@@ -281,19 +281,44 @@ static void clamp_fill(const struct assessment *s, struct budget_clamp *c)
     c->fixed_tokens = s->estimate.input_bound > fallback_input(s) ? s->estimate.input_bound : fallback_input(s);
 }
 
-bool assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us)
+/* The alias a limit asks for instead. False: it cannot serve this request, so the one asked for stays. */
+static bool reroute(struct assessment *s, const char *name)
+{
+    struct route_query query = { .model = slice_cstr(name), .endpoint = s->ask.endpoint, .features = s->ask.features,
+                                 .input = s->estimate.input };
+    struct route_choice choice;
+    struct refusal no;
+
+    if (slice_eq(query.model, s->alias->name) || !route_select(&s->runtime->routes, &query, s->arena, &choice, &no))
+        return false;
+    s->choice = choice;
+    s->alias = choice.alias;
+    s->primary = runtime_target_of(s->runtime, s->alias, choice.primary);
+    s->fallback = runtime_target_of(s->runtime, s->alias, choice.fallback);
+    return true;
+}
+
+enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us)
 {
     int64_t input = s->estimate.input_bound, other = s->fallback != NULL ? fallback_input(s) : 0;
     struct budget_ask ask = {
         .subjects = { .who = &s->who, .alias = s->alias->name, .primary = &s->choice.primary->target,
                       .fallback = s->choice.fallback != NULL ? &s->choice.fallback->target : NULL },
+        .downgraded = s->downgraded,
         .hold = { .nano = s->hold_nano, .tokens = (input > other ? input : other) + s->ceiling * s->ask.choices, .requests = 1 },
     };
 
     clamp_fill(s, &ask.clamp);
     enum budget_verdict v = budget_reserve(b, &ask, now_us, mono_us, &s->hold, &s->budget);
     if (v == BUDGET_DOWNGRADE) {
-        ask.downgraded = true; /* a cheaper alias of the same request would have to be counted anew; told, not done, here */
+        /* The answer's texts are in a struct that the next call fills anew. */
+        struct slice limit = arena_copy(s->arena, slice_cstr(s->budget.downgrade_by.limit));
+        s->downgraded = ask.downgraded = true;
+        if (*s->runtime->config->haproxy.lua && reroute(s, s->budget.downgrade_to)) {
+            s->notice = arena_printf(s->arena, "model lowered to %.*s: limit %.*s is nearly used up", SLICE_FMT(s->alias->name),
+                                     SLICE_FMT(limit));
+            return ASSESS_DOWNGRADED;
+        }
         v = budget_reserve(b, &ask, now_us, mono_us, &s->hold, &s->budget);
     }
     if (v == BUDGET_CLAMPED) {
@@ -301,15 +326,15 @@ bool assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int6
         s->hold_nano = s->budget.held.nano;
         s->notice = arena_printf(s->arena, "output lowered to %" PRId64 " tokens: limit %s leaves no more", s->ceiling,
                                  s->budget.clamped_by.limit);
-        return true;
+        return ASSESS_RESERVED;
     }
     if (v == BUDGET_ALLOWED) {
         if (s->notice.n == 0 && s->budget.warn_percent > 0)
             s->notice = arena_printf(s->arena, "limit %s is used to %d %%", s->budget.warn.limit, s->budget.warn_percent);
-        return true;
+        return ASSESS_RESERVED;
     }
     s->no = verdict_budget_refusal(&s->budget, s->hold_nano, s->arena);
-    return false;
+    return ASSESS_REFUSED;
 }
 
 static bool rewrite_for(struct assessment *s, const struct runtime_target *t, const struct route_target *r, struct slice *edits,

@@ -28,6 +28,7 @@ struct assessment {
     struct slice primary_edits, fallback_edits;
     int64_t primary_delta, fallback_delta;
     struct slice notice;
+    bool downgraded;                         /* alias is not the one that was asked for, but the one a limit asked for instead */
 };
 
 /* Walks the arguments of `llm-request` into rq; slices point into the payload. False: no such message. */
@@ -38,8 +39,10 @@ bool assess_parse(struct assessment *s);
 bool assess_counts_twice(const struct assessment *s);
 /* After the counts: targets that can serve it, prices, ceiling. False: refused. */
 bool assess_price(struct assessment *s);
-/* Takes the hold from every limit. False: refused, nothing is held. */
-bool assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us);
+enum assess_reserved { ASSESS_RESERVED, ASSESS_REFUSED, ASSESS_DOWNGRADED };
+/* Takes the hold from every limit. REFUSED: `no` is filled. DOWNGRADED: a limit asks for a cheaper model; alias and targets are now that
+ * one's, to be counted and priced anew. Nothing is held in both cases. */
+enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us);
 /* The edits for HAProxy. False: memory is out; the caller releases the hold. */
 bool assess_rewrite(struct assessment *s);
 

@@ -1,6 +1,7 @@
 #include "decision.h"
 
 #include "agent.h"
+#include "answer.h"
 #include "assess.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -21,6 +22,8 @@ enum {
     STEP_BYTES = 32 * 1024,       /* of counting in one turn of the loop */
     CAPTURE_BYTES = 1024 * 1024,  /* of an answer without usage */
     ACK_BYTES = 64 * 1024,
+    PARKED_MAX = 1024,            /* of one worker: tokens of unknown keys cost memory while an issuer does not answer */
+    PARKED_BYTES_MAX = 64 * 1024 * 1024,
     STRANGER_ROWS_PER_SECOND = 50 /* ledger rows for refusals of people who are not known */
 };
 
@@ -146,6 +149,23 @@ static void answer_refusal(struct decision *d)
     answer_end(d);
 }
 
+/* True when the gateway answered by itself, and the decision is gone. */
+static bool answered_own(struct decision *d)
+{
+    struct spop_ack ack;
+    struct slice body;
+
+    if (!answer_own(&d->s, d->worker->agent->budget, d->started_us, clock_mono_us(), &body))
+        return false;
+    struct spop_conn *c = connection_spop(d->connection);
+    spop_conn_ack_begin(c, d->ticket, &ack);
+    verdict_answer(&ack, body);
+    spop_conn_ack_end(c, &ack);
+    answer_end(d);
+    decision_free(d);
+    return true;
+}
+
 static void on_refusal_written(struct ledger_op *op, enum ledger_result result)
 {
     struct decision *d = op->user;
@@ -234,12 +254,39 @@ static void refuse_with(struct decision *d, int status, const char *code, const 
     refused(d);
 }
 
+static void refuse_memory(struct decision *d)
+{
+    refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+}
+
+static void refuse_unbounded(struct decision *d)
+{
+    refuse_with(d, 400, "request_not_boundable", "unbounded",
+                SLICE_LIT("The request refers to content whose size the gateway cannot see (a stored file, conversation or remote "
+                          "document), so its cost has no bound. Send the content inline."));
+}
+
 /* Keeps the payload beyond the notify callback; everything read from it is read again where it now stands. */
 static bool payload_keep(struct decision *d, struct spop_notify *notify)
 {
     d->taken = spop_notify_take(connection_spop(d->connection), notify);
     d->payload = notify->payload;
     return d->taken != NULL;
+}
+
+/* Until keys were fetched, or it has waited long enough. */
+static void park(struct decision *d)
+{
+    struct worker *w = d->worker;
+
+    if (w->parked_count >= PARKED_MAX || w->parked_bytes + d->payload.n > PARKED_BYTES_MAX) {
+        refuse_with(d, 503, "policy_unavailable", "too_many_waiting",
+                    SLICE_LIT("Too many requests are waiting for the keys of an identity provider; try again in a moment."));
+        return;
+    }
+    w->parked_count++;
+    w->parked_bytes += d->payload.n;
+    decision_link(d, &w->parked);
 }
 
 void decision_start(struct worker *w, struct connection *c, struct spop_notify *notify)
@@ -268,7 +315,7 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
     /* Large bodies are counted over several turns; key refreshes are rare, and known only later: for those the body is kept too. */
     bool keep = notify->cheap_take || notify->payload.n > BIG_BYTES;
     if (keep && !payload_keep(d, notify)) {
-        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+        refuse_memory(d);
         return;
     }
     if (!assess_read(notify->payload, &d->s.rq, d->s.arena) || d->s.rq.id.n == 0) {
@@ -283,12 +330,12 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
     d->s.no = no;
     if (rc == IDENTITY_WAIT) {
         if (d->taken == NULL && !payload_keep(d, notify)) {
-            refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+            refuse_memory(d);
             return;
         }
         assess_read(d->payload, &d->s.rq, d->s.arena);
         d->stage = STAGE_IDENTITY;
-        decision_link(d, &w->parked);
+        park(d);
         return;
     }
     if (rc == IDENTITY_REFUSED) {
@@ -306,11 +353,9 @@ static bool count_now(struct decision *d, const struct runtime_target *t, struct
     if (token_estimate_ask(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask, out, &unbounded) == 0)
         return true;
     if (unbounded)
-        refuse_with(d, 400, "request_not_boundable", "unbounded",
-                    SLICE_LIT("The request refers to content whose size the gateway cannot see (a stored file, conversation or remote "
-                              "document), so its cost has no bound. Send the content inline."));
+        refuse_unbounded(d);
     else
-        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+        refuse_memory(d);
     return false;
 }
 
@@ -318,10 +363,31 @@ static bool job_start(struct decision *d, const struct runtime_target *t)
 {
     d->job = estimate_job_new(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask);
     if (d->job == NULL) {
-        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+        refuse_memory(d);
         return false;
     }
     return true;
+}
+
+/* Counts for the targets chosen, at once or in slices; then on to count_done. */
+static void count_begin(struct decision *d, int64_t t0)
+{
+    struct worker *w = d->worker;
+
+    d->tokens_us -= t0;
+    if (d->taken != NULL && estimate_bytes(&d->s.ask) > BIG_BYTES) {
+        d->stage = STAGE_COUNT;
+        if (!job_start(d, d->s.primary))
+            return;
+        decision_link(d, &w->jobs);
+        ev_idle_start(w->loop, &w->job_idle);
+        return;
+    }
+    if (!count_now(d, d->s.primary, &d->s.estimate) ||
+        (assess_counts_twice(&d->s) && !count_now(d, d->s.fallback, &d->s.fallback_estimate)))
+        return;
+    d->tokens_us += clock_mono_us();
+    count_done(d);
 }
 
 /* Identity is known, or still to be found for a decision that was parked; then on to counting. */
@@ -337,7 +403,7 @@ static void identify(struct decision *d, bool verify)
         d->identity_us = clock_mono_us() - d->started_mono_us;
         d->s.no = no;
         if (rc == IDENTITY_WAIT) {
-            decision_link(d, &w->parked);
+            park(d);
             return;
         }
         if (rc == IDENTITY_REFUSED) {
@@ -345,25 +411,14 @@ static void identify(struct decision *d, bool verify)
             return;
         }
     }
+    if (answered_own(d))
+        return;
     int64_t t0 = clock_mono_us();
     if (!assess_parse(&d->s)) {
         refused(d);
         return;
     }
-    if (d->taken != NULL && estimate_bytes(&d->s.ask) > BIG_BYTES) {
-        d->stage = STAGE_COUNT;
-        d->tokens_us = -t0;
-        if (!job_start(d, d->s.primary))
-            return;
-        decision_link(d, &w->jobs);
-        ev_idle_start(w->loop, &w->job_idle);
-        return;
-    }
-    if (!count_now(d, d->s.primary, &d->s.estimate) ||
-        (assess_counts_twice(&d->s) && !count_now(d, d->s.fallback, &d->s.fallback_estimate)))
-        return;
-    d->tokens_us = clock_mono_us() - t0;
-    count_done(d);
+    count_begin(d, t0);
 }
 
 static void job_step(struct decision *d)
@@ -379,10 +434,9 @@ static void job_step(struct decision *d)
     d->job = NULL;
     if (rc < 0) {
         if (unbounded)
-            refuse_with(d, 400, "request_not_boundable", "unbounded",
-                        SLICE_LIT("The request refers to content whose size the gateway cannot see; send the content inline."));
+            refuse_unbounded(d);
         else
-            refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+            refuse_memory(d);
     } else if (d->stage == STAGE_COUNT && assess_counts_twice(&d->s)) {
         d->stage = STAGE_COUNT_FALLBACK;
         if (job_start(d, d->s.fallback))
@@ -431,12 +485,16 @@ static void count_done(struct decision *d)
     struct ledger_decision row;
     int64_t t0 = clock_mono_us();
 
-    if (!assess_price(&d->s) || !assess_reserve(&d->s, a->budget, d->started_us, t0)) {
-        d->budget_us = clock_mono_us() - t0;
+    enum assess_reserved rc = assess_price(&d->s) ? assess_reserve(&d->s, a->budget, d->started_us, t0) : ASSESS_REFUSED;
+    d->budget_us += clock_mono_us() - t0;
+    if (rc == ASSESS_DOWNGRADED) {
+        count_begin(d, clock_mono_us()); /* another model, which may count differently; strings seen before are remembered */
+        return;
+    }
+    if (rc == ASSESS_REFUSED) {
         refused(d);
         return;
     }
-    d->budget_us = clock_mono_us() - t0;
     row_fill(d, &row);
     row.hold_nano = d->s.hold_nano;
     const struct route_target *fallback = d->s.choice.fallback;
@@ -444,7 +502,7 @@ static void count_done(struct decision *d)
         d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL);
     if (d->flight == NULL) {
         hold_return(d);
-        refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+        refuse_memory(d);
         return;
     }
     d->flight->hold = d->s.hold;
@@ -555,6 +613,8 @@ void decisions_unpark(struct worker *w)
     struct decision *list = w->parked;
 
     w->parked = NULL;
+    w->parked_count = 0;
+    w->parked_bytes = 0;
     while (list != NULL) {
         struct decision *next = list->next;
         identify(list, true);

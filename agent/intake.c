@@ -79,7 +79,16 @@ static bool records_take(struct source *s, size_t n)
     int rc;
 
     settle_reader_take(s->records, n);
-    while ((rc = settle_reader_next(s->records, &r, &why)) == 1) {
+    while ((rc = settle_reader_next(s->records, &r, &why)) == 1 || rc == -2) {
+        if (rc == -2) {
+            /* Whole, but of no use: taken, or the tap would send it again for ever. */
+            LOG(LOG_LEVEL_ERROR, "settlement_record_unusable", LOG_CSTR("why", why));
+            s->waiting++;
+            on_recorded(s);
+            if (s->fd < 0)
+                return false;
+            continue;
+        }
         s->waiting += 2; /* one stays until the call is back: `done` may come from within it */
         settlement_record(s->intake->agent, &r, on_recorded, s);
         s->waiting--;

@@ -106,6 +106,18 @@ void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct r
                                          "\"param\":null,\"code\":null}}"));
 }
 
+void verdict_answer(struct spop_ack *ack, struct slice body)
+{
+    spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("ok"), true);
+    if (body.p == NULL || !set_text(ack, "ebody", body)) {
+        set_int(ack, "deny", 500);
+        set_text(ack, "ebody", SLICE_LIT("{\"error\":{\"message\":\"the answer does not fit; raise tune.bufsize\",\"type\":"
+                                         "\"server_error\",\"param\":null,\"code\":\"frame_too_small\"}}"));
+        return;
+    }
+    set_int(ack, "deny", 200);
+}
+
 static struct slice instant(int64_t us, struct arena *a)
 {
     time_t s = (time_t)(us / 1000000);

@@ -29,6 +29,9 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
 /* Always fits into 256 bytes of actions without its body; the body is left out when it does not fit. */
 void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, struct arena *a);
 
+/* The gateway's own answer, with status 200. */
+void verdict_answer(struct spop_ack *ack, struct slice body);
+
 /* The refusal for a budget answer that is not ALLOWED or CLAMPED. */
 struct refusal verdict_budget_refusal(const struct budget_answer *b, int64_t hold_nano, struct arena *a);
 

@@ -143,7 +143,8 @@ static void put_decision(FILE *out, const struct haproxy_plan *p)
             "    http-request return status 431 content-type application/json string %s if { req.hdrs,length gt %d }\n"
             "    http-request return status 413 content-type application/json string %s if { req.hdr_val(content-length) gt %" PRId64
             " } || { req.body_len gt %" PRId64 " }\n"
-            "    http-request return status 404 content-type application/json string %s unless { path_beg /v1/ }\n"
+            "    http-request return status 404 content-type application/json string %s"
+            " unless { path_beg /v1/ } || { path /tollgate/v1/budget }\n"
             "    # The agent decides. No answer, no passage: remove the second line to let requests through undecided.\n"
             "    http-request send-spoe-group tollgate llm\n"
             "    http-request return status 503 content-type application/json hdr retry-after 1 string %s"
