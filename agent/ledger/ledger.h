@@ -121,8 +121,18 @@ struct ledger_month_close {
     int64_t before_us, closed_us;
 };
 
+/* What was learned about the counts of one kind (shape) and size of a model's requests (table token_learned): replaces the row. The
+ * figures are the caller's; `histogram` is kept as it is, up to 4,096 bytes. */
+struct ledger_learned {
+    struct slice provider, model;
+    unsigned shape, size;
+    int64_t observations, agreed, p01_ppm, median_ppm, p99_ppm, max_ppm;
+    struct slice histogram;
+    int64_t updated_us;
+};
+
 enum ledger_op_kind {
-    LEDGER_DECISION, LEDGER_SETTLEMENT, LEDGER_ATTEMPT, LEDGER_CORRECTION, LEDGER_PRICES, LEDGER_CLOSE_MONTH,
+    LEDGER_DECISION, LEDGER_SETTLEMENT, LEDGER_ATTEMPT, LEDGER_CORRECTION, LEDGER_PRICES, LEDGER_CLOSE_MONTH, LEDGER_LEARNED,
     LEDGER_ERASE /* the ledger's own, see ledger_archive */
 };
 
@@ -140,6 +150,7 @@ struct ledger_op {
         struct ledger_correction correction;
         struct ledger_prices prices;
         struct ledger_month_close close;
+        struct ledger_learned learned;
         struct {
             int64_t first, last, before_us, last_correction;
             struct slice file;

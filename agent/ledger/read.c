@@ -235,6 +235,31 @@ int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn 
                     since_us, each_slot, &fn, user);
 }
 
+/* ---- what was learned --------------------------------------------------------------------------------------------- */
+
+static bool each_learned(struct columns *c, void *fn, void *user)
+{
+    struct ledger_learned l = { .provider = text(c) };
+    l.model = text(c);
+    l.shape = (unsigned)integer(c);
+    l.size = (unsigned)integer(c);
+    l.observations = integer(c);
+    l.agreed = integer(c);
+    l.p01_ppm = integer(c);
+    l.median_ppm = integer(c);
+    l.p99_ppm = integer(c);
+    l.max_ppm = integer(c);
+    l.histogram = text(c);
+    l.updated_us = integer(c);
+    return (*(ledger_learned_fn **)fn)(user, &l);
+}
+
+int ledger_read_learned(struct ledger_reader *r, ledger_learned_fn *fn, void *user)
+{
+    return read_all(r, "SELECT provider, model, shape, size, observations, agreed, p01_ppm, median_ppm, p99_ppm, max_ppm, histogram,"
+                       " updated_us FROM token_learned ORDER BY provider, model, shape, size", 0, each_learned, &fn, user);
+}
+
 /* ---- prices ------------------------------------------------------------------------------------------------------ */
 
 static bool each_version(struct columns *c, void *fn, void *user)

@@ -42,6 +42,10 @@ typedef bool ledger_slot_fn(void *user, const struct ledger_slot *slot);
 /* Slots that start at or after since_us, by time. */
 int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn *fn, void *user) __attribute__((warn_unused_result));
 
+typedef bool ledger_learned_fn(void *user, const struct ledger_learned *l);
+/* What was learned about token counts, by provider, model, shape, size. */
+int ledger_read_learned(struct ledger_reader *r, ledger_learned_fn *fn, void *user) __attribute__((warn_unused_result));
+
 struct ledger_price_version {
     int64_t id;
     struct slice hash, source;

@@ -5,14 +5,14 @@
 
 #include <stdlib.h>
 
-enum { TEXT_MAX = 512, TOKEN_KINDS = 8 };
+enum { TEXT_MAX = 512, TOKEN_KINDS = 8, HISTOGRAM_MAX = 4096 };
 #define NANO_MAX INT64_C(1000000000000000)
 #define TOKENS_MAX INT64_C(1000000000000)
 #define TIME_MAX INT64_C(4102444800000000) /* the year 2100 */
 
 enum statement {
     INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_VALIDITY, FIND_OPEN_BEFORE,
-    CLOSE_MONTH, CLOSED_BEFORE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
+    CLOSE_MONTH, CLOSED_BEFORE, PUT_LEARNED, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
     SAVE, RELEASE, UNDO, STATEMENTS
 };
 
@@ -52,6 +52,7 @@ static const char *const sql[STATEMENTS] = {
     [FIND_OPEN_BEFORE] = "SELECT 1 FROM request_row INDEXED BY request_open WHERE state = 0 AND started_us < ?1 LIMIT 1",
     [CLOSE_MONTH] = "INSERT OR IGNORE INTO month_close VALUES (?1, ?2)",
     [CLOSED_BEFORE] = "SELECT coalesce(max(before_us), 0) FROM month_close",
+    [PUT_LEARNED] = "INSERT OR REPLACE INTO token_learned VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     [ERASE_SUMS] = "SELECT count(*), coalesce(sum(cost_nano + (SELECT coalesce(sum(cost_nano), 0) FROM correction_row AS k"
                    " WHERE k.request = request_row.id)), 0), coalesce(max(started_us) / 900000000 * 900, -1) FROM request_row WHERE " ERASABLE,
     [ERASE_ATTEMPTS] = "DELETE FROM attempt_row WHERE request IN (SELECT id FROM request_row WHERE " ERASABLE ")",
@@ -452,6 +453,23 @@ static int write_prices(struct rows *r, const struct ledger_prices *p)
     return result == LEDGER_OK ? run(r->s[ADD_VALIDITY]) : result;
 }
 
+/* ---- what was learned --------------------------------------------------------------------------------------------- */
+
+static int write_learned(struct rows *r, const struct ledger_learned *t)
+{
+    sqlite3_stmt *s = r->s[PUT_LEARNED];
+    const int64_t figures[] = { t->shape, t->size, t->observations, t->agreed, t->p01_ppm, t->median_ppm, t->p99_ppm, t->max_ppm };
+    if (!within(figures, 8, 0, NANO_MAX) || t->histogram.n > HISTOGRAM_MAX || t->updated_us < 0 || t->updated_us > TIME_MAX)
+        return LEDGER_INVALID;
+    bind_text(s, 1, t->provider);
+    bind_text(s, 2, t->model);
+    for (int k = 0; k < 8; k++)
+        sqlite3_bind_int64(s, 3 + k, figures[k]);
+    sqlite3_bind_text(s, 11, t->histogram.n ? t->histogram.p : "", (int)t->histogram.n, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 12, t->updated_us);
+    return run(s);
+}
+
 /* ---- erasing what was archived ----------------------------------------------------------------------------------- */
 
 static void bind_erase(sqlite3_stmt *s, const struct ledger_op *op)
@@ -514,6 +532,7 @@ int rows_write(struct rows *r, const struct ledger_op *op)
     case LEDGER_ATTEMPT: return write_attempt(r, &op->attempt);
     case LEDGER_CORRECTION: return write_correction(r, &op->correction);
     case LEDGER_CLOSE_MONTH: return close_month(r, &op->close);
+    case LEDGER_LEARNED: return write_learned(r, &op->learned);
     case LEDGER_PRICES: case LEDGER_ERASE: return with_savepoint(r, op);
     }
     return LEDGER_INVALID;

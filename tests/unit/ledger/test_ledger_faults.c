@@ -473,8 +473,8 @@ static void clear_refusals(void **state)
     ledger_close(l);
     statement(p.file, "PRAGMA user_version = 99");
     refused(p.file, "run the newer tollgate");
-    statement(p.file, "PRAGMA user_version = 1; DROP TABLE attempt_row; DROP VIEW attempt");
-    refused(p.file, "not those of schema 1");
+    statement(p.file, "PRAGMA user_version = 2; DROP TABLE attempt_row; DROP VIEW attempt");
+    refused(p.file, "not those of schema 2");
     assert_int_equal(chmod(p.file, 0666), 0);
     refused(p.file, "chmod o-w");
     assert_int_equal(chmod(p.file, 0600), 0);

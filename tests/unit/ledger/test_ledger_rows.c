@@ -402,12 +402,86 @@ static void moving_to_an_archive(void **state)
     place_remove(&p);
 }
 
+static bool same_learned(void *user, const struct ledger_learned *l)
+{
+    int *n = user;
+    assert_true(slice_eq_cstr(l->provider, "anthropic"));
+    assert_true(slice_eq_cstr(l->model, *n == 0 ? "claude-a" : "claude-b"));
+    assert_int_equal(l->shape, 1);
+    assert_int_equal(l->size, 3);
+    assert_int_equal(l->observations, *n == 0 ? 11 : 12);
+    assert_int_equal(l->agreed, 2);
+    assert_int_equal(l->p01_ppm, 900000);
+    assert_int_equal(l->median_ppm, 1100000);
+    assert_int_equal(l->p99_ppm, 1300000);
+    assert_int_equal(l->max_ppm, 1400000);
+    assert_true(slice_eq_cstr(l->histogram, "100:5 110:6"));
+    assert_int_equal(l->updated_us, T0);
+    ++*n;
+    return true;
+}
+
+static void what_was_learned_is_replaced(void **state)
+{
+    struct place p;
+    char why[300], long_text[5000];
+    int n = 0;
+    (void)state;
+    place_make(&p);
+    struct ledger *l = open_ledger(p.file);
+    struct ledger_op op = { .kind = LEDGER_LEARNED, .learned = {
+        .provider = SLICE_LIT("anthropic"), .model = SLICE_LIT("claude-b"), .shape = 1, .size = 3, .observations = 3, .agreed = 2,
+        .p01_ppm = 900000, .median_ppm = 1100000, .p99_ppm = 1300000, .max_ppm = 1400000, .histogram = SLICE_LIT("100:5 110:6"),
+        .updated_us = T0 } };
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    op.learned.observations = 12;
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    op.learned.model = SLICE_LIT("claude-a");
+    op.learned.observations = 11;
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    op.learned.agreed = -1;
+    assert_int_equal(submit(l, &op), LEDGER_INVALID);
+    op.learned.agreed = 2;
+    memset(long_text, '1', sizeof long_text);
+    op.learned.histogram = slice_make(long_text, sizeof long_text);
+    assert_int_equal(submit(l, &op), LEDGER_INVALID);
+    ledger_close(l);
+    struct ledger_reader *r = ledger_reader_open(p.file, why, sizeof why);
+    assert_non_null(r);
+    assert_int_equal(ledger_read_learned(r, same_learned, &n), 0);
+    assert_int_equal(n, 2);
+    ledger_reader_close(r);
+    place_remove(&p);
+}
+
+/* A file of the first schema is brought up to date, and keeps what it holds. */
+static void a_file_of_schema_1_is_migrated(void **state)
+{
+    struct place p;
+    (void)state;
+    place_make(&p);
+    struct ledger *l = open_ledger(p.file);
+    struct ledger_op d = decision(1, T0, LEDGER_OPEN);
+    assert_int_equal(submit(l, &d), LEDGER_OK);
+    ledger_close(l);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(p.file, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "DROP TABLE token_learned; PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    l = open_ledger(p.file);
+    assert_int_equal(query(p.file, "SELECT count(*) FROM token_learned"), 0);
+    assert_int_equal(query(p.file, "SELECT count(*) FROM request WHERE state = 'open'"), 1);
+    ledger_close(l);
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_from_hold_to_cost), cmocka_unit_test(refusals_attempts_corrections),
         cmocka_unit_test(a_bad_operation_stays_alone), cmocka_unit_test(rollups_equal_rows), cmocka_unit_test(closed_months_stay),
-        cmocka_unit_test(prices), cmocka_unit_test(reading_back), cmocka_unit_test(moving_to_an_archive)
+        cmocka_unit_test(prices), cmocka_unit_test(reading_back), cmocka_unit_test(moving_to_an_archive),
+        cmocka_unit_test(what_was_learned_is_replaced), cmocka_unit_test(a_file_of_schema_1_is_migrated)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
