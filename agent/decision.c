@@ -1,12 +1,10 @@
-#include "decision.h"
+#include "decision_state.h"
 
 #include "agent.h"
 #include "answer.h"
-#include "assess.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "inflight.h"
-#include "ledger/ledger.h"
 #include "settlement.h"
 #include "spop_conn.h"
 #include "verdict.h"
@@ -18,8 +16,7 @@ enum {
     ARENA_FIRST = 16 * 1024,
     ARENA_KEEP = 64 * 1024,
     SPARE_MAX = 256,
-    BIG_BYTES = 32 * 1024,        /* prompts above are counted in slices */
-    STEP_BYTES = 32 * 1024,       /* of counting in one turn of the loop */
+    BIG_BYTES = 32 * 1024,        /* bodies above are kept, for their prompts may be counted in slices */
     CAPTURE_BYTES = 1024 * 1024,  /* of an answer without usage */
     ACK_BYTES = 64 * 1024,
     PARKED_MAX = 1024,            /* of one worker: tokens of unknown keys cost memory while an issuer does not answer */
@@ -27,28 +24,7 @@ enum {
     STRANGER_ROWS_PER_SECOND = 50 /* ledger rows for refusals of people who are not known */
 };
 
-enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COUNT_FALLBACK, STAGE_COMMIT, STAGE_ANSWERED };
-
-struct decision {
-    struct decision *next;
-    struct worker *worker;
-    struct connection *connection;  /* NULL once answered */
-    struct spop_ticket ticket;
-    enum stage stage;
-    void *taken;                    /* the payload, when it had to be kept */
-    struct spop_bytes payload;
-    struct assessment s;
-    struct estimate_job *job;
-    struct inflight *flight;
-    struct ledger_op op;            /* the row of a refusal */
-    enum ledger_result result;
-    struct credential_snapshot *credentials;
-    int64_t started_us, started_mono_us;
-    int64_t identity_us, tokens_us, budget_us; /* durations */
-};
-
 static void identify(struct decision *d, bool may_wait);
-static void count_done(struct decision *d);
 static void refused(struct decision *d);
 
 static struct decision *decision_new(struct worker *w)
@@ -120,7 +96,7 @@ static bool answerable(const struct decision *d)
     return spop_conn_state(c) == SPOP_CONN_OPEN;
 }
 
-static void unlink_from(struct decision **list, struct decision *d)
+void decision_unlink(struct decision **list, struct decision *d)
 {
     for (; *list != NULL; list = &(*list)->next)
         if (*list == d) {
@@ -246,7 +222,7 @@ static void refused(struct decision *d)
     ledger_submit(a->ledger, &d->op);
 }
 
-static void refuse_with(struct decision *d, int status, const char *code, const char *reason, struct slice message)
+void decision_refuse(struct decision *d, int status, const char *code, const char *reason, struct slice message)
 {
     d->s.no = refusal_make(status, status >= 500 ? "server_error" : "invalid_request_error", code, reason, message);
     if (status == 503)
@@ -254,16 +230,9 @@ static void refuse_with(struct decision *d, int status, const char *code, const 
     refused(d);
 }
 
-static void refuse_memory(struct decision *d)
+void decision_refuse_memory(struct decision *d)
 {
-    refuse_with(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
-}
-
-static void refuse_unbounded(struct decision *d)
-{
-    refuse_with(d, 400, "request_not_boundable", "unbounded",
-                SLICE_LIT("The request refers to content whose size the gateway cannot see (a stored file, conversation or remote "
-                          "document), so its cost has no bound. Send the content inline."));
+    decision_refuse(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
 }
 
 /* Keeps the payload beyond the notify callback; everything read from it is read again where it now stands. */
@@ -280,7 +249,7 @@ static void park(struct decision *d)
     struct worker *w = d->worker;
 
     if (w->parked_count >= PARKED_MAX || w->parked_bytes + d->payload.n > PARKED_BYTES_MAX) {
-        refuse_with(d, 503, "policy_unavailable", "too_many_waiting",
+        decision_refuse(d, 503, "policy_unavailable", "too_many_waiting",
                     SLICE_LIT("Too many requests are waiting for the keys of an identity provider; try again in a moment."));
         return;
     }
@@ -315,11 +284,11 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
     /* Large bodies are counted over several turns; key refreshes are rare, and known only later: for those the body is kept too. */
     bool keep = notify->cheap_take || notify->payload.n > BIG_BYTES;
     if (keep && !payload_keep(d, notify)) {
-        refuse_memory(d);
+        decision_refuse_memory(d);
         return;
     }
     if (!assess_read(notify->payload, &d->s.rq, d->s.arena) || d->s.rq.id.n == 0) {
-        refuse_with(d, 500, "gateway_misconfigured", "spoe_message",
+        decision_refuse(d, 500, "gateway_misconfigured", "spoe_message",
                     SLICE_LIT("The gateway's HAProxy configuration does not send what the agent needs; regenerate it with `tollgate "
                               "haproxy`."));
         return;
@@ -330,7 +299,7 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
     d->s.no = no;
     if (rc == IDENTITY_WAIT) {
         if (d->taken == NULL && !payload_keep(d, notify)) {
-            refuse_memory(d);
+            decision_refuse_memory(d);
             return;
         }
         assess_read(d->payload, &d->s.rq, d->s.arena);
@@ -344,50 +313,6 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
     }
     d->stage = STAGE_COUNT;
     identify(d, false);
-}
-
-static bool count_now(struct decision *d, const struct runtime_target *t, struct token_estimate *out)
-{
-    bool unbounded = false;
-
-    if (token_estimate_ask(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask, out, &unbounded) == 0)
-        return true;
-    if (unbounded)
-        refuse_unbounded(d);
-    else
-        refuse_memory(d);
-    return false;
-}
-
-static bool job_start(struct decision *d, const struct runtime_target *t)
-{
-    d->job = estimate_job_new(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask);
-    if (d->job == NULL) {
-        refuse_memory(d);
-        return false;
-    }
-    return true;
-}
-
-/* Counts for the targets chosen, at once or in slices; then on to count_done. */
-static void count_begin(struct decision *d, int64_t t0)
-{
-    struct worker *w = d->worker;
-
-    d->tokens_us -= t0;
-    if (d->taken != NULL && estimate_bytes(&d->s.ask) > BIG_BYTES) {
-        d->stage = STAGE_COUNT;
-        if (!job_start(d, d->s.primary))
-            return;
-        decision_link(d, &w->jobs);
-        ev_idle_start(w->loop, &w->job_idle);
-        return;
-    }
-    if (!count_now(d, d->s.primary, &d->s.estimate) ||
-        (assess_counts_twice(&d->s) && !count_now(d, d->s.fallback, &d->s.fallback_estimate)))
-        return;
-    d->tokens_us += clock_mono_us();
-    count_done(d);
 }
 
 /* Identity is known, or still to be found for a decision that was parked; then on to counting. */
@@ -418,52 +343,7 @@ static void identify(struct decision *d, bool verify)
         refused(d);
         return;
     }
-    count_begin(d, t0);
-}
-
-static void job_step(struct decision *d)
-{
-    bool unbounded = false;
-    struct token_estimate *out = d->stage == STAGE_COUNT ? &d->s.estimate : &d->s.fallback_estimate;
-    int rc = estimate_job_step(d->job, STEP_BYTES, out, &unbounded);
-
-    if (rc == 0)
-        return;
-    unlink_from(&d->worker->jobs, d);
-    estimate_job_free(d->job);
-    d->job = NULL;
-    if (rc < 0) {
-        if (unbounded)
-            refuse_unbounded(d);
-        else
-            refuse_memory(d);
-    } else if (d->stage == STAGE_COUNT && assess_counts_twice(&d->s)) {
-        d->stage = STAGE_COUNT_FALLBACK;
-        if (job_start(d, d->s.fallback))
-            decision_link(d, &d->worker->jobs);
-    } else {
-        d->tokens_us += clock_mono_us();
-        count_done(d);
-    }
-}
-
-/* One job a turn, round robin: a long prompt costs the others one slice each time. */
-void decisions_step(struct worker *w)
-{
-    struct decision *d = w->jobs;
-
-    if (d != NULL && d->next != NULL) {
-        struct decision **tail = &d->next;
-        w->jobs = d->next;
-        d->next = NULL;
-        for (tail = &w->jobs; *tail != NULL;)
-            tail = &(*tail)->next;
-        *tail = d;
-    }
-    if (d != NULL)
-        job_step(d);
-    if (w->jobs == NULL)
-        ev_idle_stop(w->loop, &w->job_idle);
+    decision_count(d, t0);
 }
 
 static void on_decision_written(struct ledger_op *op, enum ledger_result result)
@@ -479,7 +359,7 @@ static void hold_return(struct decision *d)
 }
 
 /* From the hold on, every way out either submits the row or gives the hold back. */
-static void count_done(struct decision *d)
+void decision_counted(struct decision *d)
 {
     struct agent *a = d->worker->agent;
     struct ledger_decision row;
@@ -488,7 +368,7 @@ static void count_done(struct decision *d)
     enum assess_reserved rc = assess_price(&d->s) ? assess_reserve(&d->s, a->budget, d->started_us, t0) : ASSESS_REFUSED;
     d->budget_us += clock_mono_us() - t0;
     if (rc == ASSESS_DOWNGRADED) {
-        count_begin(d, clock_mono_us()); /* another model, which may count differently; strings seen before are remembered */
+        decision_count(d, clock_mono_us()); /* another model, which may count differently; strings seen before are remembered */
         return;
     }
     if (rc == ASSESS_REFUSED) {
@@ -502,7 +382,7 @@ static void count_done(struct decision *d)
         d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL);
     if (d->flight == NULL) {
         hold_return(d);
-        refuse_memory(d);
+        decision_refuse_memory(d);
         return;
     }
     d->flight->hold = d->s.hold;
@@ -511,7 +391,7 @@ static void count_done(struct decision *d)
     d->flight->submitted_mono_us = clock_mono_us();
     if (!inflight_insert(a->inflight, d->flight)) {
         hold_return(d);
-        refuse_with(d, 400, "duplicate_request_id", "duplicate_request_id",
+        decision_refuse(d, 400, "duplicate_request_id", "duplicate_request_id",
                     SLICE_LIT("A request with this id is under way; HAProxy's unique-id-format must give each request its own."));
         return;
     }

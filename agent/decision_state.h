@@ -1,0 +1,40 @@
+/* The state of a decision, shared by the files that move it on: decision.c (its life), decision_count.c (its counting). */
+#ifndef TOLLGATE_DECISION_STATE_H
+#define TOLLGATE_DECISION_STATE_H
+
+#include "assess.h"
+#include "decision.h"
+#include "ledger/ledger.h"
+
+enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COUNT_FALLBACK, STAGE_COMMIT, STAGE_ANSWERED };
+
+struct decision {
+    struct decision *next;
+    struct worker *worker;
+    struct connection *connection;  /* NULL once answered */
+    struct spop_ticket ticket;
+    enum stage stage;
+    void *taken;                    /* the payload, when it had to be kept */
+    struct spop_bytes payload;
+    struct assessment s;
+    struct estimate_job *job;
+    struct inflight *flight;
+    struct ledger_op op;            /* the row of a refusal */
+    enum ledger_result result;
+    struct credential_snapshot *credentials;
+    int64_t started_us, started_mono_us;
+    int64_t identity_us, tokens_us, budget_us; /* durations */
+};
+
+/* decision_count.c: counts for the targets chosen, at once or in slices; then on to decision_counted. `t0` is the monotonic time (us) from
+ * which on the counting is charged to stage "tokens". */
+void decision_count(struct decision *d, int64_t t0);
+
+/* decision.c: all that is left after counting. */
+void decision_counted(struct decision *d);
+/* Answers with a refusal, records it, and lets the decision go. */
+void decision_refuse(struct decision *d, int status, const char *code, const char *reason, struct slice message);
+void decision_refuse_memory(struct decision *d);
+void decision_unlink(struct decision **list, struct decision *d);
+
+#endif
