@@ -36,6 +36,8 @@ struct worker {
     unsigned connection_count;
     struct connection *dirty;           /* touched in this turn */
     struct decision *parked;            /* waiting for a key refresh */
+    unsigned parked_count;
+    size_t parked_bytes;                /* of the bodies they keep */
     struct decision *jobs;              /* being counted in slices */
     struct decision *spare;             /* free list */
     unsigned spare_count;
