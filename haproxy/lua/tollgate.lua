@@ -54,7 +54,16 @@ end
 
 local QUEUE_BYTES = 64 * 1024 * 1024 -- per thread, while the agent is away
 local BATCH_RECORDS, BATCH_BYTES = 64, 1024 * 1024
-local POLL_MS, RECONNECT_MS, IO_S = 10, 200, 5
+local POLL_MS, RECONNECT_MS = 10, 200
+-- A socket of HAProxy's Lua closes by itself after this many seconds without traffic, waited for or not: it is closed by us before that
+-- happens. And HAProxy 2.6 now and then does not wake a task whose data came just as it began to wait (about once in 6,000 waits); the
+-- task goes on when the time is over. So the time is short: an agent that really takes longer gets the same records again.
+local IO_S, IDLE_MS, LATE_MS = 1, 300, 700
+
+local function now_ms()
+    local t = core.now()
+    return t.sec * 1000 + t.usec // 1000
+end
 
 local queue = { first = 1, last = 0, bytes = 0, dropped = 0 }
 local receiver -- "unix@/path", from the tap filter's argument
@@ -76,6 +85,11 @@ local function queue_acknowledged(n)
     end
 end
 
+local function link_close()
+    if link then pcall(link.close, link) end
+    link = nil
+end
+
 -- Sends one batch and waits for its acknowledgements, one '+' for each record. What was not acknowledged stays queued and is
 -- sent again over the next connection: the agent may see a record twice, and tells by its id.
 local function deliver()
@@ -93,6 +107,7 @@ local function deliver()
         n, bytes = n + 1, bytes + #record
         batch[n] = record
     end
+    local began = now_ms()
     local sent, why = link:send(concat(batch))
     if not sent or sent < bytes then error("send: " .. tostring(why), 0) end
     local acks, why_not, partial = link:receive(n)
@@ -100,21 +115,25 @@ local function deliver()
     local good = #match(acks, "^%+*")
     queue_acknowledged(good < n and good or n)
     if good < n then error("acknowledgement: " .. tostring(why_not), 0) end
+    if now_ms() - began > LATE_MS then link_close() end
 end
 
 core.register_task(function()
+    local idle = 0
     while true do
         if queue.first > queue.last then
             core.msleep(POLL_MS)
+            idle = idle + POLL_MS
+            if link and idle >= IDLE_MS then link_close() end
         else
+            idle = 0
             -- An error raised here would end the task for good, so every socket call stands inside pcall.
             local ok, why = pcall(deliver)
             if ok then
                 if link_down then core.Info("tollgate: settlement records are being taken again") end
                 link_down = false
             else
-                if link then pcall(link.close, link) end
-                link = nil
+                link_close()
                 if not link_down then
                     core.Warning("tollgate: the agent takes no settlement records (" .. tostring(why) .. "); they are kept")
                 end
@@ -215,11 +234,6 @@ local PLAIN_BYTES = 1024 * 1024 -- a plain body up to this is read whole, beyond
 local TAIL_BYTES = 65536
 local LINE_BYTES = 1024 * 1024  -- an event longer than this is read by its tail
 local TAP_CAPTURE = 1           -- bit of txn.tg.tap: send the body along when no usage was found
-
-local function now_ms()
-    local t = core.now()
-    return t.sec * 1000 + t.usec // 1000
-end
 
 local Tap = { id = "tollgate-tap", flags = filter.FLT_CFG_FL_HTX }
 Tap.__index = Tap

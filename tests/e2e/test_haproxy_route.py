@@ -89,7 +89,7 @@ def test_both_drop_on_a_kept_connection(gateway):
             assert error_of(r.read())["code"] == "provider_error"
         else:
             r.read()
-    gateway.line(1, 6)
+    wait_for(lambda: len([l for l in gateway.ring.lines if l["t"] == 1]) == 6, what="six lines")
     gateway.record(6)
 
 
@@ -313,7 +313,7 @@ def test_lines_hold_no_secret_and_probes_make_none(gateway):
     gateway.providers["a"].script = answer(500)
     gateway.allow_with_fallback()
     gateway.request(headers={"authorization": "Bearer USER-TOKEN"})
-    gateway.line(1), gateway.line(2, 2)
+    wait_for(lambda: len(gateway.ring.raw) >= 3, what="three lines")
     time.sleep(0.2)
     assert len(gateway.ring.raw) == 3
     for line in gateway.ring.raw:

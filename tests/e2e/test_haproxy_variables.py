@@ -24,9 +24,9 @@ def test_decides_injects_and_logs(gateway):
     assert status == 200 and headers["x-tollgate-provider"] == "a" and headers["x-ratelimit-remaining-tokens"] == "5"
     assert sent.body == b'{"model":"gpt-4o"}' and sent.header("authorization") == "Bearer key-a"
     assert not [k for k, _ in sent.headers if k.startswith("x-tg-")]
-    line = gateway.line(1)
+    line = gateway.line(1, headers)
     assert (line["st"], line["grp"], line["att"], line["tsc"]) == (200, "a", "1", "----") and line["B"] > 0
-    assert line["id"] == headers["x-tollgate-request-id"] and gateway.line(2)["rst"] == "200"
+    assert gateway.line(2, headers)["rst"] == "200"
     assert not gateway.settle.records
 
 

@@ -77,7 +77,7 @@ class SettleReceiver:
 
     def __init__(self, path):
         self.path, self.records, self.server, self.mute, self.writers = str(path), [], None, False, set()
-        self.close_after = None
+        self.close_after, self.ignored = None, set()
 
     async def start(self):
         if os.path.exists(self.path):
@@ -99,8 +99,10 @@ class SettleReceiver:
                 for record in unpacker:
                     if self.mute:
                         continue
-                    self.records.append(record)
                     writer.write(b"+")
+                    if record["id"] in self.ignored:
+                        continue
+                    self.records.append(record)
                     if self.close_after and len(self.records) % self.close_after == 0:
                         await writer.drain()
                         writer.transport.abort()
@@ -117,7 +119,7 @@ class RingReceiver:
     """Octet-counted log lines."""
 
     def __init__(self):
-        self.lines, self.raw, self.server = [], [], None
+        self.lines, self.raw, self.server, self.ignored = [], [], None, set()
 
     async def start(self, port):
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", port)
@@ -127,8 +129,10 @@ class RingReceiver:
             while True:
                 n = int(await reader.readuntil(b" "))
                 line = (await reader.readexactly(n)).decode()
-                self.raw.append(line)
-                self.lines.append(json.loads(line))
+                parsed = json.loads(line)
+                if parsed["id"] not in self.ignored:
+                    self.raw.append(line)
+                    self.lines.append(parsed)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -216,6 +220,7 @@ class Gateway:
         wait_for(lambda: len(self.settle.records) >= n, what=f"settlement record {n}")
         return self.settle.records[n - 1]
 
-    def line(self, kind, n=1):
-        """The n-th log line of that kind (1: request, 2: attempt), waited for."""
-        return wait_for(lambda: [l for l in self.ring.lines if l["t"] == kind][n - 1:n], what=f"log line t={kind} {n}")[0]
+    def line(self, kind, headers):
+        """The log line of that kind (1: request, 2: the last attempt) of the request that was answered with these headers."""
+        id = headers["x-tollgate-request-id"]
+        return wait_for(lambda: [l for l in self.ring.lines if l["t"] == kind and l["id"] == id], what=f"log line t={kind}")[-1]
