@@ -19,6 +19,8 @@ struct token_counter {
     struct history_cache history;
     struct text_buffer scratch;
     struct token_cache_stats stats;
+    window_blocks *blocks; /* the code path */
+    const char *path;
 };
 
 struct token_job {
@@ -43,7 +45,8 @@ struct token_counter *token_counter_new(const struct token_counter_options *opti
     if (!c)
         return NULL;
     c->options = options ? *options : defaults;
-    if (c->options.force_path && strcmp(c->options.force_path, "portable") != 0)
+    c->blocks = window_choose(c->options.force_path, &c->path);
+    if (!c->blocks)
         goto failed;
     if (c->options.history_cache_bytes > 0 && history_cache_init(&c->history, c->options.history_cache_bytes) != 0)
         goto failed;
@@ -66,8 +69,7 @@ void token_counter_free(struct token_counter *c)
 
 const char *token_counter_path(const struct token_counter *c)
 {
-    (void)c;
-    return "portable";
+    return c->path;
 }
 
 void token_counter_stats(const struct token_counter *c, struct token_cache_stats *out)
@@ -118,6 +120,41 @@ static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t
     return count;
 }
 
+/* Pieces from j->p on, up to `stop` or to the first long one, which is then under way. -1: memory is out. */
+static inline __attribute__((always_inline)) int count_pieces(struct token_job *j, const uint8_t *stop, enum vocab_pattern pattern)
+{
+    const struct vocab *v = &j->tokenizer->vocab;
+    const uint8_t *p = j->p, *const end = j->end;
+    struct window w;
+    int64_t tokens = j->tokens;
+    int status = 0;
+    w.from = p;
+    w.covered = 0;
+    while (p < stop) {
+        if ((size_t)(p - w.from) >= w.covered)
+            window_move(&w, j->counter->blocks, p, end, pattern == VOCAB_O200K);
+        const uint8_t *next = scan_ascii(&w, pattern, p, end);
+        if (!next)
+            next = scan_slowly(v, p, end);
+        size_t n = (size_t)(next - p);
+        if (n <= 15) {
+            tokens += count_small(j, p, n);
+        } else if (merge_is_token(v, p, n)) {
+            tokens++;
+        } else if (n <= MERGE_SHORT) {
+            tokens += merge_short(v, p, n);
+        } else {
+            j->in_long = true;
+            status = long_piece_start(&j->long_piece, v, p, n);
+            break;
+        }
+        p = next;
+    }
+    j->p = p;
+    j->tokens = tokens;
+    return status;
+}
+
 /* Up to about `work` bytes of the text. 1: all is counted. */
 static int count_step(struct token_job *j, size_t work)
 {
@@ -135,21 +172,11 @@ static int count_step(struct token_job *j, size_t work)
             j->in_long = false;
             continue;
         }
-        const uint8_t *next = scan_piece(v, j->p, j->end);
-        size_t n = (size_t)(next - j->p);
-        if (n <= 15) {
-            j->tokens += count_small(j, j->p, n);
-        } else if (merge_is_token(v, j->p, n)) {
-            j->tokens++;
-        } else if (n <= MERGE_SHORT) {
-            j->tokens += merge_short(v, j->p, n);
-        } else {
-            if (long_piece_start(&j->long_piece, v, j->p, n) != 0)
-                return -1;
-            j->in_long = true;
-            continue;
-        }
-        j->p = next;
+        int status = v->pattern == VOCAB_O200K    ? count_pieces(j, stop, VOCAB_O200K)
+                     : v->pattern == VOCAB_CL100K ? count_pieces(j, stop, VOCAB_CL100K)
+                                                  : count_pieces(j, stop, VOCAB_GPT2);
+        if (status != 0)
+            return status;
     }
     return j->p == j->end;
 }

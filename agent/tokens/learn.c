@@ -283,7 +283,9 @@ static void copy_out(const struct model *m, unsigned k, struct token_class *out)
         .p01_ppm = c->p01_ppm, .median_ppm = c->median_ppm, .p99_ppm = c->p99_ppm, .max_ppm = c->max_ppm, .updated_us = c->updated_us,
     };
     if (out->shape != LEARN_EXACT && c->observations >= LEARN_LOWER_MIN)
-        out->bound_ppm = with_margin(c->max_ppm);
+        out->lower_ppm = with_margin(c->max_ppm);
+    if (out->shape != LEARN_EXACT && c->observations >= LEARN_RAISE_MIN)
+        out->raise_ppm = with_margin(c->p999_ppm);
     memcpy(out->bins, c->bins, sizeof out->bins);
 }
 

@@ -70,7 +70,9 @@ struct token_class {
     unsigned shape, size;
     int64_t observations, agreed; /* agreed: reported exactly what was counted */
     int64_t p01_ppm, median_ppm, p99_ppm, max_ppm; /* of reported / counted */
-    int64_t bound_ppm;            /* a hold assumes counted times this and LEARN_MARGIN_TOKENS; 0: the built-in bound */
+    /* A hold assumes counted times this and LEARN_MARGIN_TOKENS, where the built-in bound is ... */
+    int64_t lower_ppm;            /* higher; 0: not proved yet */
+    int64_t raise_ppm;            /* lower; 0: too few observations */
     int64_t updated_us;
     uint32_t bins[LEARN_BINS];
 };

@@ -37,25 +37,6 @@ static const uint8_t *skip(const struct vocab *v, const uint8_t *p, const uint8_
     return p;
 }
 
-/* Behind 's 't 're 've 'm 'll 'd at p, else p. Caseless matching folds U+017F (long s) to s, as the regular expression does. */
-static const uint8_t *skip_contraction(const uint8_t *p, const uint8_t *end, bool any_case)
-{
-    if (end - p < 2 || p[0] != '\'')
-        return p;
-    uint8_t fold = any_case ? 0x20 : 0;
-    uint8_t a = p[1] | fold;
-    if (p[1] & 0x80)
-        return any_case && end - p >= 3 && p[1] == 0xc5 && p[2] == 0xbf ? p + 3 : p;
-    if (a == 's' || a == 't' || a == 'm' || a == 'd')
-        return p + 2;
-    if (end - p < 3 || (p[2] & 0x80))
-        return p;
-    uint8_t b = p[2] | fold;
-    if ((b == 'e' && (a == 'r' || a == 'v')) || (a == 'l' && b == 'l'))
-        return p + 3;
-    return p;
-}
-
 /* White space from p on: up to and with the last line break if there is one (`breaks`), all of it at the end of the text, else
  * all but the last character unless that is the only one. */
 static const uint8_t *scan_space(const struct vocab *v, const uint8_t *p, const uint8_t *end, bool breaks)
@@ -113,11 +94,11 @@ static const uint8_t *scan_o200k(const struct vocab *v, const uint8_t *p, const 
     case CHAR_UPPER:
     case CHAR_LOWER:
     case CHAR_LETTER:
-        return skip_contraction(scan_o200k_word(v, p, end, false), end, true);
+        return scan_contraction(scan_o200k_word(v, p, end, false), end, true);
     case CHAR_MARK:
         /* A mark may be the prefix of a word, but is itself a word before upper case alone. */
         at = scan_o200k_word(v, c.next, end, true);
-        return skip_contraction(at, end, true);
+        return scan_contraction(at, end, true);
     case CHAR_NUMBER:
         return scan_digits(v, p, end);
     case CHAR_NEWLINE:
@@ -127,7 +108,7 @@ static const uint8_t *scan_o200k(const struct vocab *v, const uint8_t *p, const 
     }
     at = scan_o200k_word(v, c.next, end, false);
     if (at > c.next)
-        return skip_contraction(at, end, true);
+        return scan_contraction(at, end, true);
     if (c.class == CHAR_OTHER || (*p == ' ' && c.next < end && read_character(v, c.next).class == CHAR_OTHER)) {
         at = skip(v, c.next, end, SYMBOLS);
         while (at < end && (*at == '\r' || *at == '\n' || *at == '/'))
@@ -139,7 +120,7 @@ static const uint8_t *scan_o200k(const struct vocab *v, const uint8_t *p, const 
 
 static const uint8_t *scan_cl100k(const struct vocab *v, const uint8_t *p, const uint8_t *end)
 {
-    const uint8_t *at = skip_contraction(p, end, true);
+    const uint8_t *at = scan_contraction(p, end, true);
     if (at > p)
         return at;
     struct character c = read_character(v, p);
@@ -163,7 +144,7 @@ static const uint8_t *scan_cl100k(const struct vocab *v, const uint8_t *p, const
 
 static const uint8_t *scan_gpt2(const struct vocab *v, const uint8_t *p, const uint8_t *end)
 {
-    const uint8_t *at = skip_contraction(p, end, false);
+    const uint8_t *at = scan_contraction(p, end, false);
     if (at > p)
         return at;
     struct character c = read_character(v, p);
@@ -181,7 +162,7 @@ static const uint8_t *scan_gpt2(const struct vocab *v, const uint8_t *p, const u
     return scan_space(v, p, end, false);
 }
 
-const uint8_t *scan_piece(const struct vocab *v, const uint8_t *p, const uint8_t *end)
+const uint8_t *scan_slowly(const struct vocab *v, const uint8_t *p, const uint8_t *end)
 {
     switch (v->pattern) {
     case VOCAB_O200K:
