@@ -19,6 +19,7 @@ struct ledger;
 struct runtime;
 struct tokenizer_set;
 struct token_counter;
+struct token_learner;
 struct worker;
 
 /* Work handed to the control thread. The owner of the memory is `run`. */
@@ -38,6 +39,7 @@ struct agent {
     struct inflight_table *inflight;
     struct tokenizer_set *tokenizers;
     struct token_counter *counter;  /* the control thread's */
+    struct token_learner *learner;
     struct http_client *http;
     struct worker *workers;
     unsigned worker_count;

@@ -1,5 +1,6 @@
 #include "assess.h"
 
+#include "agent.h"
 #include "dialect/dialect.h"
 #include "dialect/dialect_rewrite.h"
 #include "verdict.h"
@@ -220,7 +221,7 @@ static bool target_hold(struct assessment *s, const struct runtime_target *t, co
 
 static int64_t fallback_input(const struct assessment *s)
 {
-    return assess_counts_twice(s) ? s->fallback_estimate.input_bound : s->estimate.input_bound;
+    return s->fallback != NULL ? s->fallback_estimate.input_bound : s->estimate.input_bound;
 }
 
 static bool holds_find(struct assessment *s, int64_t ceiling, int64_t *nano)
@@ -236,8 +237,28 @@ static bool holds_find(struct assessment *s, int64_t ceiling, int64_t *nano)
     return true;
 }
 
+static struct token_basis learned_apply(const struct assessment *s, const struct route_target *r, struct token_estimate *e)
+{
+    struct token_basis b = token_basis_of(&s->ask, e);
+    token_learned_apply(s->runtime->agent->learner, r->target.provider, r->target.model, &b, e);
+    return b;
+}
+
+/* Even targets that count alike may have been learned differently. */
+static void estimates_finish(struct assessment *s)
+{
+    if (s->fallback == NULL)
+        s->fallback_estimate = (struct token_estimate){ .input = 0 };
+    else if (!assess_counts_twice(s))
+        s->fallback_estimate = s->estimate;
+    s->primary_basis = learned_apply(s, s->choice.primary, &s->estimate);
+    if (s->fallback != NULL)
+        s->fallback_basis = learned_apply(s, s->choice.fallback, &s->fallback_estimate);
+}
+
 bool assess_price(struct assessment *s)
 {
+    estimates_finish(s);
     struct route_query query = { .model = s->alias->name, .endpoint = s->ask.endpoint, .features = s->ask.features,
                                  .input = s->estimate.input };
 
@@ -246,8 +267,10 @@ bool assess_price(struct assessment *s)
         return false;
     s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
     s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
-    if (s->primary != counted && s->fallback_estimate.input_bound > 0)
+    if (s->primary != counted && s->fallback_estimate.input_bound > 0) {
         s->estimate = s->fallback_estimate; /* the first target cannot hold the prompt: the second has become primary */
+        s->primary_basis = s->fallback_basis;
+    }
     ceiling_find(s);
     return holds_find(s, s->ceiling, &s->hold_nano);
 }

@@ -9,6 +9,7 @@
 #include "request.h"
 #include "runtime.h"
 #include "spop_codec.h"
+#include "tokens/learn.h"
 
 struct assessment {
     struct arena *arena;
@@ -20,7 +21,8 @@ struct assessment {
     const struct route_alias *alias;
     struct route_choice choice;
     const struct runtime_target *primary, *fallback;
-    struct token_estimate estimate, fallback_estimate;
+    struct token_estimate estimate, fallback_estimate; /* by the built-in rules until assess_price puts in what was learned */
+    struct token_basis primary_basis, fallback_basis;
     int64_t ceiling;                         /* output tokens of one choice that the request is held to; 0 where there is no output */
     int64_t hold_nano;
     struct budget_answer budget;

@@ -6,6 +6,8 @@
 #include "inflight.h"
 #include "ledger/ledger.h"
 #include "runtime.h"
+#include "tokens/estimate.h"
+#include "tokens/learn.h"
 
 #include <signal.h>
 #include <string.h>
@@ -175,6 +177,61 @@ static const char *call_budget(void *user, const msgpack_object *params, msgpack
     return NULL;
 }
 
+/* What a hold assumes for a text of this class, in millionths of its count, and whose figure that is. */
+static int64_t bound_in_force(const struct token_class *c, const char **by)
+{
+    struct token_rules rules;
+
+    token_rules_for_model(c->model, &rules);
+    int64_t built_in = (int64_t)rules.bound_ppm * 1000000 / rules.factor_ppm;
+    *by = "built-in";
+    if (c->shape == LEARN_EXACT) {
+        *by = "exact";
+        return 1000000;
+    }
+    if (c->raise_ppm <= built_in && (c->lower_ppm == 0 || c->lower_ppm >= built_in))
+        return built_in;
+    *by = "learned";
+    return c->raise_ppm > built_in ? c->raise_ppm : c->lower_ppm;
+}
+
+static void put_learned(msgpack_packer *p, const struct token_class *c)
+{
+    const char *by;
+    int64_t bound = bound_in_force(c, &by);
+
+    msgpack_pack_map(p, 13);
+    put_text(p, "provider", c->provider);
+    put_text(p, "model", c->model);
+    put_text(p, "shape", slice_cstr(learn_shape_name((enum learn_shape)c->shape)));
+    put_int(p, "from_tokens", learn_size_from(c->size));
+    put_int(p, "observations", c->observations);
+    put_int(p, "agreed_ppm", c->observations > 0 ? c->agreed * 1000000 / c->observations : 0);
+    put_int(p, "p01_ppm", c->p01_ppm);
+    put_int(p, "median_ppm", c->median_ppm);
+    put_int(p, "p99_ppm", c->p99_ppm);
+    put_int(p, "max_ppm", c->max_ppm);
+    put_int(p, "bound_ppm", bound);
+    put_text(p, "bound_by", slice_cstr(by));
+    put_int(p, "updated_us", c->updated_us);
+}
+
+/* Two passes, as for budgets: classes may be added in between. */
+static const char *call_tokens(void *user, const msgpack_object *params, msgpack_packer *p)
+{
+    struct agent *a = user;
+    struct token_class c;
+    size_t total = 0, sent = 0, cursor = 0;
+
+    (void)params;
+    while (token_learner_next(a->learner, &cursor, false, &c))
+        total++;
+    msgpack_pack_array(p, total);
+    for (cursor = 0; sent < total && token_learner_next(a->learner, &cursor, false, &c); sent++)
+        put_learned(p, &c);
+    return NULL;
+}
+
 static const char *call_reload(void *user, const msgpack_object *params, msgpack_packer *p)
 {
     (void)user, (void)params;
@@ -185,5 +242,6 @@ static const char *call_reload(void *user, const msgpack_object *params, msgpack
 }
 
 const struct rpc_method control_methods[] = {
-    { "ping", call_ping }, { "status", call_status }, { "budget", call_budget }, { "reload", call_reload }, { NULL, NULL },
+    { "ping", call_ping }, { "status", call_status }, { "budget", call_budget }, { "tokens", call_tokens }, { "reload", call_reload },
+    { NULL, NULL },
 };

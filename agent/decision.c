@@ -387,6 +387,8 @@ void decision_counted(struct decision *d)
     }
     d->flight->hold = d->s.hold;
     d->flight->held = d->s.budget.held;
+    d->flight->primary_basis = d->s.primary_basis;
+    d->flight->fallback_basis = d->s.fallback_basis;
     d->flight->prices = price_table_ref(d->s.runtime->prices);
     d->flight->submitted_mono_us = clock_mono_us();
     if (!inflight_insert(a->inflight, d->flight)) {

@@ -10,6 +10,7 @@
 #include "ledger/ledger.h"
 #include "price/price.h"
 #include "request.h"
+#include "tokens/learn.h"
 
 #include <stdatomic.h>
 #include <uthash.h>
@@ -32,6 +33,7 @@ struct inflight {
     struct target primary, fallback; /* fallback.group empty: none. No credentials */
     bool has_fallback;
     struct price_table *prices;      /* that the hold was computed with; NULL after a restart: the current one */
+    struct token_basis primary_basis, fallback_basis; /* for learning; zero after a restart */
     struct budget_hold hold;
     struct budget_use held;
     int64_t submitted_mono_us;

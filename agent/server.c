@@ -10,12 +10,14 @@
 #include "control.h"
 #include "inflight.h"
 #include "intake.h"
+#include "learning.h"
 #include "ledger/ledger.h"
 #include "listener.h"
 #include "restore.h"
 #include "runtime.h"
 #include "settlement.h"
 #include "tokens/count.h"
+#include "tokens/learn.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -129,6 +131,7 @@ static void on_housekeeping(struct ev_loop *loop, ev_timer *timer, int events)
     budget_tick(s->agent.budget, clock_wall_us(), clock_mono_us());
     notices_log(s->agent.budget);
     settlement_tick(&s->agent, clock_mono_us());
+    learning_keep(&s->agent);
 }
 
 struct prices_task {
@@ -317,7 +320,8 @@ static bool books_open(struct server *s)
         a->budget = budget_new(&budget, clock_wall_us(), clock_mono_us(), s->why, sizeof s->why);
     }
     arena_free(arena);
-    return a->budget != NULL && restore_all(a, s->config->ledger.file, s->why, sizeof s->why);
+    return a->budget != NULL && restore_all(a, s->config->ledger.file, s->why, sizeof s->why) &&
+           learning_open(a, s->config->ledger.file, s->why, sizeof s->why);
 }
 
 static bool spop_listen(struct server *s)
@@ -415,6 +419,8 @@ static void stop(struct server *s)
     if (s->admin_fd >= 0)
         listener_close(s->admin_fd, s->config->listen.admin);
     intake_stop(s->intake);
+    if (a->learner != NULL)
+        learning_keep(a);
     ledger_close(a->ledger);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_free(&a->workers[i]);
@@ -426,6 +432,7 @@ static void stop(struct server *s)
         listener_close(s->spop[i], s->config->listen.spop[i]);
     inflight_table_free(a->inflight);
     budget_free(a->budget);
+    token_learner_free(a->learner);
     tokenizer_set_close(a->tokenizers);
     token_counter_free(a->counter);
     http_client_free(a->http);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inflight.h"
+#include "learning.h"
 #include "runtime.h"
 #include "settle/delivered.h"
 #include "settle/settle_line.h"
@@ -371,9 +372,13 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
         return;
     }
     record_judge(a, f, r, &v);
-    if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
+    bool open = inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING);
+    bool late = !open && inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED);
+    if ((open || late) && v.known_by == KNOWN_REPORTED)
+        learning_observe(a, f, v.fallback, &v.usage);
+    if (open)
         settle(a, f, &v, INFLIGHT_SETTLED, done, user);
-    else if (inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED))
+    else if (late)
         correct(a, f, &v, done, user);
     else
         done(user); /* sent again after a lost acknowledgement */

@@ -172,7 +172,8 @@ static void test_exact_counts_are_not_learned_away(void **state)
     assert_true(token_learner_next(l, &cursor, false, &c));
     assert_int_equal(c.agreed, 90);
     assert_int_equal(c.observations, 2100);
-    assert_int_equal(c.bound_ppm, 0);
+    assert_int_equal(c.lower_ppm, 0);
+    assert_int_equal(c.raise_ppm, 0);
     token_learner_free(l);
 }
 
