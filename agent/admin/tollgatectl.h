@@ -19,6 +19,7 @@ struct ctl_options {
 int ctl_count(const struct ctl_options *o);
 int ctl_status(const struct ctl_options *o);
 int ctl_budget(const struct ctl_options *o);
+int ctl_tokens(const struct ctl_options *o);
 int ctl_simple(const struct ctl_options *o, const char *method);
 /* msgpack as one line of JSON. */
 void ctl_print_json(FILE *out, const msgpack_object *o);

@@ -10,6 +10,7 @@ static int usage(FILE *out)
                  "\n"
                  "  status                            the agent, its ledger, its issuers\n"
                  "  budget                            every account: used, held, left, when it resets\n"
+                 "  tokens                            what providers' reported input tokens taught about our counts\n"
                  "  reload                            read the configuration again (as SIGHUP)\n"
                  "  ping                              is it there?\n"
                  "  count [--config FILE] [--endpoint PATH] [BODY]\n"
@@ -64,6 +65,8 @@ int main(int argc, char **argv)
         return ctl_status(&o);
     if (strcmp(command, "budget") == 0)
         return ctl_budget(&o);
+    if (strcmp(command, "tokens") == 0)
+        return ctl_tokens(&o);
     if (strcmp(command, "reload") == 0 || strcmp(command, "ping") == 0)
         return ctl_simple(&o, command);
     if (strcmp(command, "help") == 0)
