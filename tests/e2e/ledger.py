@@ -1,6 +1,9 @@
 """The ledger as the tests see it: the only place in the tests that knows its tables and columns."""
 
-from stack import wait_for
+import json
+import subprocess
+
+from stack import PATIENCE, wait_for
 
 VIEWS = ("spend_by_team_day", "spend_by_cost_center_month", "spend_by_model")
 COUNT_OF_SUBJECT = "SELECT count(*) FROM request WHERE subject = '{}'"
@@ -45,3 +48,15 @@ def was_allowed(row):
 
 def spend_of_team(stack, team):
     return sum(row["cost_nano"] for row in stack.query("SELECT cost_nano FROM spend_by_team_day WHERE team = ?", team))
+
+
+def accounts(stack, limit):
+    """The running agent's own accounts of a limit, as `tollgatectl budget` tells them."""
+    done = subprocess.run(
+        [stack.tollgate.parent / "tollgatectl", "--socket", stack.admin_socket, "--json", "budget"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    return [account for account in json.loads(done.stdout) if account["limit"] == limit]

@@ -156,7 +156,7 @@ haproxy:
   max_body: {s.max_body}
   first_byte_timeout: {s.first_byte}
   first_byte_timeout_stream: {s.first_byte}
-ledger: {{file: {s.folder}/ledger.db, hold_timeout: {s.hold_timeout}}}
+ledger: {{file: {s.ledger_file}, hold_timeout: {s.hold_timeout}}}
 issuers:
   - issuer: {s.issuer}
     audience: [tollgate]
@@ -192,6 +192,7 @@ class Stack:
         sockets=None,
     ):
         self.folder = Path(folder)
+        self.ledger_folder = self.folder
         self.sockets = Path(sockets or folder)  # their paths must stay below 108 bytes
         self.limits = [*self.LIMITS, *limits]
         self.lua, self.detached, self.first_byte, self.max_body = lua, detached, first_byte, max_body
@@ -226,7 +227,7 @@ class Stack:
 
     @property
     def ledger_file(self):
-        return self.folder / "ledger.db"
+        return self.ledger_folder / "ledger.db"
 
     @property
     def admin_socket(self):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import threading
 import time
 
@@ -37,14 +36,7 @@ class Watch:
         self.thread.start()
 
     def account(self):
-        out = subprocess.run(
-            [self.stack.tollgate.parent / "tollgatectl", "--socket", self.stack.admin_socket, "--json", "budget"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=PATIENCE,
-        ).stdout
-        return next((a for a in json.loads(out) if a["limit"] == "dollar"), None)
+        return next(iter(ledger.accounts(self.stack, "dollar")), None)
 
     def run(self):
         try:
