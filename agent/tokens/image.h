@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define VOCAB_MAGIC "TGVOCAB"
-#define VOCAB_VERSION 1u
+#define VOCAB_VERSION 2u
 #define VOCAB_BYTE_ORDER 0x01020304u
 #define VOCAB_NONE UINT32_MAX
 #define VOCAB_MAX_TOKEN 128 /* bytes of the longest token of any encoding */
@@ -28,6 +28,7 @@ enum vocab_section {
     VOCAB_BYTES,       /* uint32_t[256]: the token of each byte */
     VOCAB_FIRST_PAIRS, /* uint32_t[65536]: token of two bytes (first * 256 + second), or VOCAB_NONE */
     VOCAB_PAIRS,       /* uint64_t[1 << pair_bits]: open addressing, see vocab_pair_entry; 0 = empty */
+    VOCAB_MAY_PAIR,    /* one bit for each value of vocab_pair_bit: whether the pair table may hold such a pair */
     VOCAB_WHOLE,       /* struct vocab_piece[4 << whole_bits]: tokens of 2..15 bytes by content, buckets of 4 = 64 bytes */
     VOCAB_TRIE,        /* struct vocab_state[states]: double array over all tokens */
     VOCAB_SECTIONS
@@ -75,10 +76,22 @@ static inline uint64_t vocab_pair_entry(uint32_t left, uint32_t right, uint32_t 
     return (uint64_t)1 << 63 | (uint64_t)token << 36 | (uint64_t)left << 18 | right;
 }
 
-static inline uint32_t vocab_pair_slot(uint32_t left, uint32_t right, uint32_t bits)
+static inline uint64_t vocab_pair_hash(uint32_t left, uint32_t right)
 {
-    uint64_t h = ((uint64_t)left << 18 | right) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(h >> (64 - bits));
+    return ((uint64_t)left << 18 | right) * 0x9e3779b97f4a7c15u;
+}
+
+static inline uint32_t vocab_pair_slot(uint64_t hash, uint32_t bits)
+{
+    return (uint32_t)(hash >> (64 - bits));
+}
+
+/* Most pairs asked for do not exist; a map that fits the second-level cache says so for nine of ten of them. */
+#define VOCAB_MAY_PAIR_BITS 21
+
+static inline uint32_t vocab_pair_bit(uint64_t hash)
+{
+    return (uint32_t)(hash >> (64 - VOCAB_MAY_PAIR_BITS));
 }
 
 /* Where a piece of up to 15 bytes stands in a table of 1 << bits buckets. */

@@ -73,6 +73,7 @@ static bool sections_fit(const struct vocab_header *h, size_t file_size)
         [VOCAB_BYTES] = 256 * 4,
         [VOCAB_FIRST_PAIRS] = 65536 * 4,
         [VOCAB_PAIRS] = (uint64_t)8 << h->pair_bits,
+        [VOCAB_MAY_PAIR] = (1u << VOCAB_MAY_PAIR_BITS) / 8,
         [VOCAB_WHOLE] = (uint64_t)64 << h->whole_bits,
         [VOCAB_TRIE] = (uint64_t)h->states * sizeof(struct vocab_state),
     };
@@ -122,6 +123,7 @@ static void fill(struct tokenizer *t)
         .bytes = section(t, VOCAB_BYTES),
         .first_pairs = section(t, VOCAB_FIRST_PAIRS),
         .pairs = section(t, VOCAB_PAIRS),
+        .may_pair = section(t, VOCAB_MAY_PAIR),
         .whole = section(t, VOCAB_WHOLE),
         .trie = section(t, VOCAB_TRIE),
     };

@@ -16,6 +16,7 @@ struct vocab {
     const uint32_t *bytes;
     const uint32_t *first_pairs;
     const uint64_t *pairs;
+    const uint8_t *may_pair;
     const struct vocab_piece *whole;
     const struct vocab_state *trie;
 };
@@ -37,9 +38,11 @@ static inline enum char_class vocab_class(const struct vocab *v, uint32_t code_p
 /* The token made of these two, or VOCAB_NONE. */
 static inline uint32_t vocab_merge(const struct vocab *v, uint32_t left, uint32_t right)
 {
-    uint64_t key = (uint64_t)left << 18 | right;
-    uint32_t mask = (1u << v->pair_bits) - 1;
-    for (uint32_t i = vocab_pair_slot(left, right, v->pair_bits);; i = (i + 1) & mask) {
+    uint64_t key = (uint64_t)left << 18 | right, hash = vocab_pair_hash(left, right);
+    uint32_t mask = (1u << v->pair_bits) - 1, bit = vocab_pair_bit(hash);
+    if (!(v->may_pair[bit / 8] >> (bit % 8) & 1))
+        return VOCAB_NONE;
+    for (uint32_t i = vocab_pair_slot(hash, v->pair_bits);; i = (i + 1) & mask) {
         uint64_t entry = v->pairs[i];
         if ((entry & (((uint64_t)1 << 36) - 1)) == key && entry)
             return (uint32_t)(entry >> 36) & ((1u << VOCAB_RANK_BITS) - 1);

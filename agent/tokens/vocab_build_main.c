@@ -212,11 +212,14 @@ static void build_pairs(struct build *b)
         bits++;
     b->header.pair_bits = bits;
     uint64_t *pairs = new_section(b, VOCAB_PAIRS, sizeof(uint64_t) << bits);
+    uint8_t *may_pair = new_section(b, VOCAB_MAY_PAIR, (1u << VOCAB_MAY_PAIR_BITS) / 8);
     const struct vocab_pair *splits = b->section[VOCAB_SPLITS];
     for (uint32_t rank = 0; rank < b->count; rank++) {
         if (b->tokens[rank].length < 2)
             continue;
-        uint32_t i = vocab_pair_slot(splits[rank].left, splits[rank].right, bits);
+        uint64_t hash = vocab_pair_hash(splits[rank].left, splits[rank].right);
+        uint32_t i = vocab_pair_slot(hash, bits), bit = vocab_pair_bit(hash);
+        may_pair[bit / 8] |= (uint8_t)(1u << (bit % 8));
         while (pairs[i])
             i = (i + 1) & ((1u << bits) - 1);
         pairs[i] = vocab_pair_entry(splits[rank].left, splits[rank].right, rank);
