@@ -3,6 +3,7 @@
  * All of it runs on the control thread's loop. One fetch at a time for each issuer; what it brings goes to the store. */
 #include "identity/store.h"
 
+#include "base/clock.h"
 #include "base/file_watch.h"
 #include "base/http_client.h"
 #include "base/log.h"
@@ -30,11 +31,6 @@ struct source {
     char *etag;
     int64_t retry_s; /* 0: the last fetch was good */
 };
-
-static int64_t now_us(const struct source *src)
-{
-    return (int64_t)(ev_now(src->store->loop) * 1e6);
-}
 
 /* Spread over 90 to 100 % of the time, so that a fleet started together does not ask together. */
 static double jittered(int64_t seconds)
@@ -84,7 +80,7 @@ static bool keys_arrived(struct source *src, struct slice text, char *why, size_
     if (st->keys == NULL || memcmp(st->keys->digest, set->digest, sizeof set->digest) != 0) /* only this thread replaces it */
         log_keys(src, set);
     src->retry_s = 0;
-    store_fetch_good(src->store, src->index, set, now_us(src));
+    store_fetch_good(src->store, src->index, set, clock_wall_us());
     return true;
 }
 
@@ -170,7 +166,7 @@ static void on_keys(void *user, const struct http_reply *r)
     if (r->outcome == HTTP_REPLIED && r->status == 304 && src->etag != NULL) {
         src->retry_s = 0;
         schedule_refresh(src, r);
-        store_fetch_good(src->store, src->index, NULL, now_us(src));
+        store_fetch_good(src->store, src->index, NULL, clock_wall_us());
         return;
     }
     if (r->outcome != HTTP_REPLIED || r->status != 200 || !keys_arrived(src, r->body, why, sizeof why)) {
@@ -222,7 +218,7 @@ static void on_discovery(void *user, const struct http_reply *r)
     }
     free(src->jwks_uri);
     src->jwks_uri = uri;
-    src->discovered_us = now_us(src);
+    src->discovered_us = clock_wall_us();
     start_call(src, uri, on_keys, src->etag);
 }
 
@@ -253,7 +249,7 @@ void source_fetch(struct source *src)
         return;
     ev_timer_stop(src->store->loop, &src->timer);
     store_fetch_started(src->store, src->index);
-    int64_t age = now_us(src) - src->discovered_us;
+    int64_t age = clock_wall_us() - src->discovered_us;
     if (src->o->jwks_url != NULL || (src->jwks_uri != NULL && age >= 0 && age < (int64_t)REDISCOVER_S * 1000000))
         start_call(src, keys_address(src), on_keys, src->etag);
     else

@@ -66,7 +66,8 @@ bool store_want(struct identity_store *s, size_t i, bool for_kid, int64_t now_us
     pthread_mutex_lock(&s->lock);
     int64_t since = now_us - st->asked_us;
     bool cool = since < 0 || since >= st->o->refresh_cooldown_s * 1000000; /* <0: the clock was set back */
-    if (for_kid && !st->pending && cool && !s->retired) {
+    /* Keys that are there and may not be used are too old: after an outage, or because the clock was set forward. */
+    if ((for_kid || st->keys != NULL) && !st->pending && cool && !s->retired) {
         st->asked_us = now_us;
         st->pending = st->wanted = true;
         st->refreshes_for_kid++;

@@ -63,7 +63,7 @@ struct jwk_set *store_keys(struct identity_store *s, size_t i, int64_t now_us);
 bool store_usable(const struct identity_store *s, size_t i, uint64_t generation, int64_t now_us);
 /* The number of the key set in force; 0: none yet. */
 uint64_t store_generation(const struct identity_store *s, size_t i);
-/* A worker lacks a key. for_kid: ask for a refresh unless one was asked for within the cooldown. True when a fetch is pending; with
+/* A worker lacks a key. for_kid, or when the keys are too old: ask for a refresh unless one was asked for within the cooldown. True when a fetch is pending; with
  * `v`, the verifier will then be notified of its end. */
 bool store_want(struct identity_store *s, size_t i, bool for_kid, int64_t now_us, struct identity_verifier *v);
 
