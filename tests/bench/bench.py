@@ -7,6 +7,7 @@ numbers are this machine's.
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -71,14 +72,20 @@ class BenchStack(Stack):
             f"    bind 127.0.0.1:{self.ports['beta']}",
             f"    http-request return status 200 content-type application/json string '{answer}'",
         ]
-        self.provider = haproxy(self, "provider", "\n".join(lines) + "\n")
+        self.provider = haproxy(self, "provider", self.ports["alpha"], "\n".join(lines) + "\n")
 
 
-def haproxy(stack, name, text):
+def haproxy(stack, name, port, text):
     path = stack.folder / f"{name}.cfg"
     path.write_text(text)
     process = Process(name, stack.folder, [stack.haproxy_program, "-db", "-f", path])
     process.start()
+
+    def listens():
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(listens, f"{name} to listen")
     return process
 
 
@@ -183,6 +190,7 @@ def gateway(stack):
     plain = haproxy(
         stack,
         "plain",
+        port,
         HTTP + f"frontend plain\n    bind 127.0.0.1:{port}\n    option http-buffer-request\n"
         "    default_backend up\nbackend up\n    http-reuse always\n"
         f"    server up 127.0.0.1:{stack.ports['alpha']}\n",
