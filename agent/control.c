@@ -2,6 +2,7 @@
 
 #include "agent.h"
 #include "base/clock.h"
+#include "booking.h"
 #include "budget/budget.h"
 #include "inflight.h"
 #include "ledger/ledger.h"
@@ -243,5 +244,5 @@ static const char *call_reload(void *user, const msgpack_object *params, msgpack
 
 const struct rpc_method control_methods[] = {
     { "ping", call_ping }, { "status", call_status }, { "budget", call_budget }, { "tokens", call_tokens }, { "reload", call_reload },
-    { NULL, NULL },
+    { "reprice", booking_reprice }, { "close_month", booking_close_month }, { NULL, NULL },
 };

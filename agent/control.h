@@ -4,7 +4,7 @@
 
 #include "admin/rpc.h"
 
-/* For rpc_server_new with the struct agent as `user`: ping, status, budget, reload. */
+/* For rpc_server_new with the struct agent as `user`: ping, status, budget, reload, reprice, close_month. */
 extern const struct rpc_method control_methods[];
 
 #endif

@@ -1,4 +1,5 @@
 #include "admin/tollgatectl.h"
+#include "admin/tollgatectl_args.h"
 
 #include <string.h>
 
@@ -18,6 +19,13 @@ static int usage(FILE *out)
                  "                                    nothing is sent\n"
                  "  count --raw --encoding NAME       token counts of NUL-separated texts from standard input, one a line\n"
                  "\n"
+                 "  report                            spending, burn rate, movers, anomalies, savings, FOCUS export; from the ledger's file\n"
+                 "  prices list, prices import FILE   the price table in force; what another one would change\n"
+                 "  reprice                           books what another price table makes of past requests, as corrections\n"
+                 "  close-month YYYY-MM               freezes a month\n"
+                 "  invoice check FILE.csv            a provider's usage export against the ledger\n"
+                 "                                    each of these five says more with --help after its name\n"
+                 "\n"
                  "The socket is listen.admin of the configuration; default /run/tollgate/admin.sock.\n"
                  "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
     return out == stdout ? 0 : EXIT_USAGE;
@@ -29,8 +37,16 @@ int main(int argc, char **argv)
     const struct {
         const char *name, **value;
     } valued[] = { { "--socket", &o.socket }, { "--config", &o.config }, { "--encoding", &o.encoding }, { "--endpoint", &o.endpoint } };
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv); /* reads its own options */
+    } commands[] = { { "report", ctl_report }, { "prices", ctl_prices }, { "reprice", ctl_reprice }, { "close-month", ctl_close_month },
+                     { "invoice", ctl_invoice } };
     const char *command = NULL;
 
+    for (size_t k = 0; argc > 1 && k < sizeof commands / sizeof *commands; k++)
+        if (strcmp(argv[1], commands[k].name) == 0)
+            return commands[k].run(argc - 2, argv + 2);
     for (int i = 1; i < argc; i++) {
         bool taken = false;
         for (size_t k = 0; k < sizeof valued / sizeof *valued && !taken; k++)

@@ -1,0 +1,210 @@
+#include "admin/tollgatectl_report.h"
+
+#include "base/clock.h"
+#include "config.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const struct dimension dimensions[] = {
+    { "team", "w.team", false, false },
+    { "model", "coalesce(t.model, '')", false, false },
+    { "cost_center", "w.cost_center", false, false },
+    { "user", "w.user_name", true, false },
+    { "app", "w.application", false, false },
+    { "organization", "w.organization", false, false },
+    { "provider", "coalesce(t.provider, '')", false, false },
+    { "day", "strftime('%Y-%m-%d', u.slot, 'unixepoch')", false, true },
+    { "month", "strftime('%Y-%m', u.slot, 'unixepoch')", false, true },
+};
+
+enum { DIMENSIONS = sizeof dimensions / sizeof *dimensions };
+
+static int usage(FILE *out)
+{
+    fprintf(out,
+            "usage: tollgatectl report [--ledger FILE | --config FILE] [--kind KIND] [--by DIMENSION,...] [--from DATE] [--to DATE]\n"
+            "                          [--at TIME] [--factor N] [--format table|csv|json|focus]\n"
+            "\n"
+            "  --kind spend      what was spent (the default)\n"
+            "         burn       spent so far today, this week, this month, and the forecast to each window's end\n"
+            "         movers     the last 7 days against the 7 before, the largest change first\n"
+            "         anomalies  requests that cost N times (--factor, default 10) the median of their team and model\n"
+            "         savings    saved by the answer cache and by providers' prompt caches; requests rescued by fallback\n"
+            "  --by              team (default), model, cost_center, user, app, organization, provider, day, month; several with commas\n"
+            "  --from, --to      a day (2026-11-23) or a month (2026-11), both included, UTC; default: this month\n"
+            "  --at              burn and movers as of this moment (2026-11-23T14:30, UTC); default: now\n"
+            "  --format focus    FOCUS 1.2, CSV: one row for each day, account and model\n"
+            "\n"
+            "Reads the ledger's file, whether the agent runs or not. Every figure is an exact integer sum; JSON carries nano-dollars.\n"
+            "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
+    return out == stdout ? CTL_DONE : CTL_USAGE;
+}
+
+static bool dimensions_parse(struct report *r, const char *text)
+{
+    while (text != NULL && *text != '\0') {
+        size_t n = strcspn(text, ","), i = 0;
+        while (i < DIMENSIONS && !slice_eq_cstr(slice_make(text, n), dimensions[i].name))
+            i++;
+        if (i == DIMENSIONS) {
+            fprintf(stderr, "tollgatectl: --by: there is no dimension \"%.*s\"; allowed:", (int)n, text);
+            for (i = 0; i < DIMENSIONS; i++)
+                fprintf(stderr, " %s", dimensions[i].name);
+            fputc('\n', stderr);
+            return false;
+        }
+        for (size_t k = 0; k < r->by_count; k++)
+            if (r->by[k] == &dimensions[i]) {
+                fprintf(stderr, "tollgatectl: --by: %s stands twice\n", dimensions[i].name);
+                return false;
+            }
+        if (r->by_count == DIMENSIONS_MAX) {
+            fprintf(stderr, "tollgatectl: --by: at most %d dimensions\n", DIMENSIONS_MAX);
+            return false;
+        }
+        r->by[r->by_count++] = &dimensions[i];
+        r->by_user = r->by_user || dimensions[i].by_user;
+        text += n;
+        if (*text == ',' && *++text == '\0') {
+            fprintf(stderr, "tollgatectl: --by ends with a comma\n");
+            return false;
+        }
+    }
+    if (r->by_count == 0)
+        r->by[r->by_count++] = &dimensions[0];
+    return true;
+}
+
+bool report_columns(const struct report *r, bool names_only, char *buf, size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < r->by_count && used < size; i++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s%sd%zu", i > 0 ? ", " : "", names_only ? "" : r->by[i]->sql,
+                                 names_only ? "" : " AS ", i);
+    return used < size;
+}
+
+void report_head(const struct report *r, const char *kind, char *buf, size_t size)
+{
+    char from[24], to[24], at[24];
+
+    period_day_text(r->period.start_s, from, sizeof from);
+    period_day_text(r->period.end_s - 1, to, sizeof to);
+    period_instant_text(r->at_s, at, sizeof at);
+    if (strcmp(kind, "burn") == 0 || strcmp(kind, "movers") == 0)
+        snprintf(buf, size, "\"kind\":\"%s\",\"at\":\"%s\",", kind, at);
+    else
+        snprintf(buf, size, "\"kind\":\"%s\",\"from\":\"%s\",\"to\":\"%s\",", kind, from, to);
+}
+
+/* Grouped by the keys of names first, which are small integers; the names are joined to what is left. */
+static int report_spend(const struct report *r)
+{
+    static const struct table_column figures[] = {
+        { "requests", TABLE_COUNT, true }, { "denied", TABLE_COUNT, true }, { "corrections", TABLE_COUNT, true },
+        { "input_tokens", TABLE_COUNT, true }, { "cached_tokens", TABLE_COUNT, true }, { "output_tokens", TABLE_COUNT, true },
+        { "cost_usd", TABLE_USD, true },
+    };
+    enum { FIGURES = sizeof figures / sizeof *figures };
+    struct table_column columns[DIMENSIONS_MAX + FIGURES];
+    char keys[512], names[128], sql[2048], head[160];
+    bool by_time = false;
+    int rc = CTL_FAILED;
+
+    for (size_t i = 0; i < r->by_count; i++) {
+        columns[i] = (struct table_column){ r->by[i]->name, TABLE_TEXT, false };
+        by_time = by_time || r->by[i]->by_time;
+    }
+    memcpy(columns + r->by_count, figures, sizeof figures);
+    struct table *t = table_new(columns, r->by_count + FIGURES);
+    if (t == NULL || !report_columns(r, false, keys, sizeof keys) || !report_columns(r, true, names, sizeof names))
+        goto out;
+    snprintf(sql, sizeof sql,
+             "SELECT %s, sum(requests), sum(denied), sum(corrections), sum(tokens_in), sum(tokens_cached), sum(tokens_out), sum(cost)"
+             " FROM (SELECT %s AS slot, who, target, sum(settled + denied) AS requests, sum(denied) AS denied,"
+             " sum(corrections) AS corrections, sum(input + input_cached + input_cache_write + input_cache_write_1h + input_audio) AS tokens_in,"
+             " sum(input_cached) AS tokens_cached, sum(output + output_reasoning + output_audio) AS tokens_out, sum(cost_nano) AS cost"
+             " FROM %s WHERE slot >= ?1 AND slot < ?2 GROUP BY 1, 2, 3) AS u"
+             " JOIN %s AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s ORDER BY %s",
+             keys, by_time ? "slot / 86400 * 86400" : "0", r->by_user ? "rollup_row" : "rollup_day_row", r->by_user ? "who" : "account",
+             names, names);
+    report_head(r, "spend", head, sizeof head);
+    const int64_t values[] = { r->period.start_s, r->period.end_s };
+    if (ctl_fill(&r->place, r->db, sql, values, 2, t) && table_write(t, r->format, head, stdout) == 0)
+        rc = CTL_DONE;
+out:
+    table_free(t);
+    return rc;
+}
+
+static bool number_parse(const char *text, int64_t *out)
+{
+    size_t n = strspn(text, "0123456789");
+
+    *out = 0;
+    for (size_t i = 0; i < n && n <= 9; i++)
+        *out = *out * 10 + (text[i] - '0');
+    return n > 0 && n <= 9 && text[n] == '\0' && *out > 0;
+}
+
+static const struct kind {
+    const char *name;
+    int (*run)(const struct report *r);
+} kinds[] = { { "spend", report_spend }, { "burn", report_burn }, { "movers", report_movers },
+              { "anomalies", report_anomalies }, { "savings", report_savings } };
+
+static const struct kind *kind_find(const char *name, const struct report *r)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(name, kinds[i].name) != 0)
+            continue;
+        for (size_t k = 0; k < r->by_count && (kinds[i].run == report_burn || kinds[i].run == report_movers); k++)
+            if (r->by[k]->by_time) {
+                fprintf(stderr, "tollgatectl: --by %s makes no sense for %s, which compares times itself\n", r->by[k]->name, name);
+                return NULL;
+            }
+        return &kinds[i];
+    }
+    fprintf(stderr, "tollgatectl: there is no kind %s; allowed: spend, burn, movers, anomalies, savings\n", name);
+    return NULL;
+}
+
+int ctl_report(int argc, char **argv)
+{
+    struct report r = { .factor = 10, .at_s = clock_wall_us() / 1000000 };
+    const char *by = NULL, *from = NULL, *to = NULL, *format = NULL, *at = NULL, *factor = NULL, *name = "spend";
+    bool json = false, help = false;
+    const struct ctl_arg args[] = {
+        { "--ledger", &r.place.ledger, NULL }, { "--config", &r.place.config_file, NULL }, { "--kind", &name, NULL }, { "--by", &by, NULL },
+        { "--from", &from, NULL }, { "--to", &to, NULL }, { "--at", &at, NULL }, { "--factor", &factor, NULL }, { "--format", &format, NULL },
+        { "--json", NULL, &json }, { "--help", NULL, &help },
+    };
+    size_t words;
+
+    if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, NULL, 0, &words))
+        return usage(stderr);
+    if (help)
+        return usage(stdout);
+    bool focus = format != NULL && strcmp(format, "focus") == 0;
+    if (at != NULL && !period_instant(at, &r.at_s)) {
+        fprintf(stderr, "tollgatectl: --at %s is no time; allowed: 2026-11-23 or 2026-11-23T14:30 (UTC)\n", at);
+        return CTL_USAGE;
+    }
+    if (factor != NULL && !number_parse(factor, &r.factor)) {
+        fprintf(stderr, "tollgatectl: --factor %s: a whole number from 1 on\n", factor);
+        return CTL_USAGE;
+    }
+    if (!dimensions_parse(&r, by) || !ctl_period(from, to, &r.period) || (!focus && !ctl_format(format, json, &r.format)))
+        return CTL_USAGE;
+    const struct kind *kind = kind_find(name, &r);
+    if (kind == NULL)
+        return CTL_USAGE;
+    int rc = CTL_FAILED;
+    if (ctl_place_find(&r.place) && (r.db = ctl_ledger_open(&r.place)) != NULL)
+        rc = focus ? report_focus(&r) : kind->run(&r);
+    sqlite3_close(r.db);
+    config_free(r.place.config);
+    return rc;
+}

@@ -1,0 +1,18 @@
+/* Booking: what operators put into the ledger through the admin socket. Control thread.
+ *
+ * An answer says that the operation was accepted, not that it is written: the ledger's writer takes it like any settlement, and the
+ * command looks into the file for the result. The first parameter names the ledger's file, so that a command that means another
+ * agent's ledger is refused. */
+#ifndef TOLLGATE_BOOKING_H
+#define TOLLGATE_BOOKING_H
+
+#include <msgpack.h>
+
+/* For rpc_method. Parameters: file, then one text for each correction: "ID COST_NANO KNOWN_BY PRICE_VERSION", the cost a difference. They
+ * are booked as "repriced". The answer is how many were accepted: all, or there is a reason and none was. Balances of the running agent
+ * stay as they are until it starts again; the ledger, which they are then restored from, has the new figures at once. */
+const char *booking_reprice(void *user, const msgpack_object *params, msgpack_packer *p);
+/* Parameters: file, and the first instant after the month in microseconds. */
+const char *booking_close_month(void *user, const msgpack_object *params, msgpack_packer *p);
+
+#endif
