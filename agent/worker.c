@@ -187,20 +187,36 @@ static void connection_flush(struct connection *c)
         connection_free(c);
 }
 
-static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int events)
+static void dirty_flush(struct worker *w)
 {
-    struct worker *w = prepare->data;
-
-    (void)loop, (void)events;
-    /* A slice in each turn, not only in idle ones: a busy loop must not starve the long prompts either. */
-    if (w->jobs != NULL)
-        decisions_step(w);
     while (w->dirty != NULL) {
         struct connection *c = w->dirty;
         w->dirty = c->dirty_next;
         c->dirty = false;
         connection_flush(c);
     }
+}
+
+static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int events)
+{
+    struct worker *w = prepare->data;
+
+    (void)loop, (void)events;
+    /* Answers that are ready do not wait for a slice of somebody's long prompt. */
+    dirty_flush(w);
+    /* A slice in each turn, not only in idle ones: a busy loop must not starve the long prompts either. */
+    if (w->jobs != NULL) {
+        decisions_step(w);
+        dirty_flush(w);
+    }
+}
+
+/* A socket with a connection that cannot be accepted stays readable: watching it would keep the loop busy with nothing. */
+static void accept_pause(struct worker *w, bool pause)
+{
+    for (unsigned i = 0; i < w->accept_count; i++)
+        pause ? ev_io_stop(w->loop, &w->accept[i]) : ev_io_start(w->loop, &w->accept[i]);
+    w->accept_paused = pause;
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
@@ -223,6 +239,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
             connection_dirty(c);
         }
     }
+    if (w->accept_paused)
+        accept_pause(w, false);
     decisions_tick(w);
 }
 
@@ -236,8 +254,11 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         int fd = listener_accept(io->fd);
         if (fd < 0) {
-            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && log_gate_open(&gate, clock_mono_us(), 1, &held))
-                LOG(LOG_LEVEL_ERROR, "accept_failed", LOG_CSTR("error", strerror(errno)), LOG_INT("suppressed", held));
+            int why = errno;
+            if (why != EAGAIN && why != EINTR && why != ECONNABORTED && log_gate_open(&gate, clock_mono_us(), 1, &held))
+                LOG(LOG_LEVEL_ERROR, "accept_failed", LOG_CSTR("error", strerror(why)), LOG_INT("suppressed", held));
+            if (listener_exhausted(why))
+                accept_pause(w, true);
             return;
         }
         struct connection *c = calloc(1, sizeof *c);

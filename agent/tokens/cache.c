@@ -73,25 +73,39 @@ void history_cache_free(struct history_cache *h)
     h->entries = NULL;
 }
 
-static uint64_t load7(const char *p)
+/* Seven bytes at p, little-endian, of which at least eight are readable. One load: seven bytes copied into a cleared word and read back
+ * would wait for the store each time. */
+static inline uint64_t load7(const char *p)
 {
-    uint64_t x = 0;
-    memcpy(&x, p, 7);
-    return x;
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v & 0xffffffffffffffu;
 }
 
-void history_cache_hash(const struct history_cache *h, struct slice s, uint32_t domain, uint64_t hash[2])
+/* The same where the byte before p is readable and the one behind may not be. */
+static inline uint64_t load7_last(const char *p)
 {
-    uint64_t sum[2] = { domain + 1, domain + 1 };
-    const char *p = s.p;
-    size_t n = s.n;
-    for (; n >= 28; p += 28, n -= 28) {
-        uint64_t m0 = load7(p), m1 = load7(p + 7), m2 = load7(p + 14), m3 = load7(p + 21);
+    uint64_t v;
+    memcpy(&v, p - 1, sizeof v);
+    return v >> 8;
+}
+
+bool history_hash_step(const struct history_cache *h, struct history_hash *state, struct slice s, size_t work, uint64_t hash[2])
+{
+    uint64_t sum[2] = { state->sum[0], state->sum[1] };
+    const char *p = s.p + state->at;
+    size_t n = s.n - state->at, stop = n > work ? n - work : 0;
+    for (; n >= 28 && n > stop; p += 28, n -= 28) {
+        uint64_t m0 = load7(p), m1 = load7(p + 7), m2 = load7(p + 14), m3 = load7_last(p + 21);
         for (int i = 0; i < 2; i++) {
             const uint64_t *r = h->key.power[i];
             sum[i] = reduce((unsigned __int128)(sum[i] + m0) * r[3] + (unsigned __int128)m1 * r[2] +
                             (unsigned __int128)m2 * r[1] + (unsigned __int128)m3 * r[0]);
         }
+    }
+    if (n >= 28) {
+        *state = (struct history_hash){ { sum[0], sum[1] }, s.n - n };
+        return false;
     }
     while (n > 0) {
         size_t take = n < 7 ? n : 7;
@@ -104,6 +118,7 @@ void history_cache_hash(const struct history_cache *h, struct slice s, uint32_t 
     }
     for (int i = 0; i < 2; i++)
         hash[i] = multiply(sum[i] + (s.n & 0xffffffffffffff), h->key.power[i][0]);
+    return true;
 }
 
 bool history_cache_find(struct history_cache *h, const uint64_t hash[2], size_t length, int64_t *tokens, bool *replaced)

@@ -66,8 +66,17 @@ struct history_cache {
 /* Draws the key. 0, or -1 when memory or randomness is out. */
 int history_cache_init(struct history_cache *h, size_t bytes) __attribute__((warn_unused_result));
 void history_cache_free(struct history_cache *h);
-/* `domain` tells encodings and kinds of input apart. */
-void history_cache_hash(const struct history_cache *h, struct slice s, uint32_t domain, uint64_t hash[2]);
+/* A hash under way. `domain` tells encodings and kinds of input apart. */
+struct history_hash {
+    uint64_t sum[2];
+    size_t at;
+};
+static inline struct history_hash history_hash_start(uint32_t domain)
+{
+    return (struct history_hash){ { domain + 1, domain + 1 }, 0 };
+}
+/* Takes in about `work` more bytes of `s`, which is the same at each call. True: all is taken in, and `hash` is set. */
+bool history_hash_step(const struct history_cache *h, struct history_hash *state, struct slice s, size_t work, uint64_t hash[2]);
 bool history_cache_find(struct history_cache *h, const uint64_t hash[2], size_t length, int64_t *tokens, bool *replaced);
 void history_cache_add(struct history_cache *h, const uint64_t hash[2], size_t length, int64_t tokens, bool replaced);
 

@@ -33,8 +33,12 @@ struct token_job {
     const uint8_t *p, *end; /* what is left of the text */
     int64_t tokens;
     struct long_piece long_piece;
+    bool hashing;
+    struct history_hash hash_state;
     uint64_t hash[2];
 };
+
+enum { HASH_SPEED = 4 }; /* bytes hashed in the time one is counted */
 
 /* ---- the counter ------------------------------------------------------------------------------------------------- */
 
@@ -197,7 +201,19 @@ static int job_init(struct token_job *j, struct token_counter *c, const struct t
     text_source_start(&j->source, how, input);
     if (how == TOKENS_OF_TEXT || input.n < HISTORY_SHORTEST || !c->history.entries)
         return 0;
-    history_cache_hash(&c->history, input, t->number % PIECE_CACHES * 4 + (uint32_t)how, j->hash);
+    j->hashing = true;
+    j->hash_state = history_hash_start(t->number % PIECE_CACHES * 4 + (uint32_t)how);
+    return 0;
+}
+
+/* Hashes on, and looks the string up when that is done. A megabyte takes most of a millisecond: too long for one step. */
+static bool look_up_step(struct token_job *j, size_t work)
+{
+    struct token_counter *c = j->counter;
+    struct slice input = slice_make((const char *)j->source.p, j->source.n);
+    if (!history_hash_step(&c->history, &j->hash_state, input, work == SIZE_MAX ? work : work * HASH_SPEED, j->hash))
+        return false;
+    j->hashing = false;
     if (history_cache_find(&c->history, j->hash, input.n, &j->tokens, &j->source.replaced)) {
         c->stats.history_hits++;
         c->stats.history_hit_bytes += input.n;
@@ -206,11 +222,18 @@ static int job_init(struct token_job *j, struct token_counter *c, const struct t
         c->stats.history_misses++;
         j->remember = true;
     }
-    return 0;
+    return true;
 }
 
 static int job_step(struct token_job *j, size_t work, struct token_count *out)
 {
+    if (j->hashing) {
+        bool in_one = work == SIZE_MAX || j->source.n <= work;
+        if (!look_up_step(j, work))
+            return 0;
+        if (!in_one && !j->finished)
+            return 0;
+    }
     if (!j->finished && !j->text_ready) {
         int read = text_source_step(&j->source, &j->buffer, work);
         if (read <= 0)
