@@ -37,6 +37,7 @@ struct intake {
     char *settle_path, *ring_address;
     int settle_fd, ring_fd;
     ev_io settle_io, ring_io;
+    ev_timer resume;        /* of accepting, when descriptors had run out */
     struct source *sources;
     struct arena *arena;
     char buffer[READ_BYTES];
@@ -143,6 +144,15 @@ static void on_source(struct ev_loop *loop, ev_io *io, int events)
     }
 }
 
+static void on_resume(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct intake *in = timer->data;
+
+    (void)events;
+    ev_io_start(loop, &in->settle_io);
+    ev_io_start(loop, &in->ring_io);
+}
+
 static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 {
     struct intake *in = io->data;
@@ -172,6 +182,10 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         s->io.data = s;
         ev_io_start(loop, &s->io);
     }
+    if (listener_exhausted(errno)) {
+        ev_io_stop(loop, io);
+        ev_timer_start(loop, &in->resume);
+    }
 }
 
 struct intake *intake_start(struct agent *a, const char *settle_path, const char *ring_address, mode_t mode, gid_t group, char *why,
@@ -195,7 +209,8 @@ struct intake *intake_start(struct agent *a, const char *settle_path, const char
     }
     ev_io_init(&in->settle_io, on_accept, in->settle_fd, EV_READ);
     ev_io_init(&in->ring_io, on_accept, in->ring_fd, EV_READ);
-    in->settle_io.data = in->ring_io.data = in;
+    ev_timer_init(&in->resume, on_resume, 1., 0.);
+    in->settle_io.data = in->ring_io.data = in->resume.data = in;
     ev_io_start(a->loop, &in->settle_io);
     ev_io_start(a->loop, &in->ring_io);
     return in;
@@ -211,6 +226,7 @@ void intake_stop(struct intake *in)
         next = s->next;
         source_drop(s);
     }
+    ev_timer_stop(in->agent->loop, &in->resume);
     if (in->settle_fd >= 0) {
         ev_io_stop(in->agent->loop, &in->settle_io);
         listener_close(in->settle_fd, in->settle_path);

@@ -1,5 +1,7 @@
 #include "listener.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <netdb.h>
@@ -8,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -132,6 +135,22 @@ void listener_close(int fd, const char *address)
     if (path != NULL)
         unlink(path);
     close(fd);
+}
+
+bool listener_exhausted(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+void listener_room(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+        LOG(LOG_LEVEL_WARN, "descriptor_limit", LOG_CSTR("error", strerror(errno)));
 }
 
 int listener_accept(int fd)

@@ -19,4 +19,9 @@ int listener_accept(int fd);
 /* Looks up a group by name. False when there is none. */
 bool listener_group(const char *name, gid_t *group);
 
+/* True for an errno of accept that says there is no room: the caller stops watching the socket for a while. */
+bool listener_exhausted(int error);
+/* Raises the number of open files to what the process is allowed to have. */
+void listener_room(void);
+
 #endif

@@ -365,6 +365,7 @@ static bool start(struct server *s, const char *config_file)
     ev_async_init(&a->wake, on_wake);
     a->wake.data = a;
     ev_async_start(a->loop, &a->wake);
+    listener_room();
     signals_start(s); /* heard from now on, acted on once the loop runs */
     s->config = config_load(config_file, &errors);
     if (s->config == NULL) {

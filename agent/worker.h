@@ -31,6 +31,7 @@ struct worker {
     ev_timer tick;                      /* deadlines, once a second */
     ev_io *accept;
     unsigned accept_count;
+    bool accept_paused;                 /* no descriptors left; tried again at the next tick */
     char *read_buffer;
     struct connection *connections;     /* all, doubly linked */
     unsigned connection_count;

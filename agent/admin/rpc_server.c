@@ -25,6 +25,7 @@ struct rpc_server {
     struct ev_loop *loop;
     int fd;
     ev_io io;
+    ev_timer resume; /* of accepting, when descriptors had run out */
     const struct rpc_method *methods;
     void *user;
     struct peer *peers;
@@ -163,6 +164,14 @@ static bool peer_allowed(int fd)
     return false;
 }
 
+static void on_resume(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct rpc_server *s = timer->data;
+
+    (void)events;
+    ev_io_start(loop, &s->io);
+}
+
 static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 {
     struct rpc_server *s = io->data;
@@ -188,6 +197,10 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         p->io.data = p;
         ev_io_start(loop, &p->io);
     }
+    if (errno == EMFILE || errno == ENFILE) { /* watching on would keep the loop busy with nothing */
+        ev_io_stop(loop, io);
+        ev_timer_start(loop, &s->resume);
+    }
 }
 
 struct rpc_server *rpc_server_new(struct ev_loop *loop, int fd, const struct rpc_method *methods, void *user)
@@ -198,7 +211,8 @@ struct rpc_server *rpc_server_new(struct ev_loop *loop, int fd, const struct rpc
         return NULL;
     *s = (struct rpc_server){ .loop = loop, .fd = fd, .methods = methods, .user = user };
     ev_io_init(&s->io, on_accept, fd, EV_READ);
-    s->io.data = s;
+    ev_timer_init(&s->resume, on_resume, 1., 0.);
+    s->io.data = s->resume.data = s;
     ev_io_start(loop, &s->io);
     return s;
 }
@@ -210,5 +224,6 @@ void rpc_server_free(struct rpc_server *s)
     while (s->peers != NULL)
         peer_free(s->peers);
     ev_io_stop(s->loop, &s->io);
+    ev_timer_stop(s->loop, &s->resume);
     free(s);
 }
