@@ -171,7 +171,9 @@ static void explain(sqlite3_stmt *s, char *note, size_t size)
     for (int i = sqlite3_column_int(s, 8); i < 9; i++)
         unit *= 10;
     unit *= sqlite3_column_int64(s, 10) > 0 ? sqlite3_column_int64(s, 10) : 1; /* each line of the invoice was rounded */
-    if (!theirs)
+    if (!theirs && sqlite3_column_int64(s, 3) == 0 && sqlite3_column_int64(s, 5) == 0)
+        snprintf(note, size, "in the ledger only: corrections to requests of another month");
+    else if (!theirs)
         snprintf(note, size, "in the ledger only: billed later, under another model name, or by another provider (--provider)");
     else if (!ours)
         snprintf(note, size, "on the invoice only: used past the gateway, or under another model name");

@@ -7,7 +7,7 @@
  *   settle   ID KNOWN_BY GROUP PROVIDER MODEL INPUT CACHED OUTPUT REASONING COST_NANO FALLBACK VERSION
  *   correct  ID BOOKED_US REASON KNOWN_BY INPUT OUTPUT COST_NANO
  *   close    BEFORE_US CLOSED_US
- *   price    VERSION PROVIDER MODEL INPUT CACHED OUTPUT       (pico-dollars per token)
+ *   price    VERSION HASH PROVIDER MODEL INPUT CACHED OUTPUT  (pico-dollars per token)
  * Ends with 1 and the line's number at the first that the ledger does not accept. */
 #include "ledger/ledger.h"
 
@@ -86,11 +86,11 @@ static const struct model_price *model_at(const void *table, size_t i)
 
 static void fill_price(struct ledger_op *op, char **f)
 {
-    const int64_t in = number(f[4]), cached = number(f[5]), out = number(f[6]);
-    model = (struct model_price){ .provider = slice_cstr(f[2]), .model = slice_cstr(f[3]), .status = PRICE_OK,
+    const int64_t in = number(f[5]), cached = number(f[6]), out = number(f[7]);
+    model = (struct model_price){ .provider = slice_cstr(f[3]), .model = slice_cstr(f[4]), .status = PRICE_OK,
                                   .base = { .pico = { in, cached, in, in, out, out, in, out } }, .published = 1u << PRICE_INPUT | 1u << PRICE_OUTPUT };
     op->kind = LEDGER_PRICES;
-    op->prices = (struct ledger_prices){ .id = number(f[1]), .hash = slice_cstr(f[1]), .source = SLICE_LIT("fixture"), .valid_from_us = 1,
+    op->prices = (struct ledger_prices){ .id = number(f[1]), .hash = slice_cstr(f[2]), .source = SLICE_LIT("fixture"), .valid_from_us = 1,
                                          .imported_us = 1, .count = 1, .at = model_at };
 }
 
@@ -110,7 +110,7 @@ static bool run_line(struct ledger *l, char **f, int n)
     } else if (strcmp(f[0], "close") == 0 && n == 3) {
         op.kind = LEDGER_CLOSE_MONTH;
         op.close = (struct ledger_month_close){ number(f[1]), number(f[2]) };
-    } else if (strcmp(f[0], "price") == 0 && n == 7) {
+    } else if (strcmp(f[0], "price") == 0 && n == 8) {
         fill_price(&op, f);
     } else {
         return false;

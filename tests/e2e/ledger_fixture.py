@@ -57,8 +57,11 @@ class Ledger:
     def close(self, before, at):
         self.add("close", us(before), us(at))
 
-    def price(self, version, provider, model, input_pico, cached_pico, output_pico):
-        self.add("price", version, provider, model, input_pico, cached_pico, output_pico)
+    def price(self, table_hash, provider, model, input_pico, cached_pico, output_pico):
+        """The version's number, for requests."""
+        version = int(table_hash[:12], 16)
+        self.add("price", version, table_hash, provider, model, input_pico, cached_pico, output_pico)
+        return version
 
     def write(self):
         subprocess.run(
