@@ -103,6 +103,12 @@ static bool refuse(struct assessment *s, int status, const char *code, const cha
     return false;
 }
 
+void assess_shape(struct assessment *s)
+{
+    if (dialect_endpoint(s->rq.method, s->rq.path, &s->ask.endpoint) == DIALECT_NO_PATH)
+        s->ask.endpoint = ENDPOINT_CHAT;
+}
+
 static bool endpoint_find(struct assessment *s)
 {
     switch (dialect_endpoint(s->rq.method, s->rq.path, &s->ask.endpoint)) {

@@ -35,6 +35,8 @@ struct assessment {
 
 /* Walks the arguments of `llm-request` into rq; slices point into the payload. False: no such message. */
 bool assess_read(struct spop_bytes payload, struct http_request *rq, struct arena *a);
+/* The endpoint as far as it is known from the path, so that a refusal before assess_parse already has the right shape. */
+void assess_shape(struct assessment *s);
 /* Endpoint, body, alias. False: refused. */
 bool assess_parse(struct assessment *s);
 /* True when the fallback counts tokens differently from the primary. */

@@ -293,6 +293,7 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
                               "haproxy`."));
         return;
     }
+    assess_shape(&d->s);
     struct refusal no = { .status = 0 };
     enum identity_result rc = identity_verify(w->verifier, &d->s.rq, d->started_us, true, d->s.arena, &d->s.who, &no);
     d->identity_us = clock_mono_us() - d->started_mono_us;
