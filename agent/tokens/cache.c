@@ -32,6 +32,21 @@ void piece_cache_free(struct piece_cache *c)
     c->entries = NULL;
 }
 
+int medium_cache_init(struct medium_cache *c, size_t bytes)
+{
+    *c = (struct medium_cache){ NULL, 1, 0 };
+    while ((size_t)256 << c->bits <= bytes)
+        c->bits++;
+    c->entries = table_alloc((size_t)128 << c->bits);
+    return c->entries ? 0 : -1;
+}
+
+void medium_cache_free(struct medium_cache *c)
+{
+    free(c->entries);
+    c->entries = NULL;
+}
+
 #define PRIME (((uint64_t)1 << 61) - 1)
 
 static uint64_t reduce(unsigned __int128 x)

@@ -1,6 +1,6 @@
-/* The two bounded caches of a counter: short pieces, and whole strings of earlier requests. Internal to tokens/.
+/* The bounded caches of a counter: short pieces, longer ones, and whole strings of earlier requests. Internal to tokens/.
  *
- * Neither changes a count. The piece cache compares the piece itself. The history cache compares a keyed hash of the string
+ * None changes a count. The piece caches compare the piece itself. The history cache compares a keyed hash of the string
  * (two polynomials modulo 2^61 - 1 at secret random points) and its length: two different strings of n bytes that were chosen
  * without knowing the key agree with probability at most (n / 7 + 2)^2 / 2^122. */
 #ifndef TOLLGATE_TOKENS_CACHE_H
@@ -43,6 +43,57 @@ static inline void piece_cache_add(struct piece_cache *c, uint64_t hash, uint64_
             return;
         }
     e[c->turn++ & 3] = piece;
+}
+
+/* ---- pieces of 16 to 48 bytes ------------------------------------------------------------------------------------- */
+
+#define MEDIUM_LEAST 16
+#define MEDIUM_MOST 48
+
+/* Three loads of 16 bytes cover such a piece: its beginning, its end, and what may lie between. */
+struct medium_key {
+    uint64_t part[6];
+};
+
+struct medium_entry {
+    struct medium_key key;
+    uint32_t length, count; /* length 0: empty */
+    uint64_t unused;
+};
+
+struct medium_cache {
+    struct medium_entry *entries; /* sets of 2 */
+    uint32_t bits;                /* of the number of sets */
+    uint32_t turn;
+};
+
+int medium_cache_init(struct medium_cache *c, size_t bytes) __attribute__((warn_unused_result));
+void medium_cache_free(struct medium_cache *c);
+
+static inline struct medium_key medium_key_of(const uint8_t *p, size_t n)
+{
+    struct medium_key k;
+    memcpy(&k.part[0], p, 16);
+    memcpy(&k.part[2], p + (n < 32 ? n - 16 : 16), 16);
+    memcpy(&k.part[4], p + n - 16, 16);
+    return k;
+}
+
+static inline struct medium_entry *medium_cache_set(const struct medium_cache *c, const struct medium_key *k, size_t n)
+{
+    uint64_t h = n;
+    for (int i = 0; i < 6; i += 2)
+        h = (h ^ k->part[i] ^ (k->part[i + 1] << 32 | k->part[i + 1] >> 32)) * 0x9e3779b97f4a7c15u ^ h >> 29;
+    h = (h ^ h >> 32) * 0xff51afd7ed558ccdu;
+    return c->entries + (h >> (64 - c->bits)) * 2;
+}
+
+static inline bool medium_entry_is(const struct medium_entry *e, const struct medium_key *k, size_t n)
+{
+    uint64_t differs = e->length ^ n;
+    for (int i = 0; i < 6; i++)
+        differs |= e->key.part[i] ^ k->part[i];
+    return differs == 0;
 }
 
 /* ---- strings ----------------------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 
 struct token_counter {
     struct token_counter_options options;
+    struct medium_cache mediums[PIECE_CACHES];
     struct piece_cache pieces[PIECE_CACHES]; /* made when their vocabulary is first used */
     struct history_cache history;
     struct text_buffer scratch;
@@ -26,7 +27,8 @@ struct token_counter {
 struct token_job {
     struct token_counter *counter;
     const struct tokenizer *tokenizer;
-    struct piece_cache *pieces; /* NULL: none */
+    struct piece_cache *pieces;   /* NULL: none */
+    struct medium_cache *mediums; /* likewise */
     struct text_source source;
     struct text_buffer buffer;
     bool text_ready, in_long, finished, remember;
@@ -44,7 +46,7 @@ enum { HASH_SPEED = 4 }; /* bytes hashed in the time one is counted */
 
 struct token_counter *token_counter_new(const struct token_counter_options *options)
 {
-    static const struct token_counter_options defaults = { .piece_cache_bytes = 2 << 20, .history_cache_bytes = 2 << 20 };
+    static const struct token_counter_options defaults = { .piece_cache_bytes = 4 << 20, .history_cache_bytes = 2 << 20 };
     struct token_counter *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
@@ -64,8 +66,10 @@ void token_counter_free(struct token_counter *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < PIECE_CACHES; i++)
+    for (int i = 0; i < PIECE_CACHES; i++) {
         piece_cache_free(&c->pieces[i]);
+        medium_cache_free(&c->mediums[i]);
+    }
     history_cache_free(&c->history);
     text_buffer_free(&c->scratch);
     free(c);
@@ -83,7 +87,7 @@ void token_counter_stats(const struct token_counter *c, struct token_cache_stats
 
 /* ---- pieces ------------------------------------------------------------------------------------------------------ */
 
-/* The first n bytes at p (2..15) as the tables hold them; `end` is where reading must stop. */
+/* The first n bytes at p (1..15) as the tables hold them; `end` is where reading must stop. */
 static inline struct vocab_piece load_piece(const uint8_t *p, size_t n, const uint8_t *end)
 {
     struct vocab_piece piece = { 0, 0 };
@@ -116,11 +120,29 @@ static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t
         return count;
     count = 1;
     if (!vocab_is_token(v, hash, piece.low, piece.high)) {
-        count = merge_short(v, p, n);
+        /* Text beyond ASCII has tokens of many bytes: matching them takes fewer steps than merging. */
+        count = p[n - 1] & 0x80 ? merge_medium(v, p, n) : merge_short(v, p, n);
         j->counter->stats.piece_misses++;
     }
     if (j->pieces)
         piece_cache_add(j->pieces, hash, piece.low, piece.high, count);
+    return count;
+}
+
+/* 16 to MERGE_MEDIUM bytes. */
+static uint32_t count_medium(struct token_job *j, const uint8_t *p, size_t n)
+{
+    const struct vocab *v = &j->tokenizer->vocab;
+    if (!j->mediums || n > MEDIUM_MOST)
+        return merge_medium(v, p, n);
+    struct medium_key key = medium_key_of(p, n);
+    struct medium_entry *set = medium_cache_set(j->mediums, &key, n);
+    for (int i = 0; i < 2; i++)
+        if (medium_entry_is(&set[i], &key, n))
+            return set[i].count;
+    uint32_t count = merge_medium(v, p, n);
+    j->counter->stats.piece_misses++;
+    set[set[0].length && !set[1].length ? 1 : j->mediums->turn++ & 1] = (struct medium_entry){ key, (uint32_t)n, count, 0 };
     return count;
 }
 
@@ -143,10 +165,10 @@ static inline __attribute__((always_inline)) int count_pieces(struct token_job *
         size_t n = (size_t)(next - p);
         if (n <= 15) {
             tokens += count_small(j, p, n);
+        } else if (n <= MERGE_MEDIUM) {
+            tokens += count_medium(j, p, n);
         } else if (merge_is_token(v, p, n)) {
             tokens++;
-        } else if (n <= MERGE_SHORT) {
-            tokens += merge_short(v, p, n);
         } else {
             j->in_long = true;
             status = long_piece_start(&j->long_piece, v, p, n);
@@ -195,7 +217,10 @@ static int job_init(struct token_job *j, struct token_counter *c, const struct t
     j->tokenizer = t;
     if (c->options.piece_cache_bytes > 0) {
         j->pieces = &c->pieces[t->number % PIECE_CACHES];
-        if (!j->pieces->entries && piece_cache_init(j->pieces, c->options.piece_cache_bytes) != 0)
+        j->mediums = &c->mediums[t->number % PIECE_CACHES];
+        if (!j->pieces->entries && piece_cache_init(j->pieces, c->options.piece_cache_bytes / 2) != 0)
+            return -1;
+        if (!j->mediums->entries && medium_cache_init(j->mediums, c->options.piece_cache_bytes / 2) != 0)
             return -1;
     }
     text_source_start(&j->source, how, input);

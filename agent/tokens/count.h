@@ -15,7 +15,7 @@
 struct token_counter;
 
 struct token_counter_options {
-    size_t piece_cache_bytes;    /* rounded down to a power of two; 0: no piece cache. Default 2 MB */
+    size_t piece_cache_bytes;    /* of each encoding in use, rounded down to a power of two; 0: no piece cache. Default 4 MB */
     size_t history_cache_bytes;  /* 32 bytes for each remembered string; 0: none. Default 2 MB */
     const char *force_path;      /* NULL: the fastest code this CPU runs; "portable", "sse2", "avx2" for tests */
 };

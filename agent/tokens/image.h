@@ -29,7 +29,7 @@ enum vocab_section {
     VOCAB_FIRST_PAIRS, /* uint32_t[65536]: token of two bytes (first * 256 + second), or VOCAB_NONE */
     VOCAB_PAIRS,       /* uint64_t[1 << pair_bits]: open addressing, see vocab_pair_entry; 0 = empty */
     VOCAB_MAY_PAIR,    /* one bit for each value of vocab_pair_bit: whether the pair table may hold such a pair */
-    VOCAB_WHOLE,       /* struct vocab_piece[4 << whole_bits]: tokens of 2..15 bytes by content, buckets of 4 = 64 bytes */
+    VOCAB_WHOLE,       /* struct vocab_piece[4 << whole_bits]: tokens of up to 15 bytes by content, buckets of 4 = 64 bytes */
     VOCAB_TRIE,        /* struct vocab_state[states]: double array over all tokens */
     VOCAB_SECTIONS
 };

@@ -121,6 +121,31 @@ static bool may_follow(const struct vocab *v, uint32_t left, uint32_t right)
     }
 }
 
+uint32_t merge_medium(const struct vocab *v, const uint8_t *p, size_t n)
+{
+    uint32_t tokens[MERGE_MEDIUM], next = longest_token(v, p, p + n);
+    size_t count = 0, at = 0;
+    uint64_t dead = 0; /* as in struct long_piece; an end of 64 has bit 0 */
+    assert(n >= 1 && n <= MERGE_MEDIUM);
+    for (;;) {
+        size_t end = at + v->lengths[next];
+        if (!(dead >> (end % 64) & 1) && (count == 0 || may_follow(v, tokens[count - 1], next))) {
+            tokens[count++] = next;
+            at = end;
+            if (at == n)
+                return (uint32_t)count;
+            next = longest_token(v, p + at, p + n);
+        } else if (v->shorter[next] != VOCAB_NONE) {
+            next = v->shorter[next];
+        } else {
+            assert(count > 0);
+            dead |= (uint64_t)1 << (at % 64);
+            next = tokens[--count];
+            at -= v->lengths[next];
+        }
+    }
+}
+
 int long_piece_start(struct long_piece *l, const struct vocab *v, const uint8_t *p, size_t n)
 {
     *l = (struct long_piece){ .p = p, .n = n };

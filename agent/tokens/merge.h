@@ -14,6 +14,10 @@
 /* Tokens of a piece of 1..MERGE_SHORT bytes. */
 uint32_t merge_short(const struct vocab *v, const uint8_t *p, size_t n);
 
+/* The same by the method for long pieces, without memory of its own; 1..MERGE_MEDIUM bytes. */
+#define MERGE_MEDIUM 64
+uint32_t merge_medium(const struct vocab *v, const uint8_t *p, size_t n);
+
 /* Whether the whole piece is one token. Any length. */
 bool merge_is_token(const struct vocab *v, const uint8_t *p, size_t n);
 

@@ -51,7 +51,7 @@ static inline uint32_t vocab_merge(const struct vocab *v, uint32_t left, uint32_
     }
 }
 
-/* Whether a piece of 2..15 bytes is a token. */
+/* Whether a piece of up to 15 bytes is a token. */
 static inline bool vocab_is_token(const struct vocab *v, uint64_t hash, uint64_t low, uint64_t high)
 {
     uint32_t mask = (1u << v->whole_bits) - 1;

@@ -231,14 +231,14 @@ static void build_whole(struct build *b)
 {
     uint32_t wanted = 0, bits = 8;
     for (uint32_t rank = 0; rank < b->count; rank++)
-        wanted += b->tokens[rank].length >= 2 && b->tokens[rank].length <= 15;
+        wanted += b->tokens[rank].length >= 1 && b->tokens[rank].length <= 15;
     while ((4u << bits) < wanted + wanted / 4)
         bits++;
     b->header.whole_bits = bits;
     struct vocab_piece *whole = new_section(b, VOCAB_WHOLE, (size_t)64 << bits);
     for (uint32_t rank = 0; rank < b->count; rank++) {
         const struct token *t = &b->tokens[rank];
-        if (t->length < 2 || t->length > 15)
+        if (t->length < 1 || t->length > 15)
             continue;
         struct vocab_piece piece = { 0, 0 };
         uint8_t raw[16] = { 0 };

@@ -41,7 +41,7 @@ static double speed(struct token_counter *c, const struct tokenizer *t, enum tok
 
 static void measure(const struct tokenizer *t, const char *path, const char *name, struct slice s)
 {
-    struct token_counter_options bare = { .force_path = path }, cached = { 2 << 20, 2 << 20, path };
+    struct token_counter_options bare = { .force_path = path }, cached = { 4 << 20, 2 << 20, path };
     struct token_counter *a = token_counter_new(&bare), *b = token_counter_new(&cached);
     if (!a || !b) {
         fprintf(stderr, "this path does not exist here\n");

@@ -4,9 +4,11 @@ usage: tokens_speed.py BENCH_PROGRAM [ENCODING [PATH]]"""
 
 import base64
 import json
+import pydoc_data.topics
 import random
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -32,7 +34,19 @@ def vocabulary(r):
     return common + made
 
 
-def prose(r, size):
+def prose(size):
+    """English as it is written: the language reference that comes with Python."""
+    return "\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))[:size]
+
+
+def code(size):
+    """Python's own library."""
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    return "".join(file.read_text(errors="ignore") for file in files)[:size]
+
+
+def rare_words(r, size):
+    """Sentences in which every third word is made up."""
     words = vocabulary(r)
     weights = [1 / (i + 3) for i in range(len(words))]
     out, length = [], 0
@@ -41,24 +55,6 @@ def prose(r, size):
         sentence = " ".join(picked).capitalize() + r.choice((". ", ". ", "? ", ", don't you think? ", ".\n\n"))
         out.append(sentence)
         length += len(sentence)
-    return "".join(out)[:size]
-
-
-def code(r, size):
-    words = [w for w in vocabulary(r)[:3000] if len(w) > 2]
-    out, length = [], 0
-    while length < size:
-        a, b, c = r.choices(words, k=3)
-        line = r.choice(
-            (
-                f"    if ({a}_{b} != NULL && {c} > {r.randint(0, 999)}) {{\n        return {a}({b}, &{c});\n    }}\n",
-                f"def {a}_{b}(self, {c}=None):\n    self.{c} = {c} or {{}}\n    return self.{b}[{r.randint(0, 9)}]\n\n",
-                f"static int {a}{b.capitalize()}(struct {c} *p, size_t n);\n",
-                f'\t\tlog.Printf("{a} %d: {b}", {c}.Len())\n',
-            )
-        )
-        out.append(line)
-        length += len(line)
     return "".join(out)[:size]
 
 
@@ -75,15 +71,28 @@ def json_text(r, size):
     return "\n".join(rows)[:size]
 
 
+SCRIPTS = {"cyrillic": (0x400, 0x4FF), "greek": (0x370, 0x3FF), "arabic": (0x600, 0x6FF), "hebrew": (0x590, 0x5FF), "hindi": (0x900, 0x97F),
+           "thai": (0xE00, 0xE7F), "hangul": (0xAC00, 0xD7A3), "kana": (0x3040, 0x30FF), "han": (0x4E00, 0x9FFF), "latin": (0xC0, 0x24F)}
+
+
 def multilingual(r, size):
-    ranges = ((0x430, 0x44F), (0x4E00, 0x5E00), (0x3041, 0x3096), (0xAC00, 0xB400), (0x627, 0x64A), (0xE01, 0xE30), (0x905, 0x939), (0x61, 0x7A))
-    lexicon = [["".join(chr(r.randint(a, b)) for _ in range(r.randint(1, 7))) for _ in range(1500)] for a, b in ranges]
-    weights = [1 / (i + 2) for i in range(1500)]
+    """Ten scripts in turn. Words are made of one to three of the vocabulary's own, common ones often, as in real text."""
+    lexicons = []
+    for low, high in SCRIPTS.values():
+        own = []
+        for token in ranks(ENCODINGS["o200k_base"][1]):
+            text = token.decode(errors="replace").strip()
+            if len(text) > 1 and text.isalpha() and any(low <= ord(c) <= high for c in text):
+                own.append(text)
+        lexicons.append(["".join(r.choices(own[:400], k=r.choice((1, 1, 1, 2, 3)))) for _ in range(200)] + own)
     out, length = [], 0
     while length < size:
-        sentence = " ".join(r.choices(r.choice(lexicon), weights, k=12)) + r.choice((". ", "\u3002", "! ", "\n"))
-        out.append(sentence)
-        length += len(sentence.encode())
+        words = r.choice(lexicons)
+        for _ in range(r.randint(2, 8)):
+            picked = r.choices(words, [1 / (i + 2) for i in range(len(words))], k=r.randint(5, 15))
+            sentence = " ".join(picked) + r.choice((". ", "\u3002", "! ", ", ", "\n"))
+            out.append(sentence)
+            length += len(sentence.encode())
     return cut("".join(out), size)
 
 
@@ -105,10 +114,11 @@ def truncated_tokens(r, name, size, separator):
 def texts(name):
     r = random.Random(7)
     letters = lambda n: "".join(r.choices("abcdefghijklmnopqrstuvwxyz", k=n))  # noqa: E731
-    yield "prose", prose(r, MB)
-    yield "code", code(r, MB)
+    yield "prose", prose(MB)
+    yield "code", code(MB)
     yield "json", json_text(r, MB)
     yield "multilingual", multilingual(r, MB)
+    yield "rare words", rare_words(r, MB)
     yield "base64", base64.b64encode(r.randbytes(750_000)).decode()
     yield "letters", letters(MB)
     yield "cjk", cut("".join(chr(r.randint(0x4E00, 0x9FA5)) for _ in range(MB // 3)), MB)
