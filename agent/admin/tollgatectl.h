@@ -21,6 +21,8 @@ int ctl_status(const struct ctl_options *o);
 int ctl_budget(const struct ctl_options *o);
 int ctl_tokens(const struct ctl_options *o);
 int ctl_simple(const struct ctl_options *o, const char *method);
+/* A JSON string with its quotes. */
+void ctl_print_json_text(FILE *out, const char *p, uint32_t n);
 /* msgpack as one line of JSON. */
 void ctl_print_json(FILE *out, const msgpack_object *o);
 

@@ -21,6 +21,11 @@ static char *input_read(const char *file, size_t *n)
     *n = 0;
     while (p != NULL) {
         *n += fread(p + *n, 1, cap - *n, f);
+        if (ferror(f)) { /* a directory, say */
+            free(p);
+            p = NULL;
+            break;
+        }
         if (*n < cap)
             break;
         char *more = cap < BODY_MAX ? realloc(p, cap *= 2) : NULL;
@@ -87,8 +92,16 @@ struct counting {
 
 static bool parts_print(const struct counting *c, bool json)
 {
-    printf(json ? "{\"model\":\"%.*s\",\"encoding\":\"%s\",\"parts\":[" : "model %.*s, encoding %s\n", SLICE_FMT(c->ask.model),
-           c->rules.encoding);
+    if (json) {
+        printf("{\"model\":");
+        ctl_print_json_text(stdout, c->ask.model.p, (uint32_t)c->ask.model.n);
+        printf(",\"encoding\":\"%s\",\"parts\":[", c->rules.encoding);
+    } else {
+        printf("model ");
+        for (size_t i = 0; i < c->ask.model.n; i++) /* a request can name anything: it shall not steer the terminal */
+            putchar((unsigned char)c->ask.model.p[i] < ' ' || c->ask.model.p[i] == 127 ? '?' : c->ask.model.p[i]);
+        printf(", encoding %s\n", c->rules.encoding);
+    }
     if (!json)
         printf("%-8s %-12s %10s %10s\n", "MESSAGE", "PART", "TOKENS", "HELD");
     for (size_t i = 0; i < c->ask.part_count; i++) {
@@ -97,7 +110,8 @@ static bool parts_print(const struct counting *c, bool json)
         if (token_estimate_part(c->counter, c->tokenizer, &c->rules, &c->ask, i, &e) != 0)
             return false;
         if (json)
-            printf("%s{\"part\":\"%s\",\"tokens\":%" PRId64 ",\"held\":%" PRId64 "}", i > 0 ? "," : "", part_name(p), e.input, e.input_bound);
+            printf("%s{\"message\":%" PRId64 ",\"part\":\"%s\",\"tokens\":%" PRId64 ",\"held\":%" PRId64 "}", i > 0 ? "," : "",
+                   p->message == UINT32_MAX ? INT64_C(-1) : (int64_t)p->message, part_name(p), e.input, e.input_bound);
         else if (p->message == UINT32_MAX)
             printf("%-8s %-12s %10" PRId64 " %10" PRId64 "\n", "-", part_name(p), e.input, e.input_bound);
         else
@@ -196,6 +210,9 @@ static int count_body(const struct ctl_options *o, struct tokenizer_set *set, st
         if (slice_eq_cstr(c->ask.model, config->models[i].name))
             model = slice_cstr(config->models[i].primary->model);
     token_rules_for_model(model, &c->rules);
+    for (unsigned i = 0; config != NULL && i < config->models_count; i++)
+        if (slice_eq_cstr(c->ask.model, config->models[i].name) && config->models[i].encoding != NULL)
+            c->rules.encoding = config->models[i].encoding;
     if (o->encoding != NULL)
         c->rules.encoding = o->encoding;
     c->tokenizer = tokenizer_set_find(set, slice_cstr(c->rules.encoding));

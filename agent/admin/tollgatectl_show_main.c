@@ -8,7 +8,7 @@
 
 enum { TIMEOUT_S = 10 };
 
-static void print_json_text(FILE *out, const char *p, uint32_t n)
+void ctl_print_json_text(FILE *out, const char *p, uint32_t n)
 {
     putc('"', out);
     for (uint32_t i = 0; i < n; i++) {
@@ -36,7 +36,7 @@ void ctl_print_json(FILE *out, const msgpack_object *o)
         fprintf(out, "%" PRId64, o->via.i64);
         break;
     case MSGPACK_OBJECT_STR:
-        print_json_text(out, o->via.str.ptr, o->via.str.size);
+        ctl_print_json_text(out, o->via.str.ptr, o->via.str.size);
         break;
     case MSGPACK_OBJECT_ARRAY:
         putc('[', out);

@@ -3,7 +3,8 @@
 numbers are this machine's.
 
 1. Decisions: an SPOP load generator asks the real agent (identity, tokens, reservation, commit) and one that only answers.
-2. Gateway: wrk through HAProxy with tollgate and through HAProxy without it, to the same provider (a third HAProxy)."""
+2. Slow requests: what bodies of 1 MB, sent back to back, do to requests of 1 KB through the same worker.
+3. Gateway: wrk through HAProxy with tollgate and through HAProxy without it, to the same provider (a third HAProxy)."""
 
 import json
 import re
@@ -11,14 +12,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
-from stack import Process, Stack, build_folder, free_ports, wait_for  # noqa: E402
+from stack import Process, Stack, build_folder, configuration, free_ports, wait_for  # noqa: E402
 
 REQUESTS = 20000
 SECONDS = 5
+SLOW_REQUESTS = 10000
 ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -89,18 +92,22 @@ def haproxy(stack, name, port, text):
     return process
 
 
-def load(port, pid, stack, connections, depth, requests=REQUESTS):
+def load_command(port, pid, stack, connections, depth, requests, body):
+    return [
+        str(build_folder() / "bench_spoe_load"),
+        f"127.0.0.1:{port}",
+        str(connections),
+        str(depth),
+        str(requests),
+        str(pid),
+        str(stack.folder / "token"),
+        str(body),
+    ]
+
+
+def load(port, pid, stack, connections, depth, requests=REQUESTS, body=None):
     done = subprocess.run(
-        [
-            str(build_folder() / "bench_spoe_load"),
-            f"127.0.0.1:{port}",
-            str(connections),
-            str(depth),
-            str(requests),
-            str(pid),
-            str(stack.folder / "token"),
-            str(stack.folder / "body"),
-        ],
+        load_command(port, pid, stack, connections, depth, requests, body or stack.folder / "body"),
         capture_output=True,
         text=True,
         check=False,
@@ -147,6 +154,70 @@ def decisions(stack):
             )
     finally:
         null.stop()
+
+
+def slow_bodies():
+    """Bodies of 1 MB: prose; no words at all, the slowest there is to count; a thousand messages. The number makes each one new."""
+    prose = (
+        "@@@@@@@@ "
+        + "Revenue grew in most regions while costs did not; the board wants to know why, and by when. " * 11000
+    )
+    letters = "@@@@@@@@" + "".join(chr(97 + i * i * 7919 % 26) for i in range(1000000))
+    turns = [
+        {"role": "user", "content": f"{i} " + "what was asked before and answered at length. " * 22}
+        for i in range(1000)
+    ]
+    turns[0]["content"] = "@@@@@@@@"
+    for title, messages in (
+        ("prose", [{"role": "user", "content": prose}]),
+        ("letters", [{"role": "user", "content": letters}]),
+        ("1000 turns", turns),
+    ):
+        yield title, json.dumps({"model": "solo", "max_tokens": 16, "messages": messages})
+
+
+def slow(stack):
+    small = stack.folder / "small"
+    small.write_text(
+        json.dumps(
+            {"model": "solo", "max_tokens": 200, "messages": [{"role": "user", "content": "@@@@@@@@ " + "w " * 450}]}
+        )
+    )
+    big = stack.folder / "big"
+    where, pid = stack.ports["spop"], stack.agent.pid
+    print("\nRequests of 1 KB while bodies of 1 MB are sent back to back; one worker for all\n")
+    print(f"   {'':32}{'1 MB bodies/s':>14}{'p50 µs':>9}{'p99 µs':>9}{'p99 rise':>10}")
+    load(where, pid, stack, 1, 1, 2000, body=small)
+    for title, text in slow_bodies():
+        big.write_text(text)
+        alone = load(where, pid, stack, 1, 1, SLOW_REQUESTS, body=small)
+        before = agent_decisions(stack)
+        neighbour = subprocess.Popen(load_command(where, pid, stack, 1, 1, 10**6, big), stdout=subprocess.DEVNULL)
+        try:
+            began = time.monotonic()
+            beside = load(where, pid, stack, 1, 1, SLOW_REQUESTS, body=small)
+            seconds = time.monotonic() - began
+            assert neighbour.poll() is None, "the neighbour gave up"
+        finally:
+            neighbour.kill()
+            neighbour.wait()
+        bodies = agent_decisions(stack) - before - SLOW_REQUESTS
+        assert bodies > 10 and beside["allowed"] == beside["answered"] == SLOW_REQUESTS, (bodies, beside)
+        print(f"   {'1 KB alone':32}{'':14}{alone['p50_us']:9}{alone['p99_us']:9}")
+        print(
+            f"   {f'beside 1 MB of {title}':32}{bodies / seconds:14.0f}{beside['p50_us']:9}{beside['p99_us']:9}"
+            f"{beside['p99_us'] - alone['p99_us']:+10}"
+        )
+
+
+def agent_decisions(stack):
+    done = subprocess.run(
+        [str(build_folder() / "tollgatectl"), "--socket", str(stack.admin_socket), "--json", "status"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)["requests"]["decisions"]
 
 
 def wrk(stack, url, connections, delay_ms=0):
@@ -212,19 +283,34 @@ def gateway(stack):
         plain.stop()
 
 
-def main():
-    stack = BenchStack(tempfile.mkdtemp(prefix="tg-bench-"))
+def with_stack(kind, *benches, **options):
+    stack = kind(tempfile.mkdtemp(prefix="tg-bench-"), **options)
     try:
         stack.start()
         stack.write_secret("token", stack.person("bench", team="bench"))
         (stack.folder / "body").write_text(BODY)
         status, _, answer = stack.post(stack.tokens["bench"], BODY.encode())
         assert status == 200, answer
-        decisions(stack)
-        gateway(stack)
+        for bench in benches:
+            bench(stack)
     finally:
         stack.stop()
         stack.remove()
+
+
+class OneWorker(BenchStack):
+    def write_configuration(self, text=None):
+        super().write_configuration((text or configuration(self)).replace("workers: 2", "workers: 1"))
+
+
+def main():
+    wanted = sys.argv[1:] or ["decisions", "slow", "gateway"]
+    if "decisions" in wanted:
+        with_stack(BenchStack, decisions)
+    if "slow" in wanted:
+        with_stack(OneWorker, slow, max_body=1300000)
+    if "gateway" in wanted:
+        with_stack(BenchStack, gateway)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 /* Asks an SPOP agent for decisions as fast as it gives them, the way HAProxy would: haproxy/tollgate-spoe.conf's one message, several
- * connections, several NOTIFYs in flight on each.
+ * connections, several NOTIFYs in flight on each. Where the body holds "@@@@@@@@", each request gets a number of its own there, so that
+ * no cache knows its text.
  *
  *     bench_spoe_load HOST:PORT CONNECTIONS IN_FLIGHT REQUESTS PID TOKEN_FILE BODY_FILE
  *
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 512, IN_FLIGHT_MAX = 1024, FRAME_MAX = 262140, ID_BYTES = 36, ANSWER_BYTES = 1 << 20 };
+enum { CONNECTIONS_MAX = 512, IN_FLIGHT_MAX = 1024, FRAME_MAX = 2 << 20, ID_BYTES = 36, ANSWER_BYTES = 1 << 20 };
 
 struct link {
     int fd;
@@ -34,7 +35,7 @@ struct load {
     struct link *links;
     unsigned connections, depth;
     uint8_t payload[FRAME_MAX];
-    size_t payload_n, id_at;
+    size_t payload_n, id_at, number_at; /* number_at 0: none */
     uint64_t asked, answered, allowed, wanted;
     uint32_t *latency_us;
 };
@@ -121,6 +122,8 @@ static void payload_make(struct load *l, const char *token_file, const char *bod
     put(l, "cl", TEXT(length));
     put(l, "blen", (struct spop_value){ .type = SPOP_INT64, .integer = body_n });
     put(l, "body", (struct spop_value){ .type = SPOP_BINARY, .bytes = { body, body_n } });
+    const uint8_t *number = memmem(l->payload, l->payload_n, "@@@@@@@@", 8);
+    l->number_at = number != NULL ? (size_t)(number - l->payload) : 0;
     free(token);
     free(body);
 }
@@ -132,6 +135,8 @@ static void ask(struct load *l, struct link *k)
 
     snprintf(id, sizeof id, "%08x-0000-4000-8000-%012llx", (unsigned)getpid(), (unsigned long long)(l->asked++ & 0xffffffffffff));
     memcpy(l->payload + l->id_at, id, ID_BYTES);
+    if (l->number_at > 0)
+        memcpy(l->payload + l->number_at, id + ID_BYTES - 8, 8);
     size_t n = spop_varint_encode(ids, 1);
     n += spop_varint_encode(ids + n, ++k->next_id);
     k->sent_ns[k->next_id % IN_FLIGHT_MAX] = now_ns();
