@@ -160,44 +160,7 @@ int report_movers(const struct report *r)
     return table_end(r, "movers", t, rc == SQLITE_DONE);
 }
 
-/* ---- from the requests themselves -------------------------------------------------------------------------------- */
-
-static bool fill_period(const struct report *r, const char *sql, int64_t third, struct table *t)
-{
-    const int64_t values[] = { r->period.start_s * 1000000, r->period.end_s * 1000000, third };
-
-    return ctl_fill(&r->place, r->db, sql, values, 3, t);
-}
-
-/* The median of an even number of costs is the lower middle one: a cost that occurred, and an integer. Groups below 5 have no median worth
- * comparing with. */
-int report_anomalies(const struct report *r)
-{
-    static const struct table_column columns[] = {
-        { "request_id", TABLE_TEXT, false }, { "started", TABLE_TEXT, false }, { "team", TABLE_TEXT, false }, { "user", TABLE_TEXT, false },
-        { "model", TABLE_TEXT, false }, { "known_by", TABLE_TEXT, false }, { "cost_usd", TABLE_USD, true },
-        { "median_usd", TABLE_USD, false }, { "times", TABLE_COUNT, false }, { "peers", TABLE_COUNT, false },
-    };
-    static const char sql[] =
-        "WITH owner AS (SELECT id, dense_rank() OVER (ORDER BY organization, team) AS team FROM who),"
-        " thing AS (SELECT id, dense_rank() OVER (ORDER BY model) AS model FROM target),"
-        " change AS (SELECT request, sum(cost_nano) AS cost FROM correction_row GROUP BY request),"
-        " cost AS (SELECT r.id, o.team, h.model, r.cost_nano + coalesce(c.cost, 0) AS cost FROM request_row AS r"
-        " JOIN owner AS o ON o.id = r.who JOIN thing AS h ON h.id = coalesce(r.served, r.plan) LEFT JOIN change AS c ON c.request = r.id"
-        " WHERE r.started_us >= ?1 AND r.started_us < ?2 AND r.state = 1 AND r.cost_nano + coalesce(c.cost, 0) > 0),"
-        " rank AS (SELECT team, model, cost, row_number() OVER (PARTITION BY team, model ORDER BY cost) AS n,"
-        " count(*) OVER (PARTITION BY team, model) AS peers FROM cost),"
-        " median AS (SELECT team, model, cost AS median, peers FROM rank WHERE n = (peers + 1) / 2 AND peers >= 5)"
-        " SELECT r.request_id, strftime('%Y-%m-%dT%H:%M:%SZ', r.started_us / 1000000, 'unixepoch'), w.team, w.user_name, t.model,"
-        " CASE r.known_by WHEN 1 THEN 'reported' WHEN 2 THEN 'counted' WHEN 3 THEN 'bounded' ELSE 'none' END, c.cost, m.median,"
-        " c.cost / m.median, m.peers"
-        " FROM median AS m JOIN cost AS c ON c.team = m.team AND c.model = m.model AND c.cost / ?3 >= m.median"
-        " JOIN request_row AS r ON r.id = c.id JOIN who AS w ON w.id = r.who LEFT JOIN target AS t ON t.id = coalesce(r.served, r.plan)"
-        " ORDER BY c.cost / m.median DESC, c.cost DESC, r.id";
-    struct table *t = table_new(columns, sizeof columns / sizeof *columns);
-
-    return t == NULL ? CTL_FAILED : table_end(r, "anomalies", t, fill_period(r, sql, r->factor, t));
-}
+/* ---- savings, from the requests themselves -------------------------------------------------------------------------------- */
 
 /* What a cached token would have cost at the full input price of the version and tier the request was priced with. */
 #define PROMPT_CACHE_SAVED                                                                                                        \
@@ -223,8 +186,9 @@ int report_savings(const struct report *r)
              " coalesce(served, plan) AS target, saved_nano, coalesce(input_cached, 0) AS input_cached, cost_nano, price_version,"
              " coalesce(fallback, 0) AS fallback, coalesce(outcome, '') <> 'provider_error' AS ok,"
              " coalesce(input + input_cached + input_cache_write + input_cache_write_1h + input_audio, 0) AS input_all FROM request_row"
-             " WHERE started_us >= ?1 AND started_us < ?2 AND state = 1 AND (saved_nano > 0 OR input_cached > 0 OR fallback = 1) AND ?3 = ?3)"
+             " WHERE started_us >= ?1 AND started_us < ?2 AND state = 1 AND (saved_nano > 0 OR input_cached > 0 OR fallback = 1))"
              " AS u JOIN who AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s ORDER BY %s",
              keys, names, names);
-    return table_end(r, "savings", t, fill_period(r, sql, 0, t));
+    const int64_t values[] = { r->period.start_s * 1000000, r->period.end_s * 1000000 };
+    return table_end(r, "savings", t, ctl_fill(&r->place, r->db, sql, values, 2, t));
 }
