@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define VOCAB_MAGIC "TGVOCAB"
-#define VOCAB_VERSION 2u
+#define VOCAB_VERSION 3u
 #define VOCAB_BYTE_ORDER 0x01020304u
 #define VOCAB_NONE UINT32_MAX
 #define VOCAB_MAX_TOKEN 128 /* bytes of the longest token of any encoding */
@@ -22,15 +22,14 @@ enum vocab_pattern { VOCAB_O200K = 1, VOCAB_CL100K, VOCAB_GPT2 };
 enum vocab_section {
     VOCAB_CLASS_INDEX, /* uint8_t[CHAR_BLOCKS]: block of each 128 code points */
     VOCAB_CLASSES,     /* uint8_t[blocks][128]: char_class */
-    VOCAB_LENGTHS,     /* uint8_t[tokens]: bytes of a token, 0 for a gap */
-    VOCAB_SPLITS,      /* struct vocab_pair[tokens]: the pair a token is merged from; a byte's own token: itself twice */
-    VOCAB_SHORTER,     /* uint32_t[tokens]: the longest token that is a proper prefix, or VOCAB_NONE */
-    VOCAB_BYTES,       /* uint32_t[256]: the token of each byte */
+    VOCAB_FACTS,       /* struct vocab_fact[tokens] */
+    VOCAB_BYTES,       /* uint32_t[256]: the token of each byte; all are below 256 */
     VOCAB_FIRST_PAIRS, /* uint32_t[65536]: token of two bytes (first * 256 + second), or VOCAB_NONE */
     VOCAB_PAIRS,       /* uint64_t[1 << pair_bits]: open addressing, see vocab_pair_entry; 0 = empty */
     VOCAB_MAY_PAIR,    /* one bit for each value of vocab_pair_bit: whether the pair table may hold such a pair */
     VOCAB_WHOLE,       /* struct vocab_piece[4 << whole_bits]: tokens of up to 15 bytes by content, buckets of 4 = 64 bytes */
     VOCAB_TRIE,        /* struct vocab_state[states]: double array over all tokens */
+    VOCAB_STARTS,      /* uint32_t[65536]: the trie's state behind two bytes (first * 256 + second), or 0 */
     VOCAB_SECTIONS
 };
 
@@ -39,8 +38,10 @@ enum char_class { CHAR_OTHER, CHAR_UPPER, CHAR_LOWER, CHAR_LETTER, CHAR_MARK, CH
 
 #define CHAR_BLOCKS (0x110000 / 128)
 
-struct vocab_pair {
-    uint32_t left, right;
+struct vocab_fact {
+    uint32_t left, right; /* the pair a token is merged from; a byte's own token: itself twice */
+    uint32_t shorter;     /* the longest token that is a proper prefix, or VOCAB_NONE */
+    uint32_t length;      /* bytes; 0 for a gap */
 };
 
 /* Up to 15 bytes, zero-padded, with the length in the top byte of `high`. */

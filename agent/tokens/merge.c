@@ -82,7 +82,14 @@ bool merge_is_token(const struct vocab *v, const uint8_t *p, size_t n)
 /* The longest token at p. Every byte is a token, so there is one. */
 static uint32_t longest_token(const struct vocab *v, const uint8_t *p, const uint8_t *end)
 {
-    uint32_t state = v->root, found = VOCAB_NONE;
+    uint32_t found = v->bytes[p[0]];
+    if (end - p < 2)
+        return found;
+    uint32_t state = v->starts[p[0] << 8 | p[1]];
+    if (state == 0)
+        return found;
+    found = v->trie[state].token != VOCAB_NONE ? v->trie[state].token : found;
+    p += 2;
     while (p < end) {
         state = vocab_child(v, state, *p++);
         if (state == 0)
@@ -102,22 +109,14 @@ static bool may_follow(const struct vocab *v, uint32_t left, uint32_t right)
         if (vocab_merge(v, left, right) < limit)
             return false;
         bool left_later = left > right;
-        for (int turn = 0;; turn++) {
-            if (turn == 2)
-                return true; /* both are single bytes */
-            uint32_t whole = left_later ? left : right;
-            uint32_t part = left_later ? v->splits[whole].right : v->splits[whole].left;
-            if (part != whole) {
-                /* Of two equal merges the left one comes first: the one across the border wins over one to its right. */
-                limit = left_later ? whole : whole + 1;
-                if (left_later)
-                    left = part;
-                else
-                    right = part;
-                break;
-            }
-            left_later = !left_later;
-        }
+        uint32_t whole = left_later ? left : right;
+        if (whole < 256)
+            return true; /* both are single bytes */
+        const struct vocab_fact *fact = &v->facts[whole];
+        /* Of two equal merges the left one comes first: the one across the border wins over one to its right. */
+        limit = whole + !left_later;
+        left = left_later ? fact->right : left;
+        right = left_later ? right : fact->left;
     }
 }
 
@@ -128,20 +127,20 @@ uint32_t merge_medium(const struct vocab *v, const uint8_t *p, size_t n)
     uint64_t dead = 0; /* as in struct long_piece; an end of 64 has bit 0 */
     assert(n >= 1 && n <= MERGE_MEDIUM);
     for (;;) {
-        size_t end = at + v->lengths[next];
+        size_t end = at + v->facts[next].length;
         if (!(dead >> (end % 64) & 1) && (count == 0 || may_follow(v, tokens[count - 1], next))) {
             tokens[count++] = next;
             at = end;
             if (at == n)
                 return (uint32_t)count;
             next = longest_token(v, p + at, p + n);
-        } else if (v->shorter[next] != VOCAB_NONE) {
-            next = v->shorter[next];
+        } else if (v->facts[next].shorter != VOCAB_NONE) {
+            next = v->facts[next].shorter;
         } else {
             assert(count > 0);
             dead |= (uint64_t)1 << (at % 64);
             next = tokens[--count];
-            at -= v->lengths[next];
+            at -= v->facts[next].length;
         }
     }
 }
@@ -152,7 +151,7 @@ int long_piece_start(struct long_piece *l, const struct vocab *v, const uint8_t 
     l->dead = calloc(n / 8 + 1, 1);
     if (!l->dead)
         return -1;
-    l->next = longest_token(v, p, p + n);
+    l->next = n > 0 ? longest_token(v, p, p + n) : VOCAB_NONE;
     return 0;
 }
 
@@ -176,21 +175,21 @@ int long_piece_step(struct long_piece *l, const struct vocab *v, size_t trials)
         if (trials-- == 0)
             return 0;
         uint32_t token = l->next;
-        size_t end = l->at + v->lengths[token];
+        size_t end = l->at + v->facts[token].length;
         bool dead = l->dead[end / 8] >> (end % 8) & 1;
         if (!dead && (l->count == 0 || may_follow(v, l->tokens[l->count - 1], token))) {
             if (push(l, token) != 0)
                 return -1;
             l->at = end;
-            l->next = longest_token(v, l->p + end, l->p + l->n);
-        } else if (v->shorter[token] != VOCAB_NONE) {
-            l->next = v->shorter[token];
+            l->next = end < l->n ? longest_token(v, l->p + end, l->p + l->n) : VOCAB_NONE;
+        } else if (v->facts[token].shorter != VOCAB_NONE) {
+            l->next = v->facts[token].shorter;
         } else {
             /* Nothing can follow: this beginning is no part of the encoding. */
             assert(l->count > 0);
             l->dead[l->at / 8] |= (uint8_t)(1u << (l->at % 8));
             l->next = l->tokens[--l->count];
-            l->at -= v->lengths[l->next];
+            l->at -= v->facts[l->next].length;
         }
     }
     return 1;

@@ -67,15 +67,14 @@ static bool sections_fit(const struct vocab_header *h, size_t file_size)
     const uint64_t expected[VOCAB_SECTIONS] = {
         [VOCAB_CLASS_INDEX] = CHAR_BLOCKS,
         [VOCAB_CLASSES] = h->bytes[VOCAB_CLASSES],
-        [VOCAB_LENGTHS] = h->tokens,
-        [VOCAB_SPLITS] = (uint64_t)h->tokens * sizeof(struct vocab_pair),
-        [VOCAB_SHORTER] = (uint64_t)h->tokens * 4,
+        [VOCAB_FACTS] = (uint64_t)h->tokens * sizeof(struct vocab_fact),
         [VOCAB_BYTES] = 256 * 4,
         [VOCAB_FIRST_PAIRS] = 65536 * 4,
         [VOCAB_PAIRS] = (uint64_t)8 << h->pair_bits,
         [VOCAB_MAY_PAIR] = (1u << VOCAB_MAY_PAIR_BITS) / 8,
         [VOCAB_WHOLE] = (uint64_t)64 << h->whole_bits,
         [VOCAB_TRIE] = (uint64_t)h->states * sizeof(struct vocab_state),
+        [VOCAB_STARTS] = 65536 * 4,
     };
     for (int i = 0; i < VOCAB_SECTIONS; i++)
         if (h->bytes[i] != expected[i] || h->offset[i] % 64 || h->offset[i] > file_size ||
@@ -117,15 +116,14 @@ static void fill(struct tokenizer *t)
         .root = h->root,
         .class_index = section(t, VOCAB_CLASS_INDEX),
         .classes = section(t, VOCAB_CLASSES),
-        .lengths = section(t, VOCAB_LENGTHS),
-        .splits = section(t, VOCAB_SPLITS),
-        .shorter = section(t, VOCAB_SHORTER),
+        .facts = section(t, VOCAB_FACTS),
         .bytes = section(t, VOCAB_BYTES),
         .first_pairs = section(t, VOCAB_FIRST_PAIRS),
         .pairs = section(t, VOCAB_PAIRS),
         .may_pair = section(t, VOCAB_MAY_PAIR),
         .whole = section(t, VOCAB_WHOLE),
         .trie = section(t, VOCAB_TRIE),
+        .starts = section(t, VOCAB_STARTS),
     };
 }
 

@@ -10,15 +10,14 @@ struct vocab {
     uint32_t tokens, pair_bits, whole_bits, states, root;
     const uint8_t *class_index;
     const uint8_t *classes;
-    const uint8_t *lengths;
-    const struct vocab_pair *splits;
-    const uint32_t *shorter;
+    const struct vocab_fact *facts;
     const uint32_t *bytes;
     const uint32_t *first_pairs;
     const uint64_t *pairs;
     const uint8_t *may_pair;
     const struct vocab_piece *whole;
     const struct vocab_state *trie;
+    const uint32_t *starts;
 };
 
 struct tokenizer {

@@ -150,7 +150,7 @@ static void *new_section(struct build *b, enum vocab_section which, size_t bytes
 
 /* Byte-pair encoding by the book, on the bytes of one token and with lower ranks only: what is left at the end must be the pair
  * that the token itself joins. */
-static struct vocab_pair split_token(const struct build *b, uint32_t rank)
+static struct vocab_fact split_token(const struct build *b, uint32_t rank)
 {
     const struct token *t = &b->tokens[rank];
     uint32_t start[VOCAB_MAX_TOKEN + 1], parts = t->length;
@@ -170,35 +170,31 @@ static struct vocab_pair split_token(const struct build *b, uint32_t rank)
         memmove(start + at + 1, start + at + 2, (parts - at - 1) * sizeof *start);
         parts--;
     }
-    struct vocab_pair pair = { find_content(b, t->bytes, start[1]),
-                               find_content(b, t->bytes + start[1], t->length - start[1]) };
+    struct vocab_fact pair = { .left = find_content(b, t->bytes, start[1]),
+                               .right = find_content(b, t->bytes + start[1], t->length - start[1]) };
     if (pair.left == VOCAB_NONE || pair.right == VOCAB_NONE || pair.left >= rank || pair.right >= rank)
         die("token %u is not made of earlier tokens", rank);
     return pair;
 }
 
-static void build_splits(struct build *b)
+static void build_facts(struct build *b)
 {
-    uint8_t *lengths = new_section(b, VOCAB_LENGTHS, b->count);
-    struct vocab_pair *splits = new_section(b, VOCAB_SPLITS, b->count * sizeof *splits);
-    uint32_t *shorter = new_section(b, VOCAB_SHORTER, b->count * sizeof *shorter);
+    struct vocab_fact *facts = new_section(b, VOCAB_FACTS, b->count * sizeof *facts);
     uint32_t *bytes = new_section(b, VOCAB_BYTES, 256 * sizeof *bytes);
     uint32_t *first = new_section(b, VOCAB_FIRST_PAIRS, 65536 * sizeof *first);
     memset(bytes, 0xff, 256 * sizeof *bytes);
     memset(first, 0xff, 65536 * sizeof *first);
     for (uint32_t rank = 0; rank < b->count; rank++) {
         const struct token *t = &b->tokens[rank];
-        lengths[rank] = (uint8_t)t->length;
-        shorter[rank] = VOCAB_NONE;
-        splits[rank] = (struct vocab_pair){ rank, rank };
-        for (uint32_t n = t->length; n-- > 1 && shorter[rank] == VOCAB_NONE;)
-            shorter[rank] = find_content(b, t->bytes, n);
+        facts[rank] = t->length > 1 ? split_token(b, rank) : (struct vocab_fact){ .left = rank, .right = rank };
+        facts[rank].length = t->length;
+        facts[rank].shorter = VOCAB_NONE;
+        for (uint32_t n = t->length; n-- > 1 && facts[rank].shorter == VOCAB_NONE;)
+            facts[rank].shorter = find_content(b, t->bytes, n);
         if (t->length == 1)
             bytes[t->bytes[0]] = rank;
         if (t->length == 2)
             first[t->bytes[0] << 8 | t->bytes[1]] = rank;
-        if (t->length > 1)
-            splits[rank] = split_token(b, rank);
     }
     for (unsigned c = 0; c < 256; c++)
         if (bytes[c] >= 256)
@@ -213,16 +209,16 @@ static void build_pairs(struct build *b)
     b->header.pair_bits = bits;
     uint64_t *pairs = new_section(b, VOCAB_PAIRS, sizeof(uint64_t) << bits);
     uint8_t *may_pair = new_section(b, VOCAB_MAY_PAIR, (1u << VOCAB_MAY_PAIR_BITS) / 8);
-    const struct vocab_pair *splits = b->section[VOCAB_SPLITS];
+    const struct vocab_fact *facts = b->section[VOCAB_FACTS];
     for (uint32_t rank = 0; rank < b->count; rank++) {
         if (b->tokens[rank].length < 2)
             continue;
-        uint64_t hash = vocab_pair_hash(splits[rank].left, splits[rank].right);
+        uint64_t hash = vocab_pair_hash(facts[rank].left, facts[rank].right);
         uint32_t i = vocab_pair_slot(hash, bits), bit = vocab_pair_bit(hash);
         may_pair[bit / 8] |= (uint8_t)(1u << (bit % 8));
         while (pairs[i])
             i = (i + 1) & ((1u << bits) - 1);
-        pairs[i] = vocab_pair_entry(splits[rank].left, splits[rank].right, rank);
+        pairs[i] = vocab_pair_entry(facts[rank].left, facts[rank].right, rank);
     }
 }
 
@@ -331,6 +327,19 @@ static int by_bytes(const void *left, const void *right)
     return order ? order : (a->length > c->length) - (a->length < c->length);
 }
 
+static uint32_t child(const struct vocab_state *states, uint32_t state, uint32_t byte)
+{
+    uint32_t i = (states[state].link >> 9) + byte;
+    return state != 0 && (states[i].link & 511u) == byte ? i : 0;
+}
+
+static void build_starts(struct build *b, const struct vocab_state *states)
+{
+    uint32_t *starts = new_section(b, VOCAB_STARTS, 65536 * sizeof *starts);
+    for (uint32_t i = 0; i < 65536; i++)
+        starts[i] = child(states, child(states, b->header.root, i >> 8), i & 255);
+}
+
 static void build_trie(struct build *b)
 {
     uint32_t *sorted = zalloc(b->used, sizeof *sorted), n = 0;
@@ -355,6 +364,7 @@ static void build_trie(struct build *b)
     b->header.states = t.size + 256;
     struct vocab_state *out = new_section(b, VOCAB_TRIE, b->header.states * sizeof *out);
     memcpy(out, t.states, b->header.states * sizeof *out);
+    build_starts(b, out);
     free(t.states);
     free(t.base_used);
     free(t.failures);
@@ -447,7 +457,7 @@ int main(int argc, char **argv)
     b.header.used = b.used;
     index_content(&b);
     build_classes(&b, argv[3]);
-    build_splits(&b);
+    build_facts(&b);
     build_pairs(&b);
     build_whole(&b);
     build_trie(&b);
