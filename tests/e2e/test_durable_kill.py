@@ -57,6 +57,7 @@ def lost(stack, subjects):
     return missing, seen
 
 
+@pytest.mark.timeout(300 + 5 * ROUNDS)
 def test_kill_at_random_instants(stack):
     seed = int(os.environ.get("TOLLGATE_KILL_SEED", time.time_ns() % 10**6))
     chance = random.Random(seed)
