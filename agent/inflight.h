@@ -45,6 +45,7 @@ struct inflight {
     bool line_client_abort;
     bool record_without_response;    /* the tap saw the request go and nothing come back */
     int32_t attempts;
+    unsigned attempt_rows;           /* bit n: attempt n is in the ledger */
     int first_status;                /* of an attempt that was given up; 0 none */
     int64_t total_us;
     int64_t settled_mono_us;

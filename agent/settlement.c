@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 static const int64_t record_wait_us = 3 * INT64_C(1000000); /* after the line, for the record of the same response */
+static const int64_t infer_us = 2 * INT64_C(1000000);       /* after the settlement, for the lines of its attempts */
 static const int64_t linger_us = 30 * INT64_C(1000000);     /* a settled entry still answers for late lines */
 static const int64_t expired_linger_us = 86400 * INT64_C(1000000); /* an expired one for a late record */
 
@@ -32,7 +33,6 @@ struct settling {
 
 struct attempt {
     struct ledger_op op;
-    char outcome[16];
     struct inflight *flight;
 };
 
@@ -406,28 +406,49 @@ static const char *attempt_outcome(const struct settle_line *l, int64_t status)
     return l->state.n >= 1 && l->state.p[0] != '-' ? "cut" : "ok";
 }
 
-static void attempt_line(struct agent *a, struct inflight *f, const struct settle_line *l)
+static void attempt_write(struct agent *a, struct inflight *f, const struct ledger_attempt *row)
 {
     struct attempt *t = calloc(1, sizeof *t);
-    int64_t status = l->provider_status > 0 ? l->provider_status : l->tr >= 0 ? l->status : -1;
-    bool second = l->attempt == 2 && f->has_fallback;
 
-    if (l->tc >= 0 && f->attempts < (second ? 2 : 1))
-        f->attempts = second ? 2 : 1;
+    f->attempt_rows |= 1u << row->number;
     if (t == NULL)
         return;
-    const struct target *target = second ? &f->fallback : &f->primary;
     t->flight = f;
     inflight_ref(f);
     t->op = (struct ledger_op){ .kind = LEDGER_ATTEMPT, .done = on_attempt_written, .user = t };
-    t->op.attempt = (struct ledger_attempt){
-        .id = f->op.decision.id, .number = second ? 2 : 1,
-        .target = { .group = target->group, .provider = target->provider, .model = target->model },
+    t->op.attempt = *row;
+    ledger_submit(a->ledger, &t->op);
+}
+
+static struct ledger_target attempt_target(const struct inflight *f, bool second)
+{
+    const struct target *t = second ? &f->fallback : &f->primary;
+    return (struct ledger_target){ .group = t->group, .provider = t->provider, .model = t->model };
+}
+
+static void attempt_line(struct agent *a, struct inflight *f, const struct settle_line *l)
+{
+    int64_t status = l->provider_status > 0 ? l->provider_status : l->tr >= 0 ? l->status : -1;
+    bool second = l->attempt == 2 && f->has_fallback;
+    struct ledger_attempt row = {
+        .id = f->op.decision.id, .number = second ? 2 : 1, .target = attempt_target(f, second),
         .started_us = clock_wall_us() - nano_or_zero(l->ta) * 1000, .http_status = status > 0 ? (int)status : 0,
         .outcome = slice_cstr(attempt_outcome(l, status)), .first_byte_us = l->tr >= 0 ? l->tr * 1000 : -1,
         .total_us = l->ta >= 0 ? l->ta * 1000 : -1,
     };
-    ledger_submit(a->ledger, &t->op);
+
+    if (l->tc >= 0 && f->attempts < row.number)
+        f->attempts = row.number;
+    attempt_write(a, f, &row);
+}
+
+/* HAProxy 3 writes no line for a try on a kept connection that the provider had closed: that it was made follows from the second. */
+static void attempt_infer(struct agent *a, struct inflight *f)
+{
+    struct ledger_attempt row = { .id = f->op.decision.id, .number = 1, .target = attempt_target(f, false),
+                                  .started_us = f->op.decision.started_us, .outcome = SLICE_LIT("no_response"), .first_byte_us = -1,
+                                  .total_us = -1 };
+    attempt_write(a, f, &row);
 }
 
 static bool lua_on(struct agent *a)
@@ -527,6 +548,8 @@ static bool on_entry(void *user, struct inflight *f)
         line_settle(t->agent, f, f->line_status, true, f->line_client_abort, f->attempts == 2);
     if (f->state == INFLIGHT_OPEN && t->now_us - f->held_mono_us > t->hold_timeout_us)
         expire(t->agent, f);
+    if (f->state == INFLIGHT_SETTLED && (f->attempt_rows & 3u << 1) == 1u << 2 && t->now_us - f->settled_mono_us > infer_us)
+        attempt_infer(t->agent, f);
     bool over = (f->state == INFLIGHT_SETTLED && t->now_us - f->settled_mono_us > linger_us) ||
                 (f->state == INFLIGHT_EXPIRED && t->now_us - f->settled_mono_us > expired_linger_us);
     if (over && t->gone_count < sizeof t->gone / sizeof *t->gone) {
