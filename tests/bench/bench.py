@@ -177,37 +177,53 @@ def slow_bodies():
 
 
 def slow(stack):
+    """The yardstick: the same bodies to another agent on this machine. They take the same processor time, but share no worker."""
     small = stack.folder / "small"
     small.write_text(
-        json.dumps(
-            {"model": "solo", "max_tokens": 200, "messages": [{"role": "user", "content": "@@@@@@@@ " + "w " * 450}]}
-        )
+        json.dumps({"model": "solo", "max_tokens": 200, "messages": [{"role": "user", "content": "@@@@@@@@ " + "w " * 450}]})
     )
-    big = stack.folder / "big"
-    where, pid = stack.ports["spop"], stack.agent.pid
-    print("\nRequests of 1 KB while bodies of 1 MB are sent back to back; one worker for all\n")
-    print(f"   {'':32}{'1 MB bodies/s':>14}{'p50 µs':>9}{'p99 µs':>9}{'p99 rise':>10}")
-    load(where, pid, stack, 1, 1, 2000, body=small)
-    for title, text in slow_bodies():
-        big.write_text(text)
-        alone = load(where, pid, stack, 1, 1, SLOW_REQUESTS, body=small)
-        before = agent_decisions(stack)
-        neighbour = subprocess.Popen(load_command(where, pid, stack, 1, 1, 10**6, big), stdout=subprocess.DEVNULL)
-        try:
-            began = time.monotonic()
-            beside = load(where, pid, stack, 1, 1, SLOW_REQUESTS, body=small)
-            seconds = time.monotonic() - began
-            assert neighbour.poll() is None, "the neighbour gave up"
-        finally:
-            neighbour.kill()
-            neighbour.wait()
-        bodies = agent_decisions(stack) - before - SLOW_REQUESTS
-        assert bodies > 10 and beside["allowed"] == beside["answered"] == SLOW_REQUESTS, (bodies, beside)
-        print(f"   {'1 KB alone':32}{'':14}{alone['p50_us']:9}{alone['p99_us']:9}")
-        print(
-            f"   {f'beside 1 MB of {title}':32}{bodies / seconds:14.0f}{beside['p50_us']:9}{beside['p99_us']:9}"
-            f"{beside['p99_us'] - alone['p99_us']:+10}"
-        )
+    other = OneWorker(tempfile.mkdtemp(prefix="tg-bench-"), max_body=stack.max_body)
+    print("\nRequests of 1 KB while bodies of 1 MB are sent back to back; one worker an agent\n")
+    print(f"   {'':42}{'1 MB bodies/s':>14}{'p50 µs':>9}{'p99 µs':>9}")
+    try:
+        other.start()
+        other.write_secret("token", other.person("bench", team="bench"))
+        load(stack.ports["spop"], stack.agent.pid, stack, 1, 1, 2000, body=small)
+        for title, text in slow_bodies():
+            alone = load(stack.ports["spop"], stack.agent.pid, stack, 1, 1, SLOW_REQUESTS, body=small)
+            print(f"   {'1 KB alone':42}{'':14}{alone['p50_us']:9}{alone['p99_us']:9}")
+            rows = []
+            for where, name in ((other, "1 MB to another agent"), (stack, "1 MB to the same worker")):
+                rows.append(beside(stack, where, small, text))
+                print(
+                    f"   {f'beside {name}, {title}':42}{rows[-1]['bodies']:14.0f}{rows[-1]['p50_us']:9}{rows[-1]['p99_us']:9}"
+                )
+            p50, p99 = (rows[1][key] - rows[0][key] for key in ("p50_us", "p99_us"))
+            print(f"   {'rise':42}{'':14}{p50:+9}{p99:+9}")
+    finally:
+        other.stop()
+        other.remove()
+
+
+def beside(stack, where, small, text):
+    """The figures of 1 KB requests while `where` is sent this body back to back."""
+    big = where.folder / "big"
+    big.write_text(text)
+    before = agent_decisions(where)
+    neighbour = subprocess.Popen(
+        load_command(where.ports["spop"], where.agent.pid, where, 1, 1, 10**6, big), stdout=subprocess.DEVNULL
+    )
+    try:
+        began = time.monotonic()
+        row = load(stack.ports["spop"], stack.agent.pid, stack, 1, 1, SLOW_REQUESTS, body=small)
+        seconds = time.monotonic() - began
+        assert neighbour.poll() is None, "the neighbour gave up"
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    bodies = agent_decisions(where) - before - (SLOW_REQUESTS if where is stack else 0)
+    assert bodies > 0 and row["allowed"] == row["answered"] == SLOW_REQUESTS, (bodies, row)
+    return {**row, "bodies": bodies / seconds}
 
 
 def agent_decisions(stack):
