@@ -1,6 +1,7 @@
-"""Token counting against tiktoken: the same generated texts, in the same run, on one core. Prints a table.
+"""Token counting against tiktoken: the same texts, in the same run, on one core; then a conversation that is sent again with every
+turn, with and without the history cache. Prints tables.
 
-usage: tokens_speed.py BENCH_PROGRAM [ENCODING [PATH]]"""
+usage: tokens_speed.py BUILD_FOLDER [ENCODING [PATH]]"""
 
 import base64
 import json
@@ -144,15 +145,43 @@ def by_tiktoken(oracle, text):
         return type(problem).__name__, None
 
 
-def main():
-    program, name, path = sys.argv[1], (sys.argv[2:3] or ["o200k_base"])[0], sys.argv[3:4]
-    made = list(texts(name))
+def run(program, made, *arguments):
     with tempfile.NamedTemporaryFile() as file:
         for title, text in made:
             data = text.encode()
             file.write(title.replace(" ", "_").encode() + b"\0" + str(len(data)).encode() + b"\0" + data)
         file.flush()
-        lines = subprocess.run([program, file.name, name, *path], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        command = [program, file.name, *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+
+
+def conversation(build, name):
+    """Forty turns: questions of some lines, answers of some paragraphs, with code in them."""
+    r = random.Random(40)
+    english, program = prose(MB), code(MB)
+
+    def part(text, low, high):
+        start = r.randint(0, len(text) - high)
+        return text[start : start + r.randint(low, high)]
+
+    said = []
+    for turn in range(40):
+        said.append(("question", part(english, 100, 700)))
+        said.append(("answer", part(english, 500, 2500) + "\n" + part(program, 0, 1500)))
+    lines = run(build / "bench_tokens_conversation", [(who, json.dumps(text)[1:-1]) for who, text in said], name)
+    print(f"\n{name}, a conversation of 40 turns; microseconds of CPU to count the request of a turn")
+    print(f"{'turn':<20}{'bytes':>10}{'no history':>12}{'history':>10}{'x':>7}")
+    rows = [[float(field) for field in line.split()] for line in lines]
+    for turn, size, without, with_history in [row for row in rows if row[0] in (1, 2, 5, 10, 20, 30, 40)]:
+        print(f"{turn:<20.0f}{size:>10.0f}{without:>12.1f}{with_history:>10.1f}{without / with_history:>7.1f}")
+    size, without, with_history = (sum(row[i] for row in rows) for i in (1, 2, 3))
+    print(f"{'all':<20}{size:>10.0f}{without:>12.1f}{with_history:>10.1f}{without / with_history:>7.1f}")
+
+
+def main():
+    build, name, path = Path(sys.argv[1]), (sys.argv[2:3] or ["o200k_base"])[0], sys.argv[3:4]
+    made = list(texts(name))
+    lines = run(build / "bench_tokens_speed", made, name, *path)
     oracle = encoding(name)
     print(f"{name}, {lines[0]}; MB/s of one core")
     print(f"{'text':<20}{'tiktoken':>10}{'no cache':>10}{'first':>9}{'steady':>9}{'resent':>9}{'x':>7}")
@@ -163,6 +192,7 @@ def main():
         shown = f"{theirs:.1f}" if isinstance(theirs, float) else theirs[:9]
         ratio = f"{float(warm) / theirs:.0f}" if isinstance(theirs, float) else ""
         print(f"{title:<20}{shown:>10}{bare:>10}{first:>9}{warm:>9}{resent:>9}{ratio:>7}")
+    conversation(build, name)
 
 
 if __name__ == "__main__":
