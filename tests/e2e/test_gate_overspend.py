@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import threading
 import time
 
@@ -80,7 +81,7 @@ async def client(port, head, body, seen):
                 if status == 200 or code == "insufficient_quota":
                     return status
                 assert (status, code) == (429, "rate_limit_exceeded") or status == 503, (status, code)
-                await asyncio.sleep(0.25)
+                await asyncio.sleep((1 if status == 503 else 0.2) * random.uniform(1, 2))
         except (asyncio.IncompleteReadError, ConnectionError):
             seen["closed"] = seen.get("closed", 0) + 1
         finally:
