@@ -1,5 +1,6 @@
 """The ledger commands beside a running agent: it keeps the file, so what is booked goes through it."""
 
+import fcntl
 import json
 
 import pytest
@@ -74,8 +75,6 @@ def test_a_month_is_closed_by_the_agent(dearer):
 
 def test_another_agent_s_ledger_is_not_booked_to(dearer, tmp_path):
     """The file is held by somebody, but the agent behind the socket keeps another."""
-    import fcntl
-
     book = Ledger(tmp_path / "ledger.db").write()
     with open(book.file, "rb+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -85,8 +84,6 @@ def test_another_agent_s_ledger_is_not_booked_to(dearer, tmp_path):
 
 
 def test_no_agent_behind_the_socket_is_said(tmp_path):
-    import fcntl
-
     book = Ledger(tmp_path / "ledger.db").write()
     with open(book.file, "rb+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -5,11 +5,13 @@ import io
 import itertools
 import json
 import random
+import subprocess
 from decimal import Decimal
 
 import pytest
 
 from ledger_fixture import Ledger, ctl, us
+from stack import build_folder
 
 AT = "2026-11-22T12:00"
 TEAMS = ["search", "ads", 'comma, "quote"', "grün", ""]
@@ -113,11 +115,7 @@ def test_json_and_csv_equal_the_raw_rows(ledger, dimensions):
 
 def test_csv_lines_end_as_rfc_4180_says_and_quotes_are_doubled(ledger):
     text = report(ledger, "--format", "csv", "--from", "2026-10")
-    # Text mode has turned CRLF into LF: what was a bare LF cannot be told, so the bytes are looked at.
-    import subprocess
-
-    from stack import build_folder
-
+    # Text mode turns CRLF into LF, so the bytes are looked at.
     bytes_ = subprocess.run(
         [build_folder() / "tollgatectl", "report", "--ledger", ledger.file, "--format", "csv", "--from", "2026-10"],
         capture_output=True,
