@@ -29,7 +29,7 @@ static inline uint32_t piece_cache_find(const struct piece_cache *c, uint64_t ha
     const uint64_t key = ~((uint64_t)15 << PIECE_COUNT_SHIFT);
     uint64_t found = 0;
     for (int i = 0; i < 4; i++)
-        found |= e[i].low == low && (e[i].high & key) == high ? e[i].high : 0;
+        found |= e[i].high & vocab_if_zero((e[i].low ^ low) | ((e[i].high & key) ^ high));
     return (uint32_t)(found >> PIECE_COUNT_SHIFT);
 }
 

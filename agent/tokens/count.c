@@ -87,43 +87,54 @@ void token_counter_stats(const struct token_counter *c, struct token_cache_stats
 
 /* ---- pieces ------------------------------------------------------------------------------------------------------ */
 
+/* Near the end of the text, where 16 bytes cannot be read. */
+static __attribute__((noinline)) struct vocab_piece load_last_piece(const uint8_t *p, size_t n)
+{
+    uint8_t bytes[16] = { 0 };
+    struct vocab_piece piece;
+    memcpy(bytes, p, n);
+    memcpy(&piece.low, bytes, 8);
+    memcpy(&piece.high, bytes + 8, 8);
+    return piece;
+}
+
 /* The first n bytes at p (1..15) as the tables hold them; `end` is where reading must stop. */
 static inline struct vocab_piece load_piece(const uint8_t *p, size_t n, const uint8_t *end)
 {
-    struct vocab_piece piece = { 0, 0 };
+    struct vocab_piece piece;
     if (end - p >= 16) {
+        uint64_t keep = ~(~(uint64_t)0 << (8 * (n & 7))), longer = (uint64_t)0 - (n >> 3);
         memcpy(&piece.low, p, 8);
         memcpy(&piece.high, p + 8, 8);
-        uint64_t keep = ~(uint64_t)0 >> (8 * (8 - (n & 7)) & 63);
-        bool both = n >= 8;
-        piece.low &= both ? ~(uint64_t)0 : keep;
-        piece.high &= both && n > 8 ? keep : 0;
+        piece.low &= keep | longer;
+        piece.high &= keep & longer;
     } else {
-        uint8_t bytes[16] = { 0 };
-        memcpy(bytes, p, n);
-        memcpy(&piece.low, bytes, 8);
-        memcpy(&piece.high, bytes + 8, 8);
+        piece = load_last_piece(p, n);
     }
     piece.high |= (uint64_t)n << 56;
     return piece;
 }
 
-static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t n)
+static __attribute__((noinline)) uint32_t merge_small(struct token_job *j, const uint8_t *p, size_t n)
+{
+    const struct vocab *v = &j->tokenizer->vocab;
+    j->counter->stats.piece_misses++;
+    /* Text beyond ASCII has tokens of many bytes: matching them takes fewer steps than merging. */
+    return p[n - 1] & 0x80 ? merge_medium(v, p, n) : merge_short(v, p, n);
+}
+
+/* 1 to 15 bytes. */
+static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t n, const uint8_t *end)
 {
     const struct vocab *v = &j->tokenizer->vocab;
     if (n == 1)
         return 1;
-    struct vocab_piece piece = load_piece(p, n, j->end);
+    struct vocab_piece piece = load_piece(p, n, end);
     uint64_t hash = vocab_piece_hash(piece.low, piece.high);
     uint32_t count;
     if (j->pieces && (count = piece_cache_find(j->pieces, hash, piece.low, piece.high)) != 0)
         return count;
-    count = 1;
-    if (!vocab_is_token(v, hash, piece.low, piece.high)) {
-        /* Text beyond ASCII has tokens of many bytes: matching them takes fewer steps than merging. */
-        count = p[n - 1] & 0x80 ? merge_medium(v, p, n) : merge_short(v, p, n);
-        j->counter->stats.piece_misses++;
-    }
+    count = vocab_is_token(v, hash, piece.low, piece.high) ? 1 : merge_small(j, p, n);
     if (j->pieces)
         piece_cache_add(j->pieces, hash, piece.low, piece.high, count);
     return count;
@@ -164,7 +175,7 @@ static inline __attribute__((always_inline)) int count_pieces(struct token_job *
             next = scan_slowly(v, p, end);
         size_t n = (size_t)(next - p);
         if (n <= 15) {
-            tokens += count_small(j, p, n);
+            tokens += count_small(j, p, n, end);
         } else if (n <= MERGE_MEDIUM) {
             tokens += count_medium(j, p, n);
         } else if (merge_is_token(v, p, n)) {

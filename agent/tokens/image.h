@@ -95,6 +95,12 @@ static inline uint32_t vocab_pair_bit(uint64_t hash)
     return (uint32_t)(hash >> (64 - VOCAB_MAY_PAIR_BITS));
 }
 
+/* All ones for 0, else 0: which entry of a bucket is meant cannot be predicted, so no branch may ask. */
+static inline uint64_t vocab_if_zero(uint64_t x)
+{
+    return ((x | (0 - x)) >> 63) - 1;
+}
+
 /* Where a piece of up to 15 bytes stands in a table of 1 << bits buckets. */
 static inline uint64_t vocab_piece_hash(uint64_t low, uint64_t high)
 {

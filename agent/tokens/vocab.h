@@ -56,9 +56,9 @@ static inline bool vocab_is_token(const struct vocab *v, uint64_t hash, uint64_t
     uint32_t mask = (1u << v->whole_bits) - 1;
     for (uint32_t bucket = vocab_piece_bucket(hash, v->whole_bits);; bucket = (bucket + 1) & mask) {
         const struct vocab_piece *p = v->whole + bucket * (size_t)4;
-        bool hit = false;
+        uint64_t hit = 0;
         for (int i = 0; i < 4; i++)
-            hit |= p[i].low == low && p[i].high == high;
+            hit |= vocab_if_zero((p[i].low ^ low) | (p[i].high ^ high));
         if (hit)
             return true;
         if (p[3].high == 0)
