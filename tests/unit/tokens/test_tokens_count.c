@@ -280,6 +280,44 @@ static void test_history_cache_remembers(void **state)
 }
 
 /* Far more strings than the cache holds: it stays bounded and never mistakes one for another. */
+/* A string counted in slices is found again when it is counted at once, and the other way round. */
+static void test_history_cache_knows_sliced_strings(void **state)
+{
+    struct fixture *f = *state;
+    const struct tokenizer *t = tokenizer_set_find(f->set, SLICE_LIT("o200k_base"));
+    struct token_counter *c = token_counter_new(NULL);
+    struct token_cache_stats before, after;
+    char *text = malloc(300000);
+    assert_non_null(c);
+    assert_non_null(text);
+    for (size_t i = 0; i < 300000; i++)
+        text[i] = i % 7 == 0 ? ' ' : (char)('a' + i * i % 23);
+    for (size_t n = 32; n < 300000; n = n * 3 + 1) {
+        struct token_count sliced, whole, again;
+        struct slice s = slice_make(text, n);
+        struct token_job *j = token_job_new(c, t, TOKENS_OF_JSON_STRING, s);
+        assert_non_null(j);
+        while (token_job_step(j, 1, &sliced) == 0) {
+        }
+        token_job_free(j);
+        token_counter_stats(c, &before);
+        assert_int_equal(token_count_bytes(c, t, TOKENS_OF_JSON_STRING, s, &whole), 0);
+        j = token_job_new(c, t, TOKENS_OF_JSON_STRING, s);
+        assert_non_null(j);
+        while (token_job_step(j, 1, &again) == 0) {
+        }
+        token_job_free(j);
+        token_counter_stats(c, &after);
+        assert_int_equal(after.history_hits, before.history_hits + 2);
+        assert_int_equal(after.history_misses, before.history_misses);
+        assert_int_equal(sliced.tokens, whole.tokens);
+        assert_int_equal(sliced.tokens, again.tokens);
+        assert_int_equal(token_count_text(c, t, s, NULL), sliced.tokens);
+    }
+    free(text);
+    token_counter_free(c);
+}
+
 static void test_history_cache_is_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -307,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_long_pieces),
         cmocka_unit_test(test_nothing_behind_the_text_is_read),
         cmocka_unit_test(test_history_cache_remembers),
+        cmocka_unit_test(test_history_cache_knows_sliced_strings),
         cmocka_unit_test(test_history_cache_is_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
