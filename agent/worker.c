@@ -214,8 +214,12 @@ static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int events)
 /* A socket with a connection that cannot be accepted stays readable: watching it would keep the loop busy with nothing. */
 static void accept_pause(struct worker *w, bool pause)
 {
-    for (unsigned i = 0; i < w->accept_count; i++)
-        pause ? ev_io_stop(w->loop, &w->accept[i]) : ev_io_start(w->loop, &w->accept[i]);
+    for (unsigned i = 0; i < w->accept_count; i++) {
+        if (pause)
+            ev_io_stop(w->loop, &w->accept[i]);
+        else
+            ev_io_start(w->loop, &w->accept[i]);
+    }
     w->accept_paused = pause;
 }
 

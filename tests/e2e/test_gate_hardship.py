@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import random
-import signal
 import socket
 import struct
 import threading
@@ -14,7 +13,7 @@ import pytest
 
 import ledger
 from haproxy_stub.spop import frame, string, typed, varint
-from stack import PATIENCE, free_ports, wait_for
+from stack import PATIENCE, wait_for
 from test_gate_crash import Load, request_id
 
 AGENT_HELLO, AGENT_DISCONNECT, ACK = 101, 102, 103
