@@ -44,7 +44,8 @@ static inline const uint8_t *scan_breaks(const uint8_t *p, const uint8_t *end, b
 /* What starts with white space and is no word: see scan_space in scan.c. NULL: to be found slowly. */
 static inline const uint8_t *scan_blanks(const struct window *w, size_t at, const uint8_t *p, const uint8_t *end, bool breaks)
 {
-    size_t n = (size_t)__builtin_ctzll(~window_bits(w->space, at));
+    uint64_t others = ~window_bits(w->space, at);
+    size_t n = others ? (size_t)__builtin_ctzll(others) : 64;
     if (n >= WINDOW_SEEN - 1 || (size_t)(end - p) <= n || p[n] & 0x80)
         return NULL;
     uint64_t newlines = window_bits(w->newline, at) & (((uint64_t)1 << n) - 1);
