@@ -86,7 +86,8 @@ static inline __attribute__((always_inline)) const uint8_t *scan_ascii(const str
     }
     if ((digits & 1) || (gpt2 && c == ' ' && (digits >> 1 & 1))) {
         size_t start = ~digits & 1;
-        n = start + (size_t)__builtin_ctzll(~(digits >> start));
+        uint64_t others = ~(digits >> start);
+        n = start + (others ? (size_t)__builtin_ctzll(others) : 64);
         if (!gpt2 && n > 3)
             n = 3;
         if (n >= WINDOW_SEEN - 1)
