@@ -4,6 +4,7 @@ The texts are the same on every run (fixed seed; another one in TOLLGATE_SEED). 
 by `--raw --encoding NAME`; it reads NUL-separated texts and prints one count a line."""
 
 import base64
+import functools
 import hashlib
 import os
 import random
@@ -49,6 +50,7 @@ def tokens_as_text(name):
     return found
 
 
+@functools.cache
 def generated(name):
     """Texts that lie where mistakes would: between classes, inside tokens, at ends, and ordinary ones."""
     r = random.Random(f"{os.environ.get('TOLLGATE_SEED', '1')} {name}")
@@ -75,6 +77,7 @@ def generated(name):
     return [text() for _ in range(TEXTS)]
 
 
+@functools.cache
 def code_points():
     """Every assigned code point (and one of 64 of the others) in two contexts, 16 of them in one text."""
     texts, some = [], []
@@ -111,6 +114,14 @@ def test_generated_texts(name):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
+def test_long_texts(name):
+    """Longer than what is looked at in one go: generated texts joined, and the same without all that is not ASCII."""
+    texts = generated(name)[:30_000]
+    joined = ["".join(texts[i : i + 100]) for i in range(0, len(texts), 100)]
+    compare(name, joined + [text.encode("ascii", "ignore").decode() for text in joined])
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
 def test_every_code_point(name):
     compare(name, code_points())
 
@@ -122,12 +133,19 @@ def test_special_tokens_are_ordinary_text():
     assert count("o200k_harmony", texts) == count("o200k_base", texts)
 
 
+@functools.cache
+def sample():
+    """Texts for the other code paths, and what the fastest one says without caches."""
+    texts = generated("o200k_base")[:20_000] + code_points()[::8]
+    return texts, count("o200k_base", texts, "--no-cache")
+
+
 @pytest.mark.parametrize("path", ["portable", "sse2", "avx2"])
 def test_every_code_path_agrees(path):
     """What the fastest path of this machine counted was compared above; the others must say the same."""
-    texts = generated("o200k_base")[:20_000] + code_points()[::8]
+    texts, expected = sample()
     try:
         got = count("o200k_base", texts, "--path", path)
     except subprocess.CalledProcessError:
         pytest.skip(f"this machine has no {path}")
-    assert got == count("o200k_base", texts, "--no-cache")
+    assert got == expected

@@ -2,6 +2,7 @@
 
 The patterns and special tokens are those of tiktoken_ext/openai_public.py."""
 
+import functools
 import struct
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def ranks(files):
     return found
 
 
+@functools.cache
 def encoding(name):
     pattern, files, _ = ENCODINGS[name]
     return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks(files), special_tokens={})

@@ -255,6 +255,39 @@ static void test_nothing_behind_the_text_is_read(void **state)
     munmap(map, page);
 }
 
+/* Text of many kinds, longer than what the scanner looks at in one go, at every place relative to that: a line break before a
+ * letter always ends a piece, so what stands before it must add its own tokens and change nothing. */
+static void test_long_texts_at_any_offset(void **state)
+{
+    enum { N = 5000, SHIFT = 130 };
+    static const char *const parts[] = { "The quick brown fox", " jumps", "HTTPServer2", " 1234567", "\n\n    ", "    ", "==", "don't", "'LL",
+        "\r\n\t", "//\n//x", " (a", "){}", " \xc3\xa9t\xc3\xa9", "\xe6\xbc\xa2", "aVeryLongIdentifierThatGoesOnAndOnAndOnForMoreThanSixtyBytes_",
+        "                                                                ", "----------------------------------------------------------------",
+        "1", "\xc2\xa0", ".", " ", "'", "0x7f", "ABC" };
+    static char text[SHIFT + N + 100];
+    uint32_t random = 12345;
+    size_t n = SHIFT;
+    for (text[n++] = 'T'; n < SHIFT + N;) {
+        random = random * 1664525u + 1013904223u;
+        const char *part = parts[(random >> 16) % (sizeof parts / sizeof *parts)];
+        memcpy(text + n, part, strlen(part));
+        n += strlen(part);
+    }
+    static const char *const encodings[] = { "o200k_base", "cl100k_base", "r50k_base" };
+    for (size_t e = 0; e < 3; e++) {
+        int64_t alone = text_count(*state, encodings[e], slice_make(text + SHIFT, n - SHIFT));
+        for (size_t shift = 2; shift <= SHIFT; shift++) {
+            memset(text + SHIFT - shift, 'x', shift);
+            text[SHIFT - 1] = '\n';
+            int64_t before = text_count(*state, encodings[e], slice_make(text + SHIFT - shift, shift));
+            int64_t both = text_count(*state, encodings[e], slice_make(text + SHIFT - shift, n - SHIFT + shift));
+            if (both != before + alone)
+                fail_msg("%s, %zu bytes before: %lld instead of %lld + %lld", encodings[e], shift, (long long)both,
+                         (long long)before, (long long)alone);
+        }
+    }
+}
+
 static void test_history_cache_remembers(void **state)
 {
     struct fixture *f = *state;
@@ -344,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_bytes_that_are_not_utf8),
         cmocka_unit_test(test_long_pieces),
         cmocka_unit_test(test_nothing_behind_the_text_is_read),
+        cmocka_unit_test(test_long_texts_at_any_offset),
         cmocka_unit_test(test_history_cache_remembers),
         cmocka_unit_test(test_history_cache_knows_sliced_strings),
         cmocka_unit_test(test_history_cache_is_bounded),
