@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from stack import build_folder, PATIENCE, build_folder, wait_for
+from stack import PATIENCE, build_folder, wait_for
 
 STACK = {"max_body": 1300000}
 
