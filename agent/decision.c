@@ -18,9 +18,9 @@ enum {
     SPARE_MAX = 256,
     BIG_BYTES = 32 * 1024,        /* bodies above are kept, for their prompts may be counted in slices */
     CAPTURE_BYTES = 1024 * 1024,  /* of an answer without usage */
-    ACK_BYTES = 64 * 1024,
     PARKED_MAX = 1024,            /* of one worker: tokens of unknown keys cost memory while an issuer does not answer */
     PARKED_BYTES_MAX = 64 * 1024 * 1024,
+    HAPROXY_PATIENCE_US = 500000, /* `timeout processing` of haproxy/tollgate-spoe.conf */
     STRANGER_ROWS_PER_SECOND = 50 /* ledger rows for refusals of people who are not known */
 };
 
@@ -354,6 +354,12 @@ static void on_decision_written(struct ledger_op *op, enum ledger_result result)
     worker_committed(d->worker, d);
 }
 
+/* HAProxy has answered in our place: nobody hears this, and nothing may be held for it. */
+static void refuse_late(struct decision *d)
+{
+    decision_refuse(d, 503, "policy_unavailable", "too_late", SLICE_LIT("The gateway took too long to decide; try again in a moment."));
+}
+
 static void hold_return(struct decision *d)
 {
     budget_release(d->worker->agent->budget, d->s.hold, clock_mono_us());
@@ -366,6 +372,10 @@ void decision_counted(struct decision *d)
     struct ledger_decision row;
     int64_t t0 = clock_mono_us();
 
+    if (t0 - d->started_mono_us > HAPROXY_PATIENCE_US) {
+        refuse_late(d);
+        return;
+    }
     enum assess_reserved rc = assess_price(&d->s) ? assess_reserve(&d->s, a->budget, d->started_us, t0) : ASSESS_REFUSED;
     d->budget_us += clock_mono_us() - t0;
     if (rc == ASSESS_DOWNGRADED) {
@@ -392,10 +402,14 @@ void decision_counted(struct decision *d)
     d->flight->fallback_basis = d->s.fallback_basis;
     d->flight->prices = price_table_ref(d->s.runtime->prices);
     d->flight->submitted_mono_us = clock_mono_us();
-    if (!inflight_insert(a->inflight, d->flight)) {
+    enum inflight_inserted in = inflight_insert(a->inflight, d->flight);
+    if (in != INFLIGHT_INSERTED) {
         hold_return(d);
-        decision_refuse(d, 400, "duplicate_request_id", "duplicate_request_id",
-                    SLICE_LIT("A request with this id is under way; HAProxy's unique-id-format must give each request its own."));
+        if (in == INFLIGHT_GIVEN_UP)
+            refuse_late(d);
+        else
+            decision_refuse(d, 400, "duplicate_request_id", "duplicate_request_id",
+                            SLICE_LIT("A request with this id is under way; HAProxy's unique-id-format must give each request its own."));
         return;
     }
     d->stage = STAGE_COMMIT;
@@ -463,7 +477,11 @@ static void committed(struct decision *d)
         return;
     }
     inflight_move(a->inflight, d->flight, INFLIGHT_PENDING, INFLIGHT_OPEN);
-    if (answerable(d)) {
+    if (atomic_load(&d->flight->given_up)) {
+        settlement_abandon(a, d->flight, "given_up");
+        d->s.no = refusal_make(503, "server_error", "policy_unavailable", "too_late", SLICE_LIT("The gateway took too long to decide."));
+        answer_refusal(d);
+    } else if (answerable(d)) {
         answer_allow(d);
     } else {
         /* HAProxy has gone: it never heard the answer, so no provider saw the request. */

@@ -5,9 +5,18 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+enum { GIVEN_UP_MAX = 4096 };
+
+struct given_up {
+    UT_hash_handle hh;
+    size_t n;
+    char id[];
+};
+
 struct inflight_table {
     pthread_mutex_t lock;
     struct inflight *entries; /* uthash keeps the order of insertion: oldest first */
+    struct given_up *given_up; /* likewise */
 };
 
 struct inflight_table *inflight_table_new(void)
@@ -28,8 +37,36 @@ void inflight_table_free(struct inflight_table *t)
         HASH_DEL(t->entries, f);
         inflight_unref(f);
     }
+    struct given_up *g, *after;
+    HASH_ITER(hh, t->given_up, g, after) {
+        HASH_DEL(t->given_up, g);
+        free(g);
+    }
     pthread_mutex_destroy(&t->lock);
     free(t);
+}
+
+void inflight_give_up(struct inflight_table *t, struct slice request_id)
+{
+    struct given_up *there = NULL, *oldest, *g = malloc(sizeof *g + request_id.n);
+
+    if (g == NULL)
+        return; /* at worst a hold ends at its bound */
+    g->n = request_id.n;
+    memcpy(g->id, request_id.p, request_id.n);
+    pthread_mutex_lock(&t->lock);
+    HASH_FIND(hh, t->given_up, g->id, g->n, there);
+    if (there == NULL) {
+        HASH_ADD_KEYPTR(hh, t->given_up, g->id, g->n, g);
+        g = NULL;
+    }
+    if (HASH_COUNT(t->given_up) > GIVEN_UP_MAX) {
+        oldest = t->given_up;
+        HASH_DEL(t->given_up, oldest);
+        free(oldest);
+    }
+    pthread_mutex_unlock(&t->lock);
+    free(g);
 }
 
 struct packer {
@@ -128,18 +165,25 @@ void inflight_unref(struct inflight *f)
     free(f);
 }
 
-bool inflight_insert(struct inflight_table *t, struct inflight *f)
+enum inflight_inserted inflight_insert(struct inflight_table *t, struct inflight *f)
 {
+    enum inflight_inserted rc = INFLIGHT_INSERTED;
     struct inflight *there = NULL;
+    struct given_up *gone = NULL;
 
     pthread_mutex_lock(&t->lock);
+    HASH_FIND(hh, t->given_up, f->request_id.p, f->request_id.n, gone);
     HASH_FIND(hh, t->entries, f->request_id.p, f->request_id.n, there);
-    if (there == NULL) {
+    if (gone != NULL) {
+        rc = INFLIGHT_GIVEN_UP;
+    } else if (there != NULL) {
+        rc = INFLIGHT_DUPLICATE;
+    } else {
         inflight_ref(f);
         HASH_ADD_KEYPTR(hh, t->entries, f->request_id.p, f->request_id.n, f);
     }
     pthread_mutex_unlock(&t->lock);
-    return there == NULL;
+    return rc;
 }
 
 void inflight_remove(struct inflight_table *t, struct inflight *f)

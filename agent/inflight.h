@@ -43,6 +43,7 @@ struct inflight {
     int64_t line_mono_us;            /* when the log line came before the record; 0: not yet */
     int line_status;
     bool line_client_abort;
+    atomic_bool given_up;            /* HAProxy ended the request before our answer; set by the control thread, read by the worker */
     bool record_without_response;    /* the tap saw the request go and nothing come back */
     int32_t attempts;
     unsigned attempt_rows;           /* bit n: attempt n is in the ledger */
@@ -66,8 +67,16 @@ struct inflight *inflight_new(const struct ledger_decision *d, const struct iden
 void inflight_ref(struct inflight *f);
 void inflight_unref(struct inflight *f);
 
-/* The table takes a reference of its own. False: that request id is in flight already (the caller refuses the request). */
-bool inflight_insert(struct inflight_table *t, struct inflight *f) __attribute__((warn_unused_result));
+enum inflight_inserted {
+    INFLIGHT_INSERTED,
+    INFLIGHT_DUPLICATE, /* that request id is in flight already */
+    INFLIGHT_GIVEN_UP   /* HAProxy has answered that request without waiting for us (inflight_give_up came first) */
+};
+/* The table takes a reference of its own when INSERTED; else the caller refuses the request. */
+enum inflight_inserted inflight_insert(struct inflight_table *t, struct inflight *f) __attribute__((warn_unused_result));
+/* HAProxy has ended this request, for which no provider was asked, and there is no entry: one that comes now would never be heard of
+ * again. The last few thousand ids are remembered. */
+void inflight_give_up(struct inflight_table *t, struct slice request_id);
 void inflight_remove(struct inflight_table *t, struct inflight *f);
 /* With a reference, or NULL. */
 struct inflight *inflight_find(struct inflight_table *t, struct slice request_id);

@@ -94,7 +94,7 @@ static bool on_open(void *user, const struct ledger_row *row)
     f->held_mono_us = clock_mono_us() - (age_us > 0 ? age_us : 0);
     if (budget_load_hold(l->agent->budget, &s, d->started_us, &f->held, &f->hold) == 0) {
         l->failed = false;
-        if (!inflight_insert(l->agent->inflight, f))
+        if (inflight_insert(l->agent->inflight, f) != INFLIGHT_INSERTED)
             LOG(LOG_LEVEL_ERROR, "open_hold_twice", LOG_STR("request_id", d->request_id));
         l->holds++;
     }

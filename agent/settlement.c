@@ -490,8 +490,12 @@ void settlement_line(struct agent *a, const struct settle_line *l)
 {
     struct inflight *f = inflight_find(a->inflight, l->id);
 
-    if (f == NULL)
-        return; /* refused, or answered by HAProxy itself */
+    if (f == NULL) {
+        /* Refused, or answered by HAProxy itself: then our decision may only be coming. */
+        if (l->tier == 1 && l->status == 503 && !routed(l))
+            inflight_give_up(a->inflight, l->id);
+        return;
+    }
     if (l->tier == 2) {
         attempt_line(a, f, l);
         inflight_unref(f);
@@ -504,6 +508,8 @@ void settlement_line(struct agent *a, const struct settle_line *l)
     f->line_status = status;
     f->line_client_abort = client_abort;
     bool sent = routed(l);
+    if (!sent)
+        atomic_store(&f->given_up, true); /* before the move below: one of the two threads sees the other */
     /* A response that a provider began has a record as well, unless there is no tap: it knows more. */
     if (sent && lua_on(a) && !f->record_without_response)
         f->line_mono_us = clock_mono_us();
