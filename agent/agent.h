@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct agent;
+struct archiving;
 struct budget;
 struct http_client;
 struct inflight_table;
@@ -43,6 +44,7 @@ struct agent {
     struct http_client *http;
     struct worker *workers;
     unsigned worker_count;
+    struct archiving *archiving;    /* the control thread's; NULL: nothing was archived yet */
     const char *config_file;
     int64_t started_us;
     struct agent_counters counters;

@@ -14,8 +14,7 @@
 
 enum { TEXT_SIZE = 4096, CORRECTIONS_MAX = 1000 };
 
-/* The parameter as a NUL-terminated string. */
-static bool text_of(const msgpack_object *params, uint32_t i, char *buf, size_t size)
+bool booking_text(const msgpack_object *params, uint32_t i, char *buf, size_t size)
 {
     if (params->type != MSGPACK_OBJECT_ARRAY || i >= params->via.array.size)
         return false;
@@ -27,12 +26,12 @@ static bool text_of(const msgpack_object *params, uint32_t i, char *buf, size_t 
     return true;
 }
 
-static const char *same_ledger(const struct agent *a, const msgpack_object *params)
+const char *booking_same_ledger(const struct agent *a, const msgpack_object *params)
 {
     char file[TEXT_SIZE];
     struct stat asked, ours;
 
-    if (!text_of(params, 0, file, sizeof file))
+    if (!booking_text(params, 0, file, sizeof file))
         return "the ledger's file is missing";
     if (stat(file, &asked) != 0 || stat(ledger_file(a->ledger), &ours) != 0 || asked.st_dev != ours.st_dev || asked.st_ino != ours.st_ino)
         return "this agent keeps another ledger; name its configuration with --config, or its socket with --socket";
@@ -82,7 +81,7 @@ const char *booking_reprice(void *user, const msgpack_object *params, msgpack_pa
 {
     struct agent *a = user;
     struct ledger_op *ops[CORRECTIONS_MAX];
-    const char *why = same_ledger(a, params);
+    const char *why = booking_same_ledger(a, params);
     char text[128];
     uint32_t n = 0;
 
@@ -91,7 +90,7 @@ const char *booking_reprice(void *user, const msgpack_object *params, msgpack_pa
     if (params->via.array.size > CORRECTIONS_MAX + 1)
         return "too many corrections in one call";
     for (uint32_t i = 1; i < params->via.array.size; i++, n++)
-        if (!text_of(params, i, text, sizeof text) || (ops[n] = correction_parse(text)) == NULL) {
+        if (!booking_text(params, i, text, sizeof text) || (ops[n] = correction_parse(text)) == NULL) {
             while (n > 0)
                 free(ops[--n]);
             return "a correction is not understood, or memory is out; nothing was booked";
@@ -106,13 +105,13 @@ const char *booking_reprice(void *user, const msgpack_object *params, msgpack_pa
 const char *booking_close_month(void *user, const msgpack_object *params, msgpack_packer *p)
 {
     struct agent *a = user;
-    const char *why = same_ledger(a, params);
+    const char *why = booking_same_ledger(a, params);
     char text[32];
     int64_t before_us;
 
     if (why != NULL)
         return why;
-    if (!text_of(params, 1, text, sizeof text) || !integers_parse(text, &before_us, 1) || before_us <= 0 || before_us > clock_wall_us())
+    if (!booking_text(params, 1, text, sizeof text) || !integers_parse(text, &before_us, 1) || before_us <= 0 || before_us > clock_wall_us())
         return "only a month that is over can be closed";
     struct ledger_op *op = calloc(1, sizeof *op);
     if (op == NULL)

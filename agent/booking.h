@@ -7,6 +7,9 @@
 #define TOLLGATE_BOOKING_H
 
 #include <msgpack.h>
+#include <stdbool.h>
+
+struct agent;
 
 /* For rpc_method. Parameters: file, then one text for each correction: "ID COST_NANO KNOWN_BY PRICE_VERSION", the cost a difference. They
  * are booked as "repriced". The answer is how many were accepted: all, or there is a reason and none was. Balances of the running agent
@@ -14,5 +17,10 @@
 const char *booking_reprice(void *user, const msgpack_object *params, msgpack_packer *p);
 /* Parameters: file, and the first instant after the month in microseconds. */
 const char *booking_close_month(void *user, const msgpack_object *params, msgpack_packer *p);
+
+/* For other methods that write to the ledger. The parameter as a NUL-terminated string; false when it is none or too long. */
+bool booking_text(const msgpack_object *params, uint32_t i, char *buf, size_t size);
+/* NULL when parameter 0 names this agent's ledger, else a reason. */
+const char *booking_same_ledger(const struct agent *a, const msgpack_object *params);
 
 #endif

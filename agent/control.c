@@ -1,6 +1,7 @@
 #include "control.h"
 
 #include "agent.h"
+#include "archiving.h"
 #include "base/clock.h"
 #include "booking.h"
 #include "budget/budget.h"
@@ -244,5 +245,6 @@ static const char *call_reload(void *user, const msgpack_object *params, msgpack
 
 const struct rpc_method control_methods[] = {
     { "ping", call_ping }, { "status", call_status }, { "budget", call_budget }, { "tokens", call_tokens }, { "reload", call_reload },
-    { "reprice", booking_reprice }, { "close_month", booking_close_month }, { NULL, NULL },
+    { "reprice", booking_reprice }, { "close_month", booking_close_month },
+    { "archive", archiving_start }, { "archive_status", archiving_status }, { NULL, NULL },
 };

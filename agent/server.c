@@ -1,6 +1,7 @@
 #include "server.h"
 
 #include "agent.h"
+#include "archiving.h"
 #include "base/clock.h"
 #include "base/http_client.h"
 #include "base/log.h"
@@ -422,6 +423,7 @@ static void stop(struct server *s)
     intake_stop(s->intake);
     if (a->learner != NULL)
         learning_keep(a);
+    archiving_free(a->archiving);
     ledger_close(a->ledger);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_free(&a->workers[i]);

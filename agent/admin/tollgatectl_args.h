@@ -45,5 +45,7 @@ int ctl_prices(int argc, char **argv);
 int ctl_reprice(int argc, char **argv);
 int ctl_close_month(int argc, char **argv);
 int ctl_invoice(int argc, char **argv);
+int ctl_archive(int argc, char **argv);
+int ctl_request(int argc, char **argv);
 
 #endif

@@ -24,7 +24,9 @@ static int usage(FILE *out)
                  "  reprice                           books what another price table makes of past requests, as corrections\n"
                  "  close-month YYYY-MM               freezes a month\n"
                  "  invoice check FILE.csv            a provider's usage export against the ledger\n"
-                 "                                    each of these five says more with --help after its name\n"
+                 "  archive --before YYYY-MM --to FILE  moves old rows into another file while traffic runs\n"
+                 "  request ID                        finds a request by the id its client got\n"
+                 "                                    each of these seven says more with --help after its name\n"
                  "\n"
                  "The socket is listen.admin of the configuration; default /run/tollgate/admin.sock.\n"
                  "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
@@ -41,7 +43,7 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv); /* reads its own options */
     } commands[] = { { "report", ctl_report }, { "prices", ctl_prices }, { "reprice", ctl_reprice }, { "close-month", ctl_close_month },
-                     { "invoice", ctl_invoice } };
+                     { "invoice", ctl_invoice }, { "archive", ctl_archive }, { "request", ctl_request } };
     const char *command = NULL;
 
     for (size_t k = 0; argc > 1 && k < sizeof commands / sizeof *commands; k++)

@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { RANGE_ROWS = 2000 };
+enum { RANGE_ROWS = 2000, RANGES_PER_CHECKPOINT = 50 };
 
 struct mover {
     struct ledger *l;
     sqlite3 *db; /* the archive, with the ledger attached as `live` */
     const char *file;
-    int64_t before_us;
+    int64_t before_us, newest; /* the highest id of a row that old */
 };
 
 struct waiter {
@@ -62,20 +62,22 @@ static bool bound(struct mover *m, const char *sql, const int64_t *values, int n
     return ok;
 }
 
-/* The next range of ids: no open request in it, so that none can be settled between copying and erasing. *last is -1 at the end. */
+/* The next range of ids: no open request in it, so that none can be settled between copying and erasing. Walks the rows by id and stops at
+ * the last one old enough, so that all ranges together read each row once. *last is -1 at the end. */
 static bool next_range(struct mover *m, int64_t after, int64_t *first, int64_t *last)
 {
     int64_t open;
-    if (!bound(m, "SELECT min(id) FROM (SELECT id FROM live.request_row INDEXED BY request_started WHERE started_us < ?2 AND id > ?1 AND state <> 0)",
-               (int64_t[]){ after, m->before_us }, 2, first))
+    if (!bound(m, "SELECT (SELECT id FROM live.request_row NOT INDEXED WHERE id > ?1 AND id <= ?3 AND started_us < ?2 AND state <> 0 ORDER BY id LIMIT 1)",
+               (int64_t[]){ after, m->before_us, m->newest }, 3, first))
         return false;
     *last = -1;
     if (*first < 0)
         return true;
     if (!bound(m, "SELECT min(id) FROM live.request_row INDEXED BY request_open WHERE state = 0 AND id > ?1", first, 1, &open))
         return false;
-    return bound(m, "SELECT max(id) FROM (SELECT id FROM live.request_row WHERE id >= ?1 AND (?2 < 0 OR id < ?2) AND started_us < ?3 ORDER BY id LIMIT ?4)",
-                 (int64_t[]){ *first, open, m->before_us, RANGE_ROWS }, 4, last);
+    return bound(m, "SELECT max(id) FROM (SELECT id FROM live.request_row NOT INDEXED WHERE id >= ?1 AND id <= ?5 AND (?2 < 0 OR id < ?2)"
+                    " AND started_us < ?3 ORDER BY id LIMIT ?4)",
+                 (int64_t[]){ *first, open, m->before_us, RANGE_ROWS, m->newest }, 5, last);
 }
 
 #define COPY(table, condition) "INSERT OR REPLACE INTO main." table " SELECT * FROM live." table " WHERE " condition
@@ -99,15 +101,21 @@ static bool copy_range(struct mover *m, int64_t first, int64_t last, int64_t *la
     return ok;
 }
 
-static int move_all(struct mover *m, int64_t *moved, char *why, size_t why_size)
+static int move_all(struct mover *m, struct ledger_progress *progress, char *why, size_t why_size)
 {
     int64_t first = 0, last = 0;
-    for (;;) {
+    if (!bound(m, "SELECT max(id) FROM live.request_row INDEXED BY request_started WHERE started_us < ?1", &m->before_us, 1, &m->newest))
+        goto failed;
+    for (int ranges = 1;; ranges++) {
         int64_t last_correction = 0, count = 0;
         if (!next_range(m, last, &first, &last))
             break;
         if (last < 0)
             return 0;
+        if (atomic_load(&progress->stop)) {
+            snprintf(why, why_size, "archive %s: stopped; run it again to move the rest", m->file);
+            return -1;
+        }
         if (!copy_range(m, first, last, &last_correction) ||
             !bound(m, "SELECT count(*) FROM main.request_row WHERE id BETWEEN ?1 AND ?2", (int64_t[]){ first, last }, 2, &count))
             break;
@@ -123,18 +131,28 @@ static int move_all(struct mover *m, int64_t *moved, char *why, size_t why_size)
                      (long long)last);
             return -1;
         }
-        *moved += result == LEDGER_OK ? count : 0;
+        atomic_fetch_add(&progress->moved, result == LEDGER_OK ? count : 0);
+        if (ranges % RANGES_PER_CHECKPOINT == 0)
+            sqlite3_wal_checkpoint_v2(m->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     }
+failed:
     snprintf(why, why_size, "archive %s: %s", m->file, sqlite3_errmsg(m->db));
     return -1;
 }
 
 int ledger_archive(struct ledger *l, const char *file, int64_t before_us, int64_t *moved, char *why, size_t why_size)
 {
+    struct ledger_progress progress = { 0 };
+    int rc = ledger_archive_watched(l, file, before_us, &progress, why, why_size);
+    *moved = atomic_load(&progress.moved);
+    return rc;
+}
+
+int ledger_archive_watched(struct ledger *l, const char *file, int64_t before_us, struct ledger_progress *progress, char *why, size_t why_size)
+{
     struct mover m = { .l = l, .file = file, .before_us = before_us };
     sqlite3_stmt *attach = NULL;
     int fd = schema_lock_file(file, why, why_size), rc = -1;
-    *moved = 0;
     if (fd < 0)
         return -1;
     m.db = schema_open_writer(file, 0, why, why_size);
@@ -144,7 +162,7 @@ int ledger_archive(struct ledger *l, const char *file, int64_t before_us, int64_
         sqlite3_bind_text(attach, 1, ledger_file(l), -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(attach) != SQLITE_DONE)
         snprintf(why, why_size, "archive %s: %s", file, sqlite3_errmsg(m.db));
     else
-        rc = move_all(&m, moved, why, why_size);
+        rc = move_all(&m, progress, why, why_size);
     sqlite3_finalize(attach);
     sqlite3_wal_checkpoint_v2(m.db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 out:

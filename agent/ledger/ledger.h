@@ -18,6 +18,8 @@
 
 #include "request.h"
 
+#include <stdatomic.h>
+
 struct ledger;
 
 enum ledger_result {
@@ -199,6 +201,15 @@ void ledger_status(struct ledger *l, struct ledger_status *out);
  * instant, rows are in one of the files or in both, and the next run ends it. *moved gets the number of requests. 0, or -1 and
  * `why`. */
 int ledger_archive(struct ledger *l, const char *file, int64_t before_us, int64_t *moved, char *why, size_t why_size)
+    __attribute__((warn_unused_result));
+
+/* Of a running archive, for other threads: read `moved`, set `stop` to end it (with -1) after the rows under way. */
+struct ledger_progress {
+    atomic_llong moved;
+    atomic_bool stop;
+};
+/* The same with `progress`, zeroed by the caller. It must end before ledger_close is called. */
+int ledger_archive_watched(struct ledger *l, const char *file, int64_t before_us, struct ledger_progress *progress, char *why, size_t why_size)
     __attribute__((warn_unused_result));
 
 #endif

@@ -1,0 +1,110 @@
+/* tollgatectl request: one request by the id its client got, day by day from the newest. The ledger keeps no index on these ids: they
+ * are random, so with a large file each row would dirty a page of its own, and rows come far more often than questions. */
+#include "admin/tollgatectl_args.h"
+#include "base/clock.h"
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DAYS = 31 };
+
+static const struct table_column columns[] = {
+    { "id", TABLE_COUNT, false }, { "started", TABLE_TEXT, false }, { "team", TABLE_TEXT, false }, { "user", TABLE_TEXT, false },
+    { "alias", TABLE_TEXT, false }, { "provider", TABLE_TEXT, false }, { "model", TABLE_TEXT, false }, { "state", TABLE_TEXT, false },
+    { "deny_reason", TABLE_TEXT, false }, { "outcome", TABLE_TEXT, false }, { "known_by", TABLE_TEXT, false },
+    { "hold_usd", TABLE_USD, false }, { "cost_usd", TABLE_USD, false }, { "corrections_usd", TABLE_USD, false }
+};
+enum { COLUMNS = sizeof columns / sizeof *columns };
+static const char sql[] =
+    "SELECT id, started, team, user_name, alias, provider, model, state, deny_reason, outcome, known_by, hold_nano, cost_nano,"
+    " (SELECT coalesce(sum(c.cost_nano), 0) FROM correction_row AS c WHERE c.request = request.id)"
+    " FROM request WHERE started_us >= ?2 AND started_us < ?3 AND request_id = ?1";
+
+static int usage(FILE *out)
+{
+    fprintf(out, "usage: tollgatectl request ID [--day YYYY-MM-DD | --day YYYY-MM] [--ledger FILE | --config FILE] [--format FORMAT | --json]\n"
+                 "\n"
+                 "Looks through that day or month (UTC), without --day through the last %d days, newest first. --ledger may name an archive.\n"
+                 "Exit status: 0 found, 1 not found or failed, 2 wrong usage.\n", DAYS);
+    return out == stdout ? CTL_DONE : CTL_USAGE;
+}
+
+static int row(struct table *t, sqlite3_stmt *s)
+{
+    for (int i = 0; i < COLUMNS; i++) {
+        if (sqlite3_column_type(s, i) == SQLITE_NULL)
+            table_null(t);
+        else if (columns[i].kind == TABLE_TEXT)
+            table_text(t, slice_cstr((const char *)sqlite3_column_text(s, i)));
+        else
+            table_int(t, sqlite3_column_int64(s, i));
+    }
+    return SQLITE_ROW;
+}
+
+/* SQLITE_ROW when it was found, SQLITE_DONE when not, else an error. */
+static int look(sqlite3_stmt *s, struct period when, struct table *t)
+{
+    sqlite3_bind_int64(s, 2, when.start_s * 1000000);
+    sqlite3_bind_int64(s, 3, when.end_s * 1000000);
+    int rc = sqlite3_step(s), last = rc;
+    for (; last == SQLITE_ROW; last = sqlite3_step(s))
+        row(t, s);
+    sqlite3_reset(s);
+    return last == SQLITE_DONE ? rc : last;
+}
+
+static int find(const struct ctl_place *p, const char *id, const struct period *when, enum table_format format)
+{
+    sqlite3 *db = ctl_ledger_open(p);
+    sqlite3_stmt *s = NULL;
+    struct table *t = table_new(columns, COLUMNS);
+    int rc = SQLITE_NOMEM, result = CTL_FAILED;
+
+    if (db != NULL && t != NULL && sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC) == SQLITE_OK) {
+        struct period day = { 0, (clock_wall_us() / 1000000 / PERIOD_DAY_S + 1) * PERIOD_DAY_S };
+        rc = when != NULL ? look(s, *when, t) : SQLITE_DONE;
+        for (int i = 0; when == NULL && i < DAYS && rc == SQLITE_DONE; i++, day.end_s -= PERIOD_DAY_S) {
+            day.start_s = day.end_s - PERIOD_DAY_S;
+            rc = look(s, day, t);
+        }
+    }
+    if (rc == SQLITE_ROW)
+        result = table_write(t, format, "", stdout) == 0 ? CTL_DONE : CTL_FAILED;
+    else if (rc == SQLITE_DONE)
+        fprintf(stderr, "tollgatectl: no request %s in %s %s; name another --day, or an archive with --ledger\n", id, p->file,
+                when != NULL ? "at that time" : "in the last 31 days");
+    else if (db != NULL)
+        ctl_sql_failed(p, db);
+    sqlite3_finalize(s);
+    table_free(t);
+    sqlite3_close(db);
+    return result;
+}
+
+int ctl_request(int argc, char **argv)
+{
+    struct ctl_place p = { .file = NULL };
+    const char *words[1] = { NULL }, *day = NULL, *word = NULL;
+    bool json = false, help = false;
+    const struct ctl_arg args[] = { { "--ledger", &p.ledger, NULL }, { "--config", &p.config_file, NULL }, { "--day", &day, NULL },
+                                    { "--format", &word, NULL }, { "--json", NULL, &json }, { "--help", NULL, &help } };
+    enum table_format format;
+    struct period when;
+    size_t n;
+
+    if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, words, 1, &n) || !ctl_format(word, json, &format))
+        return CTL_USAGE;
+    if (help)
+        return usage(stdout);
+    if (n != 1)
+        return usage(stderr);
+    if (day != NULL && !period_parse(day, &when)) {
+        fprintf(stderr, "tollgatectl: --day %s: allowed is a day or a month such as 2026-11-23 or 2026-11\n", day);
+        return CTL_USAGE;
+    }
+    int rc = ctl_place_find(&p) ? find(&p, words[0], day != NULL ? &when : NULL, format) : CTL_FAILED;
+    config_free(p.config);
+    return rc;
+}
