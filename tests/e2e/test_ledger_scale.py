@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,17 +30,22 @@ def figures(answer):
     return json.loads(answer.stdout)
 
 
-@pytest.fixture
-def book(tmp_path):
-    """Two months of requests; every hundredth is corrected, the last one of September is still open."""
-    book = Ledger(tmp_path / "ledger.db")
+@pytest.fixture(scope="module")
+def two_months(tmp_path_factory):
+    """Requests of which every hundredth is corrected, and one of September that is still open."""
+    book = Ledger(tmp_path_factory.mktemp("book") / "ledger.db")
     for number in range(ROWS):
         month = "2026-09" if number < ROWS // 2 else "2026-10"
         request = book.request(f"{month}-{number % 28 + 1:02}", team=f"t{number % 7}", user=f"u{number % 31}", cost=number)
         if number % 100 == 0:
             book.correct(request, f"{month}-29", 5)
     book.request("2026-09-29", state="open")
-    return book.write()
+    return book.write().file
+
+
+@pytest.fixture
+def book(two_months, tmp_path):
+    return Ledger(shutil.copy(two_months, tmp_path / "ledger.db"))
 
 
 def test_rows_are_in_one_file_and_reports_stay(book, tmp_path):
