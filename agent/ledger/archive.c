@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { RANGE_ROWS = 2000, RANGES_PER_CHECKPOINT = 50 };
@@ -152,7 +153,14 @@ int ledger_archive_watched(struct ledger *l, const char *file, int64_t before_us
 {
     struct mover m = { .l = l, .file = file, .before_us = before_us };
     sqlite3_stmt *attach = NULL;
-    int fd = schema_lock_file(file, why, why_size), rc = -1;
+    struct stat asked, ours;
+    int rc = -1;
+    /* Opening and closing the ledger here would drop SQLite's locks on it. */
+    if (stat(file, &asked) == 0 && stat(ledger_file(l), &ours) == 0 && asked.st_dev == ours.st_dev && asked.st_ino == ours.st_ino) {
+        snprintf(why, why_size, "archive %s: that is the ledger itself; name another file", file);
+        return -1;
+    }
+    int fd = schema_lock_file(file, why, why_size);
     if (fd < 0)
         return -1;
     m.db = schema_open_writer(file, 0, why, why_size);

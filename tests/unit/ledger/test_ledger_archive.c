@@ -85,6 +85,8 @@ static void stopped_and_run_again(void **state)
     struct place p;
     (void)state;
     start(&a, &p);
+    assert_int_equal(ledger_archive_watched(a.l, p.file, T0 + DAY_US, &a.progress, a.why, sizeof a.why), -1);
+    assert_non_null(strstr(a.why, "the ledger itself"));
     atomic_store(&a.progress.stop, true);
     run(&a);
     assert_int_equal(a.result, -1);
