@@ -48,7 +48,7 @@ static int64_t length_of(const struct spop_value *v)
     return n;
 }
 
-/* Seven bytes tell the arguments apart in one comparison each; a dozen of them need no table. */
+/* slice_eq compares lengths first, so most of these are one comparison of two numbers. */
 static void argument_read(struct slice name, const struct spop_value *v, struct http_request *rq, struct arena *a)
 {
     if (slice_eq_cstr(name, "id"))
@@ -362,7 +362,7 @@ enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int6
             s->notice = arena_printf(s->arena, "limit %s is used to %d %%", s->budget.warn.limit, s->budget.warn_percent);
         return ASSESS_RESERVED;
     }
-    s->no = verdict_budget_refusal(&s->budget, s->hold_nano, s->arena);
+    s->no = verdict_budget_refusal(&s->budget, s->arena);
     return ASSESS_REFUSED;
 }
 

@@ -62,7 +62,7 @@ void learning_observe(struct agent *a, const struct inflight *f, bool fallback, 
     const struct token_basis *basis = fallback && f->has_fallback ? &f->fallback_basis : &f->primary_basis;
 
     token_learn(a->learner, served->provider, served->model, basis,
-                u->input + u->input_cached + u->input_cache_write + u->input_cache_write_1h + u->input_audio, clock_wall_us());
+                token_usage_input(u), clock_wall_us());
 }
 
 /* On the ledger's writer thread. */

@@ -143,6 +143,22 @@ struct token_usage {
     int64_t input_audio, output_audio;
 };
 
+/* The sums over the kinds: what went in, what came out. */
+static inline int64_t token_usage_input(const struct token_usage *u)
+{
+    return u->input + u->input_cached + u->input_cache_write + u->input_cache_write_1h + u->input_audio;
+}
+
+static inline int64_t token_usage_output(const struct token_usage *u)
+{
+    return u->output + u->output_reasoning + u->output_audio;
+}
+
+static inline int64_t token_usage_total(const struct token_usage *u)
+{
+    return token_usage_input(u) + token_usage_output(u);
+}
+
 /* The kinds of tokens that have prices of their own, in the order of struct token_usage. */
 enum price_kind {
     PRICE_INPUT, PRICE_CACHED, PRICE_CACHE_WRITE, PRICE_CACHE_WRITE_1H, PRICE_OUTPUT, PRICE_REASONING, PRICE_AUDIO_IN, PRICE_AUDIO_OUT,

@@ -26,19 +26,13 @@ static struct target target_of(const struct ledger_target *t)
     return (struct target){ .group = t->group, .provider = t->provider, .model = t->model };
 }
 
-static int64_t tokens_of(const struct token_usage *u)
-{
-    return u->input + u->input_cached + u->input_cache_write + u->input_cache_write_1h + u->output + u->output_reasoning +
-           u->input_audio + u->output_audio;
-}
-
 static bool on_slot(void *user, const struct ledger_slot *slot)
 {
     struct load *l = user;
     struct identity who = identity_of(&slot->who);
     struct target target = target_of(&slot->target);
     struct budget_subjects s = { .who = &who, .primary = &target };
-    struct budget_use use = { .nano = slot->cost_nano, .tokens = tokens_of(&slot->usage), .requests = slot->settled };
+    struct budget_use use = { .nano = slot->cost_nano, .tokens = token_usage_total(&slot->usage), .requests = slot->settled };
 
     l->slots++;
     l->failed = budget_load_slot(l->agent->budget, &s, slot->start_us, &use) != 0;
@@ -61,7 +55,7 @@ static bool on_event(void *user, const struct ledger_row *row)
     struct identity who = identity_of(&row->decision.who);
     struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
     struct budget_subjects s = { .who = &who, .alias = row->decision.alias, .primary = &target };
-    struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = tokens_of(&row->settlement.usage), .requests = 1 };
+    struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = token_usage_total(&row->settlement.usage), .requests = 1 };
     struct budget_use held = hold_of(&row->decision);
     struct budget_over over = { .settled_us = row->settlement.settled_us };
     if (use.nano > held.nano)

@@ -86,16 +86,6 @@ static struct settling *settling_new(struct agent *a, struct inflight *f, enum l
     return s;
 }
 
-static int64_t usage_output(const struct token_usage *u)
-{
-    return u->output + u->output_reasoning + u->output_audio;
-}
-
-static int64_t usage_total(const struct token_usage *u)
-{
-    return u->input + u->input_cached + u->input_cache_write + u->input_cache_write_1h + u->input_audio + usage_output(u);
-}
-
 static int64_t nano_or_zero(int64_t n)
 {
     return n > 0 ? n : 0;
@@ -143,7 +133,7 @@ static void settle(struct agent *a, struct inflight *f, const struct verdict_of 
                    void *user)
 {
     struct settling *s = settling_new(a, f, LEDGER_SETTLEMENT);
-    struct budget_use use = { .nano = v->cost_nano, .tokens = usage_total(&v->usage), .requests = v->attempts > 0 ? 1 : 0 };
+    struct budget_use use = { .nano = v->cost_nano, .tokens = token_usage_total(&v->usage), .requests = v->attempts > 0 ? 1 : 0 };
     struct budget_actual actual = { .primary = v->fallback ? (struct budget_use){ .nano = 0 } : use,
                                     .fallback = v->fallback ? use : (struct budget_use){ .nano = 0 } };
 
@@ -316,7 +306,7 @@ static void record_judge(struct agent *a, const struct inflight *f, const struct
     if (r->status >= 200 && r->status < 300)
         usage_find(a, f, r, v);
     price(a, f, v);
-    int64_t output = usage_output(&v->usage);
+    int64_t output = token_usage_output(&v->usage);
     if (output > 1 && r->first_ms >= 0 && r->last_ms >= r->first_ms)
         v->tpot_ns = (r->last_ms - r->first_ms) * 1000000 / (output - 1);
 }
@@ -327,7 +317,7 @@ static void correct(struct agent *a, struct inflight *f, const struct verdict_of
     struct settling *s = settling_new(a, f, LEDGER_CORRECTION);
     struct budget_subjects subjects = { .who = &f->who, .alias = f->op.decision.alias, .primary = &f->primary,
                                         .fallback = f->has_fallback ? &f->fallback : NULL };
-    struct budget_use delta = { .nano = v->cost_nano - f->settled_nano, .tokens = usage_total(&v->usage) - f->settled_tokens };
+    struct budget_use delta = { .nano = v->cost_nano - f->settled_nano, .tokens = token_usage_total(&v->usage) - f->settled_tokens };
 
     if (s == NULL) {
         if (done != NULL)

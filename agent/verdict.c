@@ -154,10 +154,9 @@ static struct slice budget_message(const struct budget_refused *r, struct arena 
     return head;
 }
 
-struct refusal verdict_budget_refusal(const struct budget_answer *b, int64_t hold_nano, struct arena *a)
+struct refusal verdict_budget_refusal(const struct budget_answer *b, struct arena *a)
 {
     const struct budget_refused *r = &b->refused;
-    (void)hold_nano;
 
     if (b->verdict != BUDGET_REFUSED)
         return (struct refusal){ .status = 503, .type = "server_error", .code = "budget_unavailable", .retry_after_s = 1,

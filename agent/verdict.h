@@ -33,6 +33,6 @@ void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct r
 void verdict_answer(struct spop_ack *ack, struct slice body);
 
 /* The refusal for a budget answer that is not ALLOWED or CLAMPED. */
-struct refusal verdict_budget_refusal(const struct budget_answer *b, int64_t hold_nano, struct arena *a);
+struct refusal verdict_budget_refusal(const struct budget_answer *b, struct arena *a);
 
 #endif
