@@ -38,29 +38,13 @@ static void tool_calls(struct walk *w)
         tool_call(w);
 }
 
-static bool is_result_role(struct json_text role)
-{
-    static const struct slice tool = FIELD("tool"), function = FIELD("function");
-    return json_text_is(role, tool) || json_text_is(role, function);
-}
-
-static void message_role(struct walk *w, struct json_text *role)
-{
-    if (!walk_string(w, role))
-        return;
-    struct ask_part *p = walk_part(w, PART_TEXT, IN_ROLE);
-    if (p != NULL) {
-        p->raw = role->raw;
-        p->escaped = role->escaped;
-    }
-}
-
 static void message(struct walk *w)
 {
     enum { ROLE, CONTENT, NAME, TOOL_CALLS, FUNCTION_CALL, REFUSAL, AUDIO, READ };
     static const struct slice names[] = { FIELD("role"),          FIELD("content"), FIELD("name"),         FIELD("tool_calls"),
                                           FIELD("function_call"), FIELD("refusal"), FIELD("audio"),
                                           FIELD("tool_call_id"),  FIELD("id"),      FIELD("annotations"),  FIELD("cache_control") };
+    static const struct slice result_roles[] = { FIELD("tool"), FIELD("function") };
     struct fields f = FIELDS(names, READ, true);
     struct json_text role = { 0 };
     size_t first = w->count;
@@ -69,7 +53,10 @@ static void message(struct walk *w)
         return;
     for (int k; (k = walk_field(w, &f)) >= 0;) {
         switch (k) {
-        case ROLE: message_role(w, &role); break;
+        case ROLE:
+            if (walk_string(w, &role))
+                walk_text_read(w, role, IN_ROLE);
+            break;
         case CONTENT: content_walk(w, IN_CONTENT); break;
         case NAME:
             if (!walk_null(w))
@@ -89,50 +76,14 @@ static void message(struct walk *w)
         }
     }
     walk_require(w, &f, ROLE);
-    if (is_result_role(role))
+    if (walk_text_among(role, result_roles, 2))
         content_move(w, first, IN_TOOL_RESULT);
 }
 
-static void messages(struct walk *w)
+static bool own_tool(struct json_text type)
 {
-    if (!walk_array(w, "an array of messages"))
-        return;
-    for (w->message = 0; walk_element(w); w->message++)
-        message(w);
-    w->ask->message_count = w->message;
-    w->message = UINT32_MAX;
-    if (w->ask->message_count == 0)
-        walk_refuse(w, "invalid_value", "messages", "Invalid 'messages': empty array. Expected at least one message.");
-}
-
-/* A tool of the caller's own is text; any other type works at the provider and may pull in what it likes. */
-static void tool(struct walk *w)
-{
-    static const struct slice names[] = { FIELD("type") };
-    static const struct slice function = FIELD("function"), custom = FIELD("custom");
-    struct fields f = FIELDS(names, 1, false);
-    struct json_text type = { 0 };
-    const char *start = w->s.p;
-
-    if (!walk_object(w, "an object"))
-        return;
-    while (walk_field(w, &f) >= 0)
-        walk_string(w, &type);
-    struct ask_part *p = walk_part(w, PART_JSON, IN_TOOLS);
-    if (p != NULL)
-        p->raw = slice_make(start, (size_t)(w->s.p - start));
-    if (type.raw.n > 0 && !json_text_is(type, function) && !json_text_is(type, custom))
-        (void)walk_part(w, PART_UNKNOWN, IN_TOOLS);
-}
-
-static void tools(struct walk *w)
-{
-    if (walk_null(w) || !walk_array(w, "an array of tools"))
-        return;
-    while (walk_element(w)) {
-        tool(w);
-        w->ask->features |= ASK_TOOLS;
-    }
+    static const struct slice own[] = { FIELD("function"), FIELD("custom") };
+    return type.raw.n == 0 || walk_text_among(type, own, 2);
 }
 
 /* "auto" and the like cost nothing; an object names a function. */
@@ -205,14 +156,14 @@ static void chat_member(struct walk *w, int k)
 {
     switch (k) {
     case MODEL: walk_model(w); break;
-    case MESSAGES: messages(w); break;
+    case MESSAGES: walk_messages(w, message); break;
     case STREAM: walk_stream(w); break;
     case STREAM_OPTIONS: walk_stream_options(w); break;
     case MAX_TOKENS:
     case MAX_COMPLETION_TOKENS: walk_max_output(w, 1); break;
     case N: walk_choices(w); break;
     case TOOLS:
-    case FUNCTIONS: tools(w); break;
+    case FUNCTIONS: walk_tools(w, own_tool); break;
     case TOOL_CHOICE:
     case FUNCTION_CALL: tool_choice(w); break;
     case RESPONSE_FORMAT: response_format(w); break;

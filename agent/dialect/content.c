@@ -70,13 +70,8 @@ struct file_ref {
 
 static void file_part(struct walk *w, const struct file_ref *f, enum ask_place place)
 {
-    struct ask_part *p;
-
-    if (f->name.raw.n > 0 && (p = walk_part(w, PART_TEXT, place)) != NULL) {
-        p->raw = f->name.raw;
-        p->escaped = f->name.escaped;
-    }
-    p = walk_part(w, f->data.raw.n > 0 ? PART_FILE : PART_UNKNOWN, place);
+    walk_text_read(w, f->name, place);
+    struct ask_part *p = walk_part(w, f->data.raw.n > 0 ? PART_FILE : PART_UNKNOWN, place);
     if (p == NULL)
         return;
     w->ask->features |= ASK_FILES;
@@ -86,13 +81,6 @@ static void file_part(struct walk *w, const struct file_ref *f, enum ask_place p
     }
     if (f->id.raw.n > 0)
         w->ask->features |= ASK_STORED;
-}
-
-/* Optional strings of a part: null counts as absent. */
-static void maybe_string(struct walk *w, struct json_text *out)
-{
-    if (!walk_null(w))
-        walk_string(w, out);
 }
 
 static void file_object(struct walk *w, enum ask_place place)
@@ -105,7 +93,7 @@ static void file_object(struct walk *w, enum ask_place place)
     if (!walk_object(w, "an object"))
         return;
     for (int k; (k = walk_field(w, &f)) >= 0;)
-        maybe_string(w, k == FILE_DATA ? &file.data : k == FILENAME ? &file.name : &file.id);
+        walk_optional_text(w, k == FILE_DATA ? &file.data : k == FILENAME ? &file.name : &file.id);
     file_part(w, &file, place);
 }
 
@@ -115,15 +103,6 @@ struct part_seen {
     struct file_ref file;
     bool has_text, has_image, has_audio, has_file_object;
 };
-
-static void part_text(struct walk *w, struct json_text t, enum ask_place place)
-{
-    struct ask_part *p = t.raw.n > 0 ? walk_part(w, PART_TEXT, place) : NULL;
-    if (p != NULL) {
-        p->raw = t.raw;
-        p->escaped = t.escaped;
-    }
-}
 
 static void part_finish(struct walk *w, const struct part_seen *seen, enum ask_place place)
 {
@@ -139,8 +118,8 @@ static void part_finish(struct walk *w, const struct part_seen *seen, enum ask_p
     }
     for (size_t i = 0; i < sizeof other_types / sizeof *other_types; i++)
         known = known || json_text_is(seen->type, other_types[i]);
-    part_text(w, seen->text, place);
-    part_text(w, seen->refusal, place);
+    walk_text_read(w, seen->text, place);
+    walk_text_read(w, seen->refusal, place);
     /* The members count, whatever type says: no server is trusted to look at type first. */
     if (seen->has_image)
         content_image(w, seen->image, detail_of(seen->detail), place);
@@ -171,22 +150,22 @@ void content_part(struct walk *w, enum ask_place place)
     for (int k; (k = walk_field(w, &f)) >= 0;) {
         switch (k) {
         case TYPE: walk_string(w, &seen.type); break;
-        case TEXT: maybe_string(w, &seen.text); break;
-        case REFUSAL: maybe_string(w, &seen.refusal); break;
+        case TEXT: walk_optional_text(w, &seen.text); break;
+        case REFUSAL: walk_optional_text(w, &seen.refusal); break;
         case IMAGE_URL:
             image_url(w, &seen.image, &seen.detail);
             seen.has_image = seen.image.raw.n > 0;
             break;
-        case DETAIL: maybe_string(w, &seen.detail); break;
+        case DETAIL: walk_optional_text(w, &seen.detail); break;
         case INPUT_AUDIO: input_audio(w, place); break;
         case FILE_OBJECT:
             file_object(w, place);
             seen.has_file_object = true;
             break;
-        case FILE_DATA: maybe_string(w, &seen.file.data); break;
-        case FILENAME: maybe_string(w, &seen.file.name); break;
-        case FILE_ID: maybe_string(w, &seen.file.id); break;
-        default: maybe_string(w, &seen.file.url); break;
+        case FILE_DATA: walk_optional_text(w, &seen.file.data); break;
+        case FILENAME: walk_optional_text(w, &seen.file.name); break;
+        case FILE_ID: walk_optional_text(w, &seen.file.id); break;
+        default: walk_optional_text(w, &seen.file.url); break;
         }
     }
     walk_require(w, &f, TYPE);
@@ -221,4 +200,13 @@ void content_move(struct walk *w, size_t first, enum ask_place place)
     for (size_t i = first; i < w->count; i++)
         if (w->parts[i].place == IN_CONTENT)
             w->parts[i].place = place;
+}
+
+void content_sealed(struct walk *w, enum ask_place place)
+{
+    struct json_text t = { 0 };
+    walk_optional_text(w, &t);
+    struct ask_part *p = t.raw.n > 0 ? walk_part(w, PART_FILE, place) : NULL;
+    if (p != NULL)
+        p->bytes = media_from_base64(t).bytes;
 }

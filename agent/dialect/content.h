@@ -13,5 +13,7 @@ void content_part(struct walk *w, enum ask_place place);
 void content_move(struct walk *w, size_t first, enum ask_place place);
 /* Adds an image that is carried in, or named by, a URL. */
 void content_image(struct walk *w, struct json_text url, enum image_detail detail, enum ask_place place);
+/* Reasoning given back sealed, base64, or null. */
+void content_sealed(struct walk *w, enum ask_place place);
 
 #endif

@@ -2,8 +2,8 @@
  * nested deeper is counted as JSON and as unknown. */
 #include "dialect/dialect.h"
 
+#include "dialect/content.h"
 #include "dialect/media.h"
-#include "dialect/walk.h"
 
 #define LEVELS 3
 
@@ -12,21 +12,6 @@ static void blocks(struct walk *w, enum ask_place place, int level);
 static bool is(struct json_text t, const char *name)
 {
     return json_text_is(t, slice_cstr(name));
-}
-
-static void text_part(struct walk *w, struct json_text t, enum ask_place place)
-{
-    struct ask_part *p = t.raw.n > 0 ? walk_part(w, PART_TEXT, place) : NULL;
-    if (p != NULL) {
-        p->raw = t.raw;
-        p->escaped = t.escaped;
-    }
-}
-
-static void maybe_string(struct walk *w, struct json_text *out)
-{
-    if (!walk_null(w))
-        walk_string(w, out);
 }
 
 struct source {
@@ -51,8 +36,8 @@ static void source(struct walk *w, struct source *out, enum ask_place place, int
     for (int k; (k = walk_field(w, &f)) >= 0;) {
         switch (k) {
         case TYPE: walk_string(w, &out->type); break;
-        case DATA: maybe_string(w, &out->data); break;
-        case FILE_ID: maybe_string(w, &out->file_id); break;
+        case DATA: walk_optional_text(w, &out->data); break;
+        case FILE_ID: walk_optional_text(w, &out->file_id); break;
         default:
             out->content = true;
             blocks(w, place, level + 1);
@@ -78,7 +63,7 @@ static void source_part(struct walk *w, struct json_text type, const struct sour
     }
     w->ask->features |= ASK_FILES;
     if (is(s->type, "text")) {
-        text_part(w, s->data, place);
+        walk_text_read(w, s->data, place);
     } else if (s->data.raw.n > 0) {
         if ((p = walk_part(w, PART_FILE, place)) != NULL)
             p->bytes = media_from_base64(s->data).bytes;
@@ -95,17 +80,6 @@ static bool block_known(struct json_text type)
         if (is(type, types[i]))
             return true;
     return false;
-}
-
-/* Thinking given back sealed. */
-static void sealed(struct walk *w, enum ask_place place)
-{
-    struct json_text t;
-    if (walk_null(w) || !walk_string(w, &t) || t.raw.n == 0)
-        return;
-    struct ask_part *p = walk_part(w, PART_FILE, place);
-    if (p != NULL)
-        p->bytes = media_from_base64(t).bytes;
 }
 
 static void block(struct walk *w, enum ask_place place, int level)
@@ -136,11 +110,11 @@ static void block(struct walk *w, enum ask_place place, int level)
         case INPUT: walk_json(w, IN_TOOL_CALL); break;
         case NAME: walk_text(w, IN_TOOL_CALL); break;
         case DATA:
-        case ENCRYPTED: sealed(w, place); break;
+        case ENCRYPTED: content_sealed(w, place); break;
         default:
             text = (struct json_text){ 0 };
-            maybe_string(w, &text);
-            text_part(w, text, place);
+            walk_optional_text(w, &text);
+            walk_text_read(w, text, place);
         }
     }
     walk_require(w, &f, TYPE);
@@ -152,9 +126,7 @@ static void block(struct walk *w, enum ask_place place, int level)
     if (level == 0 && !block_known(type))
         (void)walk_part(w, PART_UNKNOWN, place);
     if (is(type, "tool_result"))
-        for (size_t i = first; i < w->count; i++)
-            if (w->parts[i].place == IN_CONTENT)
-                w->parts[i].place = IN_TOOL_RESULT;
+        content_move(w, first, IN_TOOL_RESULT);
 }
 
 static void blocks(struct walk *w, enum ask_place place, int level)
@@ -201,18 +173,6 @@ static void message(struct walk *w)
     walk_require(w, &f, CONTENT);
 }
 
-static void messages(struct walk *w)
-{
-    if (!walk_array(w, "an array of messages"))
-        return;
-    for (w->message = 0; walk_element(w); w->message++)
-        message(w);
-    w->ask->message_count = w->message;
-    w->message = UINT32_MAX;
-    if (w->ask->message_count == 0)
-        walk_refuse(w, "invalid_value", "messages", "Invalid 'messages': empty array. Expected at least one message.");
-}
-
 /* Tools that run at the client have a fixed description or the caller's; others work at the provider and add what they find. */
 static bool runs_at_client(struct json_text type)
 {
@@ -223,29 +183,6 @@ static bool runs_at_client(struct json_text type)
         if (!type.escaped && slice_starts(type.raw, prefixes[i]))
             return true;
     return false;
-}
-
-static void tools(struct walk *w)
-{
-    static const struct slice names[] = { FIELD("type") };
-
-    if (walk_null(w) || !walk_array(w, "an array of tools"))
-        return;
-    while (walk_element(w)) {
-        struct fields f = FIELDS(names, 1, false);
-        struct json_text type = { 0 };
-        const char *start = w->s.p;
-        if (!walk_object(w, "an object"))
-            return;
-        while (walk_field(w, &f) >= 0)
-            maybe_string(w, &type);
-        struct ask_part *p = walk_part(w, PART_JSON, IN_TOOLS);
-        if (p != NULL)
-            p->raw = slice_make(start, (size_t)(w->s.p - start));
-        if (!runs_at_client(type))
-            (void)walk_part(w, PART_UNKNOWN, IN_TOOLS);
-        w->ask->features |= ASK_TOOLS;
-    }
 }
 
 static void thinking(struct walk *w)
@@ -294,9 +231,9 @@ void dialect_messages(struct walk *w)
     for (int k; (k = walk_field(w, &f)) >= 0;) {
         switch (k) {
         case MODEL: walk_model(w); break;
-        case MESSAGES: messages(w); break;
+        case MESSAGES: walk_messages(w, message); break;
         case SYSTEM: blocks(w, IN_SYSTEM, 0); break;
-        case TOOLS: tools(w); break;
+        case TOOLS: walk_tools(w, runs_at_client); break;
         case TOOL_CHOICE: walk_skip(w, NULL); break;
         case MAX_TOKENS: walk_max_output(w, 1); break;
         case STREAM: walk_stream(w); break;

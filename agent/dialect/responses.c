@@ -1,30 +1,11 @@
 #include "dialect/content.h"
 
-/* Reasoning given back by the client: sealed text, base64 of unknown encoding. */
-static void sealed(struct walk *w)
-{
-    struct json_text t;
-    if (walk_null(w) || !walk_string(w, &t))
-        return;
-    struct ask_part *p = t.raw.n > 0 ? walk_part(w, PART_FILE, IN_OTHER) : NULL;
-    if (p != NULL)
-        p->bytes = (uint64_t)t.raw.n / 4 * 3 + 3;
-}
-
 static void text_or_json(struct walk *w, enum ask_place place)
 {
     if (walk_is(w, JSON_STRING))
         walk_text(w, place);
     else if (!walk_null(w))
         walk_json(w, place);
-}
-
-static bool is_one_of(struct json_text t, const struct slice *names, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (json_text_is(t, names[i]))
-            return true;
-    return false;
 }
 
 /* Items share one set of members; what `type` does not explain may be something the provider keeps or adds. */
@@ -56,13 +37,13 @@ static void item(struct walk *w)
                 content_walk(w, IN_TOOL_RESULT);
             break;
         case SUMMARY: content_walk(w, IN_OTHER); break;
-        default: sealed(w);
+        default: content_sealed(w, IN_OTHER);
         }
     }
     bool typed = f.seen >> TYPE & 1;
     if (!typed)
         walk_require(w, &f, ROLE);
-    else if (!is_one_of(type, types, sizeof types / sizeof *types)) {
+    else if (!walk_text_among(type, types, sizeof types / sizeof *types)) {
         (void)walk_part(w, PART_UNKNOWN, IN_OTHER);
         w->ask->features |= ASK_STORED;
     }
@@ -90,28 +71,10 @@ static void instructions(struct walk *w)
     w->ask->message_count++;
 }
 
-static void tools(struct walk *w)
+static bool own_tool(struct json_text type)
 {
-    static const struct slice names[] = { FIELD("type") };
     static const struct slice own[] = { FIELD("function"), FIELD("custom") };
-
-    if (walk_null(w) || !walk_array(w, "an array of tools"))
-        return;
-    while (walk_element(w)) {
-        struct fields f = FIELDS(names, 1, false);
-        struct json_text type = { 0 };
-        const char *start = w->s.p;
-        if (!walk_object(w, "an object"))
-            return;
-        while (walk_field(w, &f) >= 0)
-            walk_string(w, &type);
-        struct ask_part *p = walk_part(w, PART_JSON, IN_TOOLS);
-        if (p != NULL)
-            p->raw = slice_make(start, (size_t)(w->s.p - start));
-        if (!is_one_of(type, own, 2))
-            (void)walk_part(w, PART_UNKNOWN, IN_TOOLS);
-        w->ask->features |= ASK_TOOLS;
-    }
+    return walk_text_among(type, own, 2);
 }
 
 /* {"format":{"type":"json_schema","schema":...}} */
@@ -164,7 +127,7 @@ static void member(struct walk *w, int k)
     case MODEL: walk_model(w); break;
     case INPUT: input(w); break;
     case INSTRUCTIONS: instructions(w); break;
-    case TOOLS: tools(w); break;
+    case TOOLS: walk_tools(w, own_tool); break;
     case TOOL_CHOICE:
         if (walk_is(w, JSON_OBJECT))
             walk_json(w, IN_TOOLS);

@@ -293,16 +293,20 @@ struct ask_part *walk_part(struct walk *w, enum ask_part_kind kind, enum ask_pla
     return p;
 }
 
-void walk_text(struct walk *w, enum ask_place place)
+void walk_text_read(struct walk *w, struct json_text t, enum ask_place place)
 {
-    struct json_text t;
-    if (!walk_string(w, &t) || t.raw.n == 0)
-        return;
-    struct ask_part *p = walk_part(w, PART_TEXT, place);
+    struct ask_part *p = t.raw.n > 0 ? walk_part(w, PART_TEXT, place) : NULL;
     if (p != NULL) {
         p->raw = t.raw;
         p->escaped = t.escaped;
     }
+}
+
+void walk_text(struct walk *w, enum ask_place place)
+{
+    struct json_text t;
+    if (walk_string(w, &t))
+        walk_text_read(w, t, place);
 }
 
 void walk_json(struct walk *w, enum ask_place place)
@@ -382,6 +386,59 @@ void walk_optional(struct walk *w, struct slice *out)
 {
     if (!walk_null(w))
         walk_decoded(w, out);
+}
+
+void walk_optional_text(struct walk *w, struct json_text *out)
+{
+    if (!walk_null(w))
+        walk_string(w, out);
+}
+
+bool walk_text_among(struct json_text t, const struct slice *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (json_text_is(t, names[i]))
+            return true;
+    return false;
+}
+
+void walk_messages(struct walk *w, void (*message)(struct walk *))
+{
+    if (!walk_array(w, "an array of messages"))
+        return;
+    for (w->message = 0; walk_element(w); w->message++)
+        message(w);
+    w->ask->message_count = w->message;
+    w->message = UINT32_MAX;
+    if (w->ask->message_count == 0)
+        walk_refuse(w, "invalid_value", "messages", "Invalid 'messages': empty array. Expected at least one message.");
+}
+
+static void tool(struct walk *w, bool (*own)(struct json_text type))
+{
+    static const struct slice names[] = { FIELD("type") };
+    struct fields f = FIELDS(names, 1, false);
+    struct json_text type = { 0 };
+    const char *start = w->s.p;
+
+    if (!walk_object(w, "an object"))
+        return;
+    while (walk_field(w, &f) >= 0)
+        walk_optional_text(w, &type);
+    struct ask_part *p = walk_part(w, PART_JSON, IN_TOOLS);
+    if (p != NULL)
+        p->raw = slice_make(start, (size_t)(w->s.p - start));
+    if (!own(type))
+        (void)walk_part(w, PART_UNKNOWN, IN_TOOLS);
+    w->ask->features |= ASK_TOOLS;
+}
+
+void walk_tools(struct walk *w, bool (*own)(struct json_text type))
+{
+    if (walk_null(w) || !walk_array(w, "an array of tools"))
+        return;
+    while (walk_element(w))
+        tool(w, own);
 }
 
 void walk_require(struct walk *w, const struct fields *f, unsigned i)

@@ -73,6 +73,8 @@ struct span walk_span(const struct walk *w, struct slice raw);
 struct ask_part *walk_part(struct walk *w, enum ask_part_kind kind, enum ask_place place);
 /* The string at the cursor as PART_TEXT; empty ones are left out. */
 void walk_text(struct walk *w, enum ask_place place);
+/* The same for one that was read before. */
+void walk_text_read(struct walk *w, struct json_text t, enum ask_place place);
 /* Any value at the cursor as PART_JSON. */
 void walk_json(struct walk *w, enum ask_place place);
 /* Something not visible from here: passes over it. */
@@ -87,6 +89,14 @@ void walk_stream(struct walk *w);
 void walk_stream_options(struct walk *w);
 /* A string, unescaped, or null, which leaves *out. */
 void walk_optional(struct walk *w, struct slice *out);
+/* The same, as it is written. */
+void walk_optional_text(struct walk *w, struct json_text *out);
+bool walk_text_among(struct json_text t, const struct slice *names, size_t n);
+/* An array of messages: `message` is called at each. */
+void walk_messages(struct walk *w, void (*message)(struct walk *));
+/* An array of tools, or null. `own` says of a tool's type (raw.n 0: none given) whether it is of the caller's making: then its text is all
+ * it costs, else it works at the provider and may pull in what it likes. */
+void walk_tools(struct walk *w, bool (*own)(struct json_text type));
 /* After the object: refuses when the member was not there. */
 void walk_require(struct walk *w, const struct fields *f, unsigned i);
 
