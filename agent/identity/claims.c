@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { DEFAULT_LEEWAY_S = 60, PATH_MAX_BYTES = 256, GROUPS_MAX = 1024 };
+enum { DEFAULT_LEEWAY_S = 60, PATH_MAX_BYTES = 256, GROUPS_MAX = 1024, NAME_BYTES_MAX = 1024 /* the ledger takes no longer ones */ };
 
 #define TIME_MAX_S INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 
@@ -157,6 +157,15 @@ static bool check_party(const struct identity_issuer *o, const cJSON *payload, s
     return true;
 }
 
+/* A token bound to a key (RFC 7800: DPoP, mutual TLS) proves nothing in the hands of whoever cannot show that he has the key. */
+static bool check_confirmation(const cJSON *payload, struct fault *f)
+{
+    if (strict_member(payload, "cnf") == NULL)
+        return true;
+    return fail(f, "token_bound", SLICE_LIT("the token is bound to a key of its client (cnf), which cannot be checked here; ask the issuer "
+                                            "for a bearer token"));
+}
+
 static bool claim_has(const cJSON *c, const char *const *values, unsigned count)
 {
     const cJSON *one;
@@ -189,7 +198,7 @@ bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t 
     if (o->access_tokens_only && t->type != JWS_TYPE_AT_JWT)
         return fail(f, "token_type", SLICE_LIT("only access tokens of type at+jwt (RFC 9068) are accepted here"));
     return check_times(o, t->payload, now_us / 1000000, a, exp_s, until_s, f) && check_audience(o, t->payload, a, f) &&
-           check_party(o, t->payload, f) && check_required(o, t->payload, a, f);
+           check_party(o, t->payload, f) && check_confirmation(t->payload, f) && check_required(o, t->payload, a, f);
 }
 
 /* ---- mapping -------------------------------------------------------------------------------------------------------- */
@@ -201,7 +210,7 @@ struct groups {
 
 static bool groups_add(struct groups *g, const cJSON *c, struct arena *a)
 {
-    if (!cJSON_IsString(c) || c->valuestring[0] == '\0' || g->count == GROUPS_MAX)
+    if (!cJSON_IsString(c) || c->valuestring[0] == '\0' || g->count > GROUPS_MAX)
         return true;
     if (g->count == g->cap) {
         size_t cap = g->cap ? g->cap * 2 : 16;
@@ -218,28 +227,43 @@ static bool groups_add(struct groups *g, const cJSON *c, struct arena *a)
     return s.p != NULL;
 }
 
-/* The groups an issuer leaves out when there are too many (Microsoft Entra ID, "groups overage claim"): `_claim_names` says where they
- * could be fetched, `hasgroups` only that there are some. Deciding without them would be guessing. */
-static bool groups_left_out(const cJSON *payload, const char *path)
+/* Claims an issuer leaves out (OpenID Connect Core 1.0, 5.6.2; Microsoft Entra ID, "groups overage claim"): `_claim_names` says where they
+ * could be fetched, `hasgroups` only that there are groups. Deciding without them would be guessing. */
+static bool left_out(const cJSON *payload, const char *path)
 {
     const cJSON *names = strict_member(payload, "_claim_names");
     return strict_member(names, path) != NULL || (strcmp(path, "groups") == 0 && cJSON_IsTrue(strict_member(payload, "hasgroups")));
 }
 
+/* The claim at a path of the mapping; false when the issuer left it out of the token. */
+static bool find_mapped(const cJSON *payload, const char *path, const cJSON **c, struct arena *a, struct fault *f)
+{
+    *c = claims_find(payload, path);
+    if (*c != NULL || !left_out(payload, path))
+        return true;
+    if (strcmp(path, "groups") == 0)
+        return fail(f, "token_group_overage",
+                    SLICE_LIT("the user is in too many groups: the issuer left them out of the token (_claim_names). Let it emit "
+                              "only the groups assigned to this application, or use application roles"));
+    return fail(f, "token_group_overage",
+                arena_printf(a, "the issuer left the claim \"%s\" out of the token (_claim_names); let it put the claim in", path));
+}
+
 static bool collect_groups(const struct identity_field *field, const cJSON *payload, struct arena *a, struct groups *g, struct fault *f)
 {
     for (unsigned i = 0; i < field->paths_count; i++) {
-        const cJSON *c = claims_find(payload, field->paths[i]), *one;
-        if (c == NULL && groups_left_out(payload, field->paths[i]))
-            return fail(f, "token_group_overage",
-                        SLICE_LIT("the user is in too many groups: the issuer left them out of the token (_claim_names). Let it emit "
-                                  "only the groups assigned to this application, or use application roles"));
+        const cJSON *c, *one;
+        if (!find_mapped(payload, field->paths[i], &c, a, f))
+            return false;
         if (cJSON_IsArray(c)) {
             cJSON_ArrayForEach(one, c) if (!groups_add(g, one, a)) return fail(f, "token_malformed", SLICE_NONE);
         } else if (!groups_add(g, c, a)) {
             return fail(f, "token_malformed", SLICE_NONE);
         }
     }
+    if (g->count > GROUPS_MAX)
+        return fail(f, "token_group_overage", SLICE_LIT("the token names more than 1024 groups; let the issuer emit only those assigned to "
+                                                        "this application"));
     return true;
 }
 
@@ -259,15 +283,16 @@ static bool matches(const char *pattern, struct slice value, struct slice *star)
 }
 
 /* True when a value of the rule's claim matches. */
-static bool rule_matches(const struct identity_rule *r, const cJSON *payload, const struct groups *g, struct slice *star)
+static bool rule_matches(const struct identity_rule *r, const cJSON *c, const struct groups *g, struct slice *star)
 {
+    const cJSON *one;
+
     if (r->claim == NULL) {
         for (size_t i = 0; i < g->count; i++)
             if (matches(r->value, g->list[i], star))
                 return true;
         return false;
     }
-    const cJSON *c = claims_find(payload, r->claim), *one;
     if (cJSON_IsString(c))
         return matches(r->value, slice_cstr(c->valuestring), star);
     if (cJSON_IsArray(c))
@@ -285,17 +310,20 @@ static bool set_from_rule(struct slice *field, const char *target, struct slice 
 }
 
 static bool apply_rules(const struct identity_mapping *m, const cJSON *payload, const struct groups *g, struct arena *a,
-                        struct identity *out)
+                        struct identity *out, struct fault *f)
 {
     for (unsigned i = 0; i < m->rules_count; i++) {
         const struct identity_rule *r = &m->rules[i];
+        const cJSON *c = NULL;
         struct slice star;
-        if (!rule_matches(r, payload, g, &star))
+        if (r->claim != NULL && !find_mapped(payload, r->claim, &c, a, f))
+            return false;
+        if (!rule_matches(r, c, g, &star))
             continue;
         if (!set_from_rule(&out->team, r->team, star, a) || !set_from_rule(&out->user, r->user, star, a) ||
             !set_from_rule(&out->organization, r->organization, star, a) ||
             !set_from_rule(&out->application, r->application, star, a) || !set_from_rule(&out->cost_center, r->cost_center, star, a))
-            return false;
+            return fail(f, "token_malformed", SLICE_NONE);
     }
     return true;
 }
@@ -323,8 +351,11 @@ static bool map_field(const struct identity_field *field, const char *name, cons
                       struct fault *f)
 {
     for (unsigned i = 0; i < field->paths_count && out->n == 0; i++) {
+        const cJSON *c;
         bool several = false;
-        if (!scalar(claims_find(payload, field->paths[i]), a, out, &several))
+        if (!find_mapped(payload, field->paths[i], &c, a, f))
+            return false;
+        if (!scalar(c, a, out, &several))
             return fail(f, "token_malformed", SLICE_NONE);
         if (several)
             return fail(f, "identity_ambiguous", arena_printf(a, "the token's claim \"%s\" has several values, but the %s must be one; "
@@ -332,6 +363,8 @@ static bool map_field(const struct identity_field *field, const char *name, cons
     }
     if (out->n == 0 && field->fallback != NULL)
         *out = slice_cstr(field->fallback);
+    if (out->n > NAME_BYTES_MAX)
+        return fail(f, "token_claim", arena_printf(a, "the token's %s is longer than %d bytes", name, NAME_BYTES_MAX));
     return true;
 }
 
@@ -345,8 +378,8 @@ bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct ar
         return false;
     out->groups = g.list;
     out->group_count = g.count;
-    if (!apply_rules(m, payload, &g, a, out))
-        return fail(f, "token_malformed", SLICE_NONE);
+    if (!apply_rules(m, payload, &g, a, out, f))
+        return false;
     if (!map_field(&m->subject, "subject", payload, a, &out->subject, f) || !map_field(&m->user, "user", payload, a, &out->user, f) ||
         !map_field(&m->team, "team", payload, a, &out->team, f) ||
         !map_field(&m->organization, "organization", payload, a, &out->organization, f) ||

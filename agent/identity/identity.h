@@ -166,7 +166,7 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 /* Codes and reasons in struct refusal (type, code, reason; all static strings):
  *   401 invalid_request_error invalid_api_key: reasons token_missing, token_malformed, token_algorithm, token_issuer, token_key,
- *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old
+ *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound
  *   403 invalid_request_error identity_not_mapped: reasons identity_ambiguous (several values where one is needed),
  *       token_group_overage (the issuer left the groups out: `_claim_names`)
  *   503 server_error auth_provider_unavailable: reason issuer_unavailable (retry_after_s is set) */

@@ -100,6 +100,10 @@ static bool read_file(struct source *src, char *why, size_t why_size)
         snprintf(why, why_size, "jwks_file %s: %s", path, fd < 0 ? strerror(errno) : "not a regular file");
         goto out;
     }
+    if (st.st_mode & S_IWOTH) { /* whoever writes it can be anybody */
+        snprintf(why, why_size, "jwks_file %s: writable for everyone; chmod o-w it", path);
+        goto out;
+    }
     while (n <= DOCUMENT_MAX) {
         ssize_t r = read(fd, buf + n, DOCUMENT_MAX + 1 - n);
         if (r < 0 && errno == EINTR)

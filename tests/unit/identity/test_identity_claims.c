@@ -4,6 +4,8 @@
 #include "identity/options.h"
 #include "identity/strict.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -185,6 +187,63 @@ static void test_group_overage(void **state)
     arena_free(r.a);
 }
 
+/* Whatever the mapping reads must not be decided on when the issuer says that it left it out: a default would be a wrong team. */
+static void test_claims_left_out(void **state)
+{
+    static const char payload[] = "{\"sub\":\"u\",\"_claim_names\":{\"department\":\"src1\"},\"_claim_sources\":{\"src1\":{}}}";
+    struct identity_rule rules[] = { { .claim = "department", .value = "Finance", .team = "finance" } };
+    (void)state;
+    struct mapped r = map((struct identity_mapping){ .rules = rules, .rules_count = 1, .groups = FIELD("roles") }, payload);
+    assert_false(r.good);
+    assert_string_equal(r.f.reason, "token_group_overage");
+    assert_non_null(memmem(r.f.message.p, r.f.message.n, "\"department\"", 12));
+    arena_free(r.a);
+    struct identity_mapping m = { .groups = FIELD("roles"), .team = FIELD("department") };
+    m.team.fallback = "unassigned";
+    r = map(m, payload);
+    assert_false(r.good);
+    assert_string_equal(r.f.reason, "token_group_overage");
+    arena_free(r.a);
+}
+
+/* A group that was dropped silently could be the one a rule looks for. */
+static void test_too_many_groups(void **state)
+{
+    char *text = malloc(32768);
+    (void)state;
+    for (int count = 1024; count <= 1025; count++) {
+        size_t n = (size_t)sprintf(text, "{\"sub\":\"u\",\"groups\":[");
+        for (int i = 0; i < count; i++)
+            n += (size_t)sprintf(text + n, "%s\"g%d\"", i > 0 ? "," : "", i);
+        strcpy(text + n, "]}");
+        struct mapped r = map((struct identity_mapping){ 0 }, text);
+        assert_int_equal(r.good, count == 1024);
+        if (r.good)
+            assert_int_equal(r.id.group_count, 1024);
+        else
+            assert_string_equal(r.f.reason, "token_group_overage");
+        arena_free(r.a);
+    }
+    free(text);
+}
+
+/* The ledger takes names of up to 1,024 bytes: a longer one must not turn into an outage for whoever sends it. */
+static void test_long_names(void **state)
+{
+    char name[1026], text[1100];
+    (void)state;
+    for (int n = 1024; n <= 1025; n++) {
+        memset(name, 'x', sizeof name);
+        name[n] = '\0';
+        snprintf(text, sizeof text, "{\"sub\":\"%s\"}", name);
+        struct mapped r = map((struct identity_mapping){ 0 }, text);
+        assert_int_equal(r.good, n == 1024);
+        if (!r.good)
+            assert_string_equal(r.f.reason, "token_claim");
+        arena_free(r.a);
+    }
+}
+
 static void test_options_are_checked(void **state)
 {
     static const char *aud[] = { "a" }, *hs[] = { "RS256", "HS256" }, *none[] = { "none" }, *typo[] = { "RS265" };
@@ -232,6 +291,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_paths), cmocka_unit_test(test_order_and_fallback),
         cmocka_unit_test(test_several_values_are_ambiguous), cmocka_unit_test(test_rules), cmocka_unit_test(test_group_overage),
+        cmocka_unit_test(test_claims_left_out), cmocka_unit_test(test_too_many_groups), cmocka_unit_test(test_long_names),
         cmocka_unit_test(test_options_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

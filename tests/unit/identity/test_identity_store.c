@@ -569,6 +569,12 @@ static void test_file_is_read_again(void **state)
     assert_string_equal(no.reason, "token_key");
     identity_verifier_free(v);
     identity_store_retire(s);
+    make_file(path, first, 0646);
+    struct identity_issuer open_to_all = { .issuer = "x", .any_audience = true, .jwks_file = path };
+    struct identity_options anybody = { .issuers = &open_to_all, .issuers_count = 1 };
+    char says[256];
+    assert_null(identity_store_new(&anybody, f->loop, NULL, NULL, says, sizeof says));
+    assert_non_null(strstr(says, "writable for everyone"));
     unlink(path);
     struct identity_issuer missing = { .issuer = "x", .any_audience = true, .jwks_file = path };
     struct identity_options o = { .issuers = &missing, .issuers_count = 1 };

@@ -346,6 +346,8 @@ static const struct bad {
     { "aud as a prefix", RS, "{" ISS ",\"sub\":\"alice\",\"aud\":\"tollgate2\",\"exp\":1800003600}", "RS256", RSA_A, AS_IS, "token_audience", "another audience" },
     { "aud empty list", RS, "{" ISS ",\"sub\":\"alice\",\"aud\":[],\"exp\":1800003600}", "RS256", RSA_A, AS_IS, "token_audience", "another audience" },
     { "aud empty string", RS, "{" ISS ",\"sub\":\"alice\",\"aud\":\"\",\"exp\":1800003600}", "RS256", RSA_A, AS_IS, "token_audience", "another audience" },
+    { "bound by mutual TLS", RS, "{" ISS "," REST ",\"cnf\":{\"x5t#S256\":\"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2\"}}", "RS256", RSA_A, AS_IS, "token_bound", "bound to a key" },
+    { "bound by DPoP", RS, "{" ISS "," REST ",\"cnf\":{\"jkt\":\"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I\"}}", "RS256", RSA_A, AS_IS, "token_bound", "bound to a key" },
     { "aud list of others", RS, "{" ISS ",\"sub\":\"alice\",\"aud\":[\"a\",\"TOLLGATE\"],\"exp\":1800003600}", "RS256", RSA_A, AS_IS, "token_audience", "another audience" },
     { "aud number", RS, "{" ISS ",\"sub\":\"alice\",\"aud\":1,\"exp\":1800003600}", "RS256", RSA_A, AS_IS, "token_malformed", "aud" },
     { "aud object", RS, "{" ISS ",\"sub\":\"alice\",\"aud\":{\"tollgate\":1},\"exp\":1800003600}", "RS256", RSA_A, AS_IS, "token_malformed", "aud" },
