@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -34,12 +35,17 @@ def build_folder():
 
 
 def free_ports(count):
-    """Ports nobody listens on now; all taken at once so that they differ."""
+    """Ports nobody listens on now; all taken at once so that they differ. Below the range that outgoing connections are given theirs
+    from, so that none of them is taken by one before its listener comes; drawn by chance, so that parallel runs rarely meet."""
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        found = []
+        while len(found) < count:
+            port = random.SystemRandom().randrange(10240, 32768)
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
 
 def wait_for(condition, what, patience=PATIENCE):

@@ -13,6 +13,8 @@ import time
 
 import msgpack
 
+from stack import free_ports
+
 from .provider import StubProvider
 from .spop import StubAgent
 
@@ -21,9 +23,7 @@ HAPROXY = os.environ.get("TOLLGATE_HAPROXY", "haproxy")
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def wait_for(condition, seconds=10.0, what="condition"):
@@ -141,7 +141,7 @@ class Gateway:
     def __init__(self, write_plan, groups=("a", "b"), plan=None, group_plan=None, lua=True, before=None, threads=2):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="tg-hap-"))
         self.loop = Loop()
-        self.port, self.h2_port, self.spop_port, self.ring_port = (free_port() for _ in range(4))
+        self.port, self.h2_port, self.spop_port, self.ring_port = free_ports(4)
         self.agent, self.ring = StubAgent(), RingReceiver()
         self.settle = SettleReceiver(self.dir / "settle.sock")
         self.providers = {name: StubProvider() for name in groups}
