@@ -18,6 +18,7 @@ struct http_client;
 struct inflight_table;
 struct ledger;
 struct runtime;
+struct telemetry;
 struct tokenizer_set;
 struct token_counter;
 struct token_learner;
@@ -44,6 +45,7 @@ struct agent {
     struct http_client *http;
     struct worker *workers;
     unsigned worker_count;
+    struct telemetry *telemetry;
     struct archiving *archiving;    /* the control thread's; NULL: nothing was archived yet */
     const char *config_file;
     int64_t started_us;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKERS_MAX = 64, MAX_OUTPUT_DEFAULT = 4096, NAME_MAX_BYTES = 48 };
+enum { WORKERS_MAX = 64, TEAMS_DEFAULT = 100, TEAMS_MAX = 1000, MAX_OUTPUT_DEFAULT = 4096, NAME_MAX_BYTES = 48 };
 
 static const int64_t hold_timeout_default_us = 15 * 60 * (int64_t)1000000;
 
@@ -57,6 +57,8 @@ static void defaults_fill(struct config *c)
     if (c->workers == 0)
         c->workers = 2;
     set_default(&c->log_level, "info");
+    if (c->metrics.max_teams == 0)
+        c->metrics.max_teams = TEAMS_DEFAULT;
     set_default(&c->haproxy.conf_dir, "/etc/haproxy/tollgate");
     set_default(&c->haproxy.runtime_dir, "/run/tollgate");
     if (c->haproxy.max_body == 0)
@@ -135,6 +137,20 @@ static void listen_check(struct context *x, const struct config_listen *l)
         config_doc_error(x->doc, x->errors, "listen.settle", "must be the absolute path of a unix socket, shorter than 108 bytes");
     if (l->admin[0] != '/' || strlen(l->admin) >= 108)
         config_doc_error(x->doc, x->errors, "listen.admin", "must be the absolute path of a unix socket, shorter than 108 bytes");
+}
+
+static void metrics_check(struct context *x, const struct config_metrics *m)
+{
+    if (m->listen != NULL && strcmp(m->listen, "off") != 0 && (!address_ok(m->listen) || strncmp(m->listen, "unix@", 5) == 0))
+        config_doc_error(x->doc, x->errors, "metrics.listen", "\"%s\" is no address; write host:port, or off", m->listen);
+    if (m->max_teams < 1 || m->max_teams > TEAMS_MAX)
+        config_doc_error(x->doc, x->errors, "metrics.max_teams", "must be 1 to %d", TEAMS_MAX);
+}
+
+bool config_metrics_equal(const struct config_metrics *a, const struct config_metrics *b)
+{
+    const char *x = a->listen != NULL ? a->listen : CONFIG_METRICS_LISTEN, *y = b->listen != NULL ? b->listen : CONFIG_METRICS_LISTEN;
+    return strcmp(x, y) == 0 && a->max_teams == b->max_teams;
 }
 
 static void provider_check(struct context *x, const struct config *c, unsigned i)
@@ -217,6 +233,7 @@ static void all_check(struct context *x, struct config *c)
     static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 
     listen_check(x, &c->listen);
+    metrics_check(x, &c->metrics);
     if (c->workers < 1 || c->workers > WORKERS_MAX)
         config_doc_error(x->doc, x->errors, "workers", "must be 1 to %d", WORKERS_MAX);
     if (!one_of(c->log_level, levels))

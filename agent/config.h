@@ -41,6 +41,15 @@ struct config_ledger {
     char *hold_timeout;
 };
 
+/* Where metrics and health are served. */
+struct config_metrics {
+    char *listen;      /* "host:port" or "off"; NULL: CONFIG_METRICS_LISTEN */
+    int64_t max_teams; /* teams that keep their name in labels */
+};
+
+/* The default port of OpenTelemetry's Prometheus exporters. */
+#define CONFIG_METRICS_LISTEN "127.0.0.1:9464"
+
 struct config_field {
     char **claim;     /* paths, tried in order */
     unsigned claim_count;
@@ -165,6 +174,7 @@ struct config {
     struct config_limit *limits;
     unsigned limits_count;
     struct config_prices prices;
+    struct config_metrics metrics;
     /* Derived by config_load. */
     int64_t hold_timeout_us;
 };
@@ -179,6 +189,8 @@ struct config_errors {
 /* NULL when the file is refused; `errors` then holds every reason found. */
 struct config *config_load(const char *file, struct config_errors *errors) __attribute__((warn_unused_result));
 void config_free(struct config *c);
+
+bool config_metrics_equal(const struct config_metrics *a, const struct config_metrics *b);
 
 /* "250ms", "10s", "15m", "2h", "7d" -> microseconds. False when it is none of these. */
 bool config_duration_us(const char *text, int64_t *us);

@@ -216,6 +216,12 @@ static const cyaml_schema_field_t prices_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t metrics_fields[] = {
+    TEXT_OPT("listen", config_metrics, listen),
+    INT_OPT("max_teams", config_metrics, max_teams),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t config_fields[] = {
     PART("listen", config, listen, listen_fields),
     INT_OPT("workers", config, workers),
@@ -227,6 +233,7 @@ static const cyaml_schema_field_t config_fields[] = {
     LIST("models", config, models, &model_entry),
     LIST_OPT("limits", config, limits, &limit_entry),
     PART_OPT("prices", config, prices, prices_fields),
+    PART_OPT("metrics", config, metrics, metrics_fields),
     CYAML_FIELD_END
 };
 

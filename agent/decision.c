@@ -7,6 +7,7 @@
 #include "inflight.h"
 #include "settlement.h"
 #include "spop_conn.h"
+#include "telemetry.h"
 #include "verdict.h"
 
 #include <stdlib.h>
@@ -138,6 +139,7 @@ static bool answered_own(struct decision *d)
     verdict_answer(&ack, body);
     spop_conn_ack_end(c, &ack);
     answer_end(d);
+    telemetry_answered(d);
     decision_free(d);
     return true;
 }
@@ -207,6 +209,7 @@ static void refused(struct decision *d)
             LOG_CSTR("reason", d->s.no.reason != NULL ? d->s.no.reason : "-"), LOG_STR("team", d->s.who.team),
             LOG_STR("user", d->s.who.user), LOG_INT("suppressed", held));
     answer_refusal(d);
+    telemetry_denied(d);
     if (!refusal_recorded(d)) {
         decision_free(d);
         return;
@@ -450,10 +453,13 @@ static void answer_allow(struct decision *d)
     }
     spop_conn_ack_end(c, &ack);
     answer_end(d);
-    if (fits)
+    if (fits) {
         atomic_fetch_add_explicit(&d->worker->agent->counters.allowed, 1, memory_order_relaxed);
-    else
+        telemetry_allowed(d);
+    } else {
+        telemetry_denied(d);
         settlement_abandon(d->worker->agent, d->flight, "frame_too_small");
+    }
 }
 
 static void committed(struct decision *d)
@@ -473,6 +479,7 @@ static void committed(struct decision *d)
         d->s.no.retry_after_s = 1;
         atomic_fetch_add_explicit(&a->counters.denied, 1, memory_order_relaxed);
         answer_refusal(d);
+        telemetry_denied(d);
         decision_free(d);
         return;
     }
@@ -481,6 +488,7 @@ static void committed(struct decision *d)
         settlement_abandon(a, d->flight, "given_up");
         d->s.no = refusal_make(503, "server_error", "policy_unavailable", "too_late", SLICE_LIT("The gateway took too long to decide."));
         answer_refusal(d);
+        telemetry_denied(d);
     } else if (answerable(d)) {
         answer_allow(d);
     } else {

@@ -17,6 +17,7 @@
 #include "restore.h"
 #include "runtime.h"
 #include "settlement.h"
+#include "telemetry.h"
 #include "tokens/count.h"
 #include "tokens/learn.h"
 #include "worker.h"
@@ -133,6 +134,7 @@ static void on_housekeeping(struct ev_loop *loop, ev_timer *timer, int events)
     notices_log(s->agent.budget);
     settlement_tick(&s->agent, clock_mono_us());
     learning_keep(&s->agent);
+    telemetry_tick(&s->agent);
 }
 
 struct prices_task {
@@ -221,7 +223,7 @@ static void ledger_flush(struct ledger *l)
 static bool listeners_differ(const struct config *a, const struct config *b)
 {
     bool differ = a->listen.spop_count != b->listen.spop_count || strcmp(a->listen.settle, b->listen.settle) != 0 ||
-                  strcmp(a->listen.ring, b->listen.ring) != 0 || strcmp(a->listen.admin, b->listen.admin) != 0 ||
+                  strcmp(a->listen.ring, b->listen.ring) != 0 || !config_metrics_equal(&a->metrics, &b->metrics) || strcmp(a->listen.admin, b->listen.admin) != 0 ||
                   a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0;
     for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
         differ = strcmp(a->listen.spop[i], b->listen.spop[i]) != 0;
@@ -256,13 +258,15 @@ static void reload(struct server *s)
 
     if (c == NULL) {
         errors_log(&errors);
+        telemetry_reloaded(a, false);
         LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("effect", "the configuration in force stays"));
         return;
     }
     if (listeners_differ(s->config, c))
-        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers and ledger.file change at a restart only"));
+        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics and ledger.file change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
     if (fresh == NULL || !limits_reload(s, c)) {
+        telemetry_reloaded(a, false);
         LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("error", s->why), LOG_CSTR("effect", "the configuration in force stays"));
         if (fresh == NULL)
             config_free(c);
@@ -278,6 +282,7 @@ static void reload(struct server *s)
     runtime_unref(old);
     for (unsigned i = 0; i < a->worker_count; i++)
         worker_runtime_changed(&a->workers[i]);
+    telemetry_reloaded(a, true);
     LOG(LOG_LEVEL_INFO, "reloaded", LOG_CSTR("file", a->config_file), LOG_CSTR("prices", price_table_hash(fresh->prices)));
 }
 
@@ -375,6 +380,9 @@ static bool start(struct server *s, const char *config_file)
         return false;
     }
     log_level_apply(s->config);
+    a->telemetry = telemetry_new(s->config);
+    if (a->telemetry == NULL)
+        return false;
     a->inflight = inflight_table_new();
     a->counter = token_counter_new(NULL);
     a->http = http_client_new(a->loop, NULL);
@@ -402,6 +410,9 @@ static bool start(struct server *s, const char *config_file)
             snprintf(s->why, sizeof s->why, "cannot start worker %u", i);
             return false;
         }
+    if (!telemetry_serve(a, s->config, s->why, sizeof s->why))
+        return false;
+    telemetry_tick(a);
     ev_timer_init(&s->housekeeping, on_housekeeping, 1., 1.);
     s->housekeeping.data = s;
     ev_timer_start(a->loop, &s->housekeeping);
@@ -417,6 +428,7 @@ static void stop(struct server *s)
         worker_stop(&a->workers[i]);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_join(&a->workers[i]);
+    telemetry_stop(a->telemetry);
     rpc_server_free(s->admin);
     if (s->admin_fd >= 0)
         listener_close(s->admin_fd, s->config->listen.admin);
@@ -434,6 +446,7 @@ static void stop(struct server *s)
     for (unsigned i = 0; i < s->spop_count; i++)
         listener_close(s->spop[i], s->config->listen.spop[i]);
     inflight_table_free(a->inflight);
+    telemetry_free(a->telemetry);
     budget_free(a->budget);
     token_learner_free(a->learner);
     tokenizer_set_close(a->tokenizers);

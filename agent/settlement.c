@@ -10,6 +10,7 @@
 #include "settle/settle_line.h"
 #include "settle/settle_record.h"
 #include "settle/usage.h"
+#include "telemetry.h"
 #include "tokens/count.h"
 
 #include <stdlib.h>
@@ -179,6 +180,7 @@ static void settle(struct agent *a, struct inflight *f, const struct verdict_of 
         s->op.settlement.served = (struct ledger_target){ .group = served->group, .provider = served->provider,
                                                           .model = served->model };
     atomic_fetch_add_explicit(&a->counters.settled, 1, memory_order_relaxed);
+    telemetry_settled(a, f, &s->op.settlement);
     ledger_submit(a->ledger, &s->op);
 }
 
@@ -333,6 +335,7 @@ static void correct(struct agent *a, struct inflight *f, const struct verdict_of
         .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
     };
     atomic_fetch_add_explicit(&a->counters.corrected, 1, memory_order_relaxed);
+    telemetry_corrected(a, f, &s->op.correction);
     LOG(LOG_LEVEL_INFO, "corrected", LOG_STR("request_id", f->request_id), LOG_INT("cost_nano", delta.nano));
     ledger_submit(a->ledger, &s->op);
 }
@@ -401,6 +404,7 @@ static void attempt_write(struct agent *a, struct inflight *f, const struct ledg
     struct attempt *t = calloc(1, sizeof *t);
 
     f->attempt_rows |= 1u << row->number;
+    telemetry_attempt(a, row->target.group, row->outcome.p);
     if (t == NULL)
         return;
     t->flight = f;

@@ -6,6 +6,7 @@
 #include "decision.h"
 #include "identity/identity.h"
 #include "listener.h"
+#include "observe/metrics.h"
 #include "runtime.h"
 #include "tokens/count.h"
 
@@ -354,6 +355,7 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
 
+    metrics_thread(w->number + 1);
     while (!w->stopping || w->connections != NULL)
         ev_run(w->loop, EVRUN_ONCE);
     return NULL;

@@ -54,6 +54,17 @@ install_python() {
     cp "$wanted" "$venv/.installed"
 }
 
+# Prometheus and promtool of the tests, from the Debian package but not installed: no service starts. Result: .cache/prometheus/usr/bin.
+install_prometheus() {
+    local folder=$root/.cache/prometheus
+    [ -x "$folder/usr/bin/promtool" ] && return
+    say "fetching Prometheus (not installed)"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    (cd "$folder" && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) ||
+        die "apt-get could not fetch the package prometheus"
+}
+
 # build_tree FOLDER [cmake options]: configures when needed and builds everything.
 build_tree() {
     local folder=$1 generator=()

@@ -37,10 +37,11 @@ struct ledger {
     _Atomic int64_t next_id;
     pthread_t thread;
 
-    pthread_mutex_t lock; /* guards the next six */
+    pthread_mutex_t lock; /* guards the next eight */
     pthread_cond_t wake;
     struct queue incoming;
     size_t in_hand;       /* taken from it, not answered yet */
+    int64_t waiting_since_us, in_hand_since_us; /* monotonic: when their oldest operation came, at the earliest */
     bool stop;
     struct ledger_status status;
 
@@ -245,6 +246,7 @@ static bool take(struct ledger *l, struct queue *in, bool *stop)
         if (us <= clock_mono_us() || pthread_cond_timedwait(&l->wake, &l->lock, &until) != 0)
             break;
     }
+    l->in_hand_since_us = l->waiting_since_us;
     while (l->incoming.head && in->count < l->options.batch_max)
         queue_push(in, queue_pop(&l->incoming));
     *stop = l->stop;
@@ -450,6 +452,8 @@ void ledger_submit(struct ledger *l, struct ledger_op *op)
 {
     pthread_mutex_lock(&l->lock);
     bool first = l->incoming.head == NULL;
+    if (first)
+        l->waiting_since_us = clock_mono_us();
     queue_push(&l->incoming, op);
     pthread_mutex_unlock(&l->lock);
     if (first)
@@ -472,6 +476,7 @@ void ledger_status(struct ledger *l, struct ledger_status *out)
     pthread_mutex_lock(&l->lock);
     *out = l->status;
     out->queued = l->incoming.count + l->in_hand;
+    out->oldest_mono_us = l->in_hand > 0 ? l->in_hand_since_us : l->incoming.count > 0 ? l->waiting_since_us : 0;
     pthread_mutex_unlock(&l->lock);
     out->file_bytes = stat(l->file, &st) == 0 ? (int64_t)st.st_size : 0;
     out->wal_bytes = stat(l->wal_file, &st) == 0 ? (int64_t)st.st_size : 0;

@@ -171,6 +171,7 @@ struct ledger_status {
     uint64_t batches, rows, failures, dropped; /* dropped: kept operations given up because retry_max was reached or at close */
     int64_t last_commit_us, max_commit_us; /* begin to commit; max since open */
     int64_t last_batch;         /* operations in it */
+    int64_t oldest_mono_us;     /* no queued operation came before; 0: none is queued */
     int64_t file_bytes, wal_bytes;
 };
 

@@ -1,61 +1,42 @@
-#include "observe/metrics.h"
+#include "observe/metrics_private.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TABLE_SIZE = 256 };
+enum { SHARDS_MAX = 64, CACHE_LINE = 64 };
 
-struct metric_series {
-    struct metric_series *next;  /* of its place in the table; set before the series is published */
-    const struct metric_spec *spec;
-    char *labels[METRIC_LABELS_MAX];
-    size_t label_len[METRIC_LABELS_MAX];
-    atomic_bool used;
-    atomic_llong value;          /* histograms: the sum */
-    atomic_ullong buckets[];     /* histograms: bound_count + 1, not cumulated */
-};
+static const int64_t exemplar_age_us = 1000000;
 
-struct metric {
-    struct metric *next;
-    struct metrics *registry;
-    struct metric_spec spec;
-    unsigned label_count;
-    struct metric_series *other; /* shared; the only one of a metric without labels */
-    _Atomic(struct metric_series *) table[TABLE_SIZE];
-    atomic_uint count;
-    _Atomic(struct metric_series *) all[]; /* in the order of creation */
-};
+static _Thread_local unsigned thread_shard;
 
-struct metrics {
-    pthread_mutex_t lock; /* held to create a series */
-    unsigned series_max;
-    struct metric *first, **last;
-};
-
-struct metrics *metrics_new(unsigned series_max)
+struct metrics *metrics_new(unsigned series_max, unsigned shards)
 {
     struct metrics *m = calloc(1, sizeof *m);
 
+    assert(shards >= 1 && shards <= SHARDS_MAX);
     if (m == NULL)
         return NULL;
     pthread_mutex_init(&m->lock, NULL);
     m->series_max = series_max;
+    m->shards = shards;
     m->last = &m->first;
     return m;
+}
+
+void metrics_thread(unsigned shard)
+{
+    thread_shard = shard;
 }
 
 static void series_free(struct metric_series *s)
 {
     if (s == NULL)
         return;
-    for (unsigned i = 0; i < METRIC_LABELS_MAX; i++)
-        free(s->labels[i]);
+    free(s->values);
+    free(s->labels);
+    free(s->exemplars);
+    free(s->cells);
     free(s);
 }
 
@@ -75,39 +56,85 @@ void metrics_free(struct metrics *m)
     free(m);
 }
 
+/* Up to two bytes for each of the value's. */
+static size_t escape(char *to, struct slice value)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < value.n; i++) {
+        char c = value.p[i];
+        if (c == '\\' || c == '"' || c == '\n')
+            to[n++] = '\\';
+        to[n++] = c == '\n' ? 'n' : c;
+    }
+    return n;
+}
+
+static bool labels_fill(struct metric_series *s, const struct slice *values)
+{
+    const struct metric *m = s->metric;
+    size_t total = 1, room = 1, n = 0;
+
+    for (unsigned i = 0; i < m->label_count; i++) {
+        total += values[i].n;
+        room += strlen(m->spec.labels[i]) + 2 * values[i].n + 4;
+    }
+    s->values = malloc(total);
+    s->labels = malloc(room);
+    if (s->values == NULL || s->labels == NULL)
+        return false;
+    for (unsigned i = 0; i < m->label_count; i++) {
+        size_t name = strlen(m->spec.labels[i]);
+        if (values[i].n > 0)
+            memcpy(s->values + n, values[i].p, values[i].n);
+        n += values[i].n;
+        s->value_len[i] = values[i].n;
+        if (i > 0)
+            s->labels[s->labels_len++] = ',';
+        memcpy(s->labels + s->labels_len, m->spec.labels[i], name);
+        memcpy(s->labels + s->labels_len + name, "=\"", 2);
+        s->labels_len += name + 2;
+        s->labels_len += escape(s->labels + s->labels_len, values[i]);
+        s->labels[s->labels_len++] = '"';
+    }
+    return true;
+}
+
 static struct metric_series *series_new(const struct metric *metric, const struct slice *values)
 {
-    size_t buckets = metric->spec.kind == METRIC_HISTOGRAM ? metric->spec.bound_count + 1 : 0;
-    struct metric_series *s = calloc(1, sizeof *s + buckets * sizeof s->buckets[0]);
+    size_t bytes = metric->registry->shards * metric->stride * sizeof(atomic_llong);
+    struct metric_series *s = calloc(1, sizeof *s);
 
     if (s == NULL)
         return NULL;
-    s->spec = &metric->spec;
-    for (unsigned i = 0; i < metric->label_count; i++) {
-        s->labels[i] = malloc(values[i].n + 1);
-        if (s->labels[i] == NULL) {
-            series_free(s);
-            return NULL;
-        }
-        if (values[i].n > 0)
-            memcpy(s->labels[i], values[i].p, values[i].n);
-        s->labels[i][values[i].n] = '\0';
-        s->label_len[i] = values[i].n;
+    s->metric = metric;
+    s->cells = aligned_alloc(CACHE_LINE, bytes);
+    if (metric->spec.exemplars)
+        s->exemplars = calloc(metric->spec.bound_count + 1, sizeof *s->exemplars);
+    if (s->cells == NULL || (metric->spec.exemplars && s->exemplars == NULL) || !labels_fill(s, values)) {
+        series_free(s);
+        return NULL;
     }
+    memset(s->cells, 0, bytes);
     return s;
 }
 
 struct metric *metrics_add(struct metrics *m, const struct metric_spec *spec)
 {
     struct slice other[METRIC_LABELS_MAX];
-    struct metric *metric = calloc(1, sizeof *metric + m->series_max * sizeof metric->all[0]);
+    unsigned series_max = spec->series_max > 0 ? spec->series_max : m->series_max;
+    struct metric *metric = calloc(1, sizeof *metric + series_max * sizeof metric->all[0]);
 
     assert(spec->decimals <= 9);
     assert(spec->kind != METRIC_HISTOGRAM || (spec->bound_count > 0 && spec->bound_count <= METRIC_BOUNDS_MAX));
+    assert(!spec->exemplars || spec->kind == METRIC_HISTOGRAM);
     if (metric == NULL)
         return NULL;
     metric->registry = m;
     metric->spec = *spec;
+    metric->series_max = series_max;
+    size_t cells = 1 + (spec->kind == METRIC_HISTOGRAM ? spec->bound_count + 1 : 0), line = CACHE_LINE / sizeof(atomic_llong);
+    metric->stride = (cells + line - 1) / line * line;
     while (metric->label_count < METRIC_LABELS_MAX && spec->labels[metric->label_count] != NULL)
         other[metric->label_count++] = SLICE_LIT("_other");
     metric->other = series_new(metric, other);
@@ -132,22 +159,26 @@ static unsigned place_of(const struct metric *metric, const struct slice *values
             h = (h ^ p[k]) * 16777619u;
         h = (h ^ 0xff) * 16777619u;
     }
-    return (h ^ h >> 16) % TABLE_SIZE;
+    return (h ^ h >> 16) % METRIC_TABLE;
+}
+
+static bool same(const struct metric_series *s, unsigned count, const struct slice *values)
+{
+    const char *p = s->values;
+
+    for (unsigned i = 0; i < count; p += s->value_len[i++])
+        if (s->value_len[i] != values[i].n || (values[i].n > 0 && memcmp(p, values[i].p, values[i].n) != 0))
+            return false;
+    return true;
 }
 
 static struct metric_series *find(struct metric *metric, unsigned place, const struct slice *values)
 {
     struct metric_series *s = atomic_load_explicit(&metric->table[place], memory_order_acquire);
 
-    for (; s != NULL; s = s->next) {
-        unsigned i = 0;
-        while (i < metric->label_count && s->label_len[i] == values[i].n &&
-               (values[i].n == 0 || memcmp(s->labels[i], values[i].p, values[i].n) == 0))
-            i++;
-        if (i == metric->label_count)
-            return s;
-    }
-    return NULL;
+    while (s != NULL && !same(s, metric->label_count, values))
+        s = s->next;
+    return s;
 }
 
 static struct metric_series *create(struct metric *metric, unsigned place, const struct slice *values)
@@ -155,7 +186,7 @@ static struct metric_series *create(struct metric *metric, unsigned place, const
     pthread_mutex_lock(&metric->registry->lock);
     struct metric_series *s = find(metric, place, values); /* another thread may have been first */
     unsigned count = atomic_load(&metric->count);
-    if (s == NULL && count < metric->registry->series_max) {
+    if (s == NULL && count < metric->series_max) {
         s = series_new(metric, values);
         if (s != NULL) {
             atomic_store(&s->used, true);
@@ -180,7 +211,7 @@ struct metric_series *metric_series(struct metric *metric, const struct slice *v
     unsigned place = fits ? place_of(metric, values) : 0;
     struct metric_series *s = fits ? find(metric, place, values) : NULL;
     /* A full metric is asked for what it lacks all the time: that must not take the lock. */
-    if (s == NULL && fits && atomic_load_explicit(&metric->count, memory_order_relaxed) < metric->registry->series_max)
+    if (s == NULL && fits && atomic_load_explicit(&metric->count, memory_order_relaxed) < metric->series_max)
         s = create(metric, place, values);
     if (s == NULL) {
         s = metric->other;
@@ -189,134 +220,79 @@ struct metric_series *metric_series(struct metric *metric, const struct slice *v
     return s;
 }
 
+static atomic_llong *cells_of(const struct metric_series *s)
+{
+    return s->cells + thread_shard % s->metric->registry->shards * s->metric->stride;
+}
+
 void metric_add(struct metric_series *s, int64_t n)
 {
-    assert(s->spec->kind != METRIC_HISTOGRAM);
-    atomic_fetch_add_explicit(&s->value, n, memory_order_relaxed);
+    assert(s->metric->spec.kind == METRIC_COUNTER);
+    atomic_fetch_add_explicit(cells_of(s), n, memory_order_relaxed);
 }
 
 void metric_set(struct metric_series *s, int64_t value)
 {
-    assert(s->spec->kind == METRIC_GAUGE);
-    atomic_store_explicit(&s->value, value, memory_order_relaxed);
+    assert(s->metric->spec.kind != METRIC_HISTOGRAM);
+    atomic_store_explicit(&s->cells[0], value, memory_order_relaxed);
+    atomic_store_explicit(&s->touched, true, memory_order_relaxed);
+    atomic_store_explicit(&s->used, true, memory_order_relaxed);
 }
 
-void metric_observe(struct metric_series *s, int64_t value)
+void metric_sweep(struct metric *metric)
 {
+    unsigned count = atomic_load(&metric->count);
+
+    for (unsigned i = 0; i <= count; i++) {
+        struct metric_series *s = i < count ? atomic_load(&metric->all[i]) : metric->other;
+        if (!atomic_exchange_explicit(&s->touched, false, memory_order_relaxed))
+            atomic_store_explicit(&s->used, false, memory_order_relaxed);
+    }
+}
+
+static bool exemplar_fits(struct slice id)
+{
+    if (id.n == 0 || id.n > METRIC_EXEMPLAR_BYTES)
+        return false;
+    for (size_t i = 0; i < id.n; i++) {
+        char c = id.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_'))
+            return false;
+    }
+    return true;
+}
+
+static void exemplar_put(struct metric_exemplar *x, int64_t value, struct slice id, int64_t wall_us)
+{
+    uint64_t words[EXEMPLAR_WORDS] = { 0 };
+    unsigned was = atomic_load_explicit(&x->sequence, memory_order_relaxed);
+    int64_t before = atomic_load_explicit(&x->wall_us, memory_order_relaxed);
+
+    if ((was & 1) != 0 || (before <= wall_us && wall_us - before < exemplar_age_us) || !exemplar_fits(id))
+        return;
+    if (!atomic_compare_exchange_strong_explicit(&x->sequence, &was, was + 1, memory_order_acquire, memory_order_relaxed))
+        return;
+    atomic_thread_fence(memory_order_release);
+    memcpy(words, id.p, id.n);
+    for (unsigned i = 0; i < EXEMPLAR_WORDS; i++)
+        atomic_store_explicit(&x->id[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&x->length, (unsigned)id.n, memory_order_relaxed);
+    atomic_store_explicit(&x->value, value, memory_order_relaxed);
+    atomic_store_explicit(&x->wall_us, wall_us, memory_order_relaxed);
+    atomic_store_explicit(&x->sequence, was + 2, memory_order_release);
+}
+
+void metric_observe(struct metric_series *s, int64_t value, struct slice request_id, int64_t wall_us)
+{
+    const struct metric_spec *spec = &s->metric->spec;
+    atomic_llong *cells = cells_of(s);
     unsigned i = 0;
 
-    assert(s->spec->kind == METRIC_HISTOGRAM);
-    while (i < s->spec->bound_count && value > s->spec->bounds[i])
+    assert(spec->kind == METRIC_HISTOGRAM);
+    while (i < spec->bound_count && value > spec->bounds[i])
         i++;
-    atomic_fetch_add_explicit(&s->buckets[i], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->value, value, memory_order_relaxed);
-}
-
-/* "1.5", "0.000000001", "-2": no zeros at the end. */
-static void put_decimal(FILE *f, int64_t value, unsigned decimals)
-{
-    uint64_t v = value < 0 ? 0 - (uint64_t)value : (uint64_t)value, scale = 1;
-
-    for (unsigned i = 0; i < decimals; i++)
-        scale *= 10;
-    uint64_t part = v % scale;
-    while (part > 0 && part % 10 == 0) {
-        part /= 10;
-        decimals--;
-    }
-    fprintf(f, "%s%" PRIu64, value < 0 ? "-" : "", v / scale);
-    if (part > 0)
-        fprintf(f, ".%0*" PRIu64, (int)decimals, part);
-}
-
-static void put_escaped(FILE *f, const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        switch (p[i]) {
-        case '\\': fputs("\\\\", f); break;
-        case '"': fputs("\\\"", f); break;
-        case '\n': fputs("\\n", f); break;
-        default: fputc(p[i], f);
-        }
-}
-
-/* The name with its labels and what stands before the value; with `le`, up to the opening quote of its bound. */
-static void put_name(FILE *f, const struct metric *metric, const struct metric_series *s, const char *suffix, bool le)
-{
-    fprintf(f, "%s%s", metric->spec.name, suffix);
-    if (metric->label_count > 0 || le)
-        fputc('{', f);
-    for (unsigned i = 0; i < metric->label_count; i++) {
-        fprintf(f, "%s%s=\"", i > 0 ? "," : "", metric->spec.labels[i]);
-        put_escaped(f, s->labels[i], s->label_len[i]);
-        fputc('"', f);
-    }
-    if (le)
-        fprintf(f, "%sle=\"", metric->label_count > 0 ? "," : "");
-    else
-        fputs(metric->label_count > 0 ? "} " : " ", f);
-}
-
-static void put_histogram(FILE *f, const struct metric *metric, struct metric_series *s)
-{
-    const struct metric_spec *spec = &metric->spec;
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i <= spec->bound_count; i++) {
-        sum += atomic_load_explicit(&s->buckets[i], memory_order_relaxed);
-        put_name(f, metric, s, "_bucket", true);
-        if (i < spec->bound_count)
-            put_decimal(f, spec->bounds[i], spec->decimals);
-        else
-            fputs("+Inf", f);
-        fprintf(f, "\"} %" PRIu64 "\n", sum);
-    }
-    put_name(f, metric, s, "_count", false);
-    fprintf(f, "%" PRIu64 "\n", sum);
-    put_name(f, metric, s, "_sum", false);
-    put_decimal(f, atomic_load_explicit(&s->value, memory_order_relaxed), spec->decimals);
-    fputc('\n', f);
-}
-
-static void put_series(FILE *f, const struct metric *metric, struct metric_series *s)
-{
-    if (!atomic_load_explicit(&s->used, memory_order_relaxed))
-        return;
-    if (metric->spec.kind == METRIC_HISTOGRAM) {
-        put_histogram(f, metric, s);
-        return;
-    }
-    put_name(f, metric, s, metric->spec.kind == METRIC_COUNTER ? "_total" : "", false);
-    put_decimal(f, atomic_load_explicit(&s->value, memory_order_relaxed), metric->spec.decimals);
-    fputc('\n', f);
-}
-
-char *metrics_text(struct metrics *m, size_t *len)
-{
-    static const char *const kinds[] = { "counter", "gauge", "histogram" };
-    char *text = NULL;
-    FILE *f = open_memstream(&text, len);
-
-    if (f == NULL)
-        return NULL;
-    for (struct metric *metric = m->first; metric != NULL; metric = metric->next) {
-        const struct metric_spec *spec = &metric->spec;
-        fprintf(f, "# TYPE %s %s\n", spec->name, kinds[spec->kind]);
-        if (spec->unit != NULL)
-            fprintf(f, "# UNIT %s %s\n", spec->name, spec->unit);
-        fprintf(f, "# HELP %s ", spec->name);
-        put_escaped(f, spec->help, strlen(spec->help));
-        fputc('\n', f);
-        unsigned count = atomic_load(&metric->count);
-        for (unsigned i = 0; i < count; i++)
-            put_series(f, metric, atomic_load(&metric->all[i]));
-        put_series(f, metric, metric->other);
-    }
-    fputs("# EOF\n", f);
-    bool whole = ferror(f) == 0;
-    if (fclose(f) != 0 || !whole) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    atomic_fetch_add_explicit(&cells[1 + i], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&cells[0], value, memory_order_relaxed);
+    if (s->exemplars != NULL && request_id.n > 0)
+        exemplar_put(&s->exemplars[i], value, request_id, wall_us);
 }

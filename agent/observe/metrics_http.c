@@ -2,13 +2,13 @@
 
 #include "observe/metrics.h"
 
-#include <microhttpd.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 32, IDLE_SECONDS = 10 };
+enum { CONNECTIONS_MAX = 64, IDLE_SECONDS = 10, REASON_BYTES = 512 };
 
 struct metrics_http {
     struct metrics_http_options o;
@@ -29,14 +29,54 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(r, "Allow", "GET, HEAD");
     MHD_add_response_header(r, "Content-Type", type);
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "Cache-Control", "no-store");
     enum MHD_Result rc = MHD_queue_response(c, status, r);
     MHD_destroy_response(r);
     return rc;
 }
 
+enum MHD_Result metrics_http_reply(struct MHD_Connection *c, unsigned status, const char *type, const char *text, size_t len)
+{
+    return reply(c, status, type, (char *)(uintptr_t)text, len, MHD_RESPMEM_MUST_COPY);
+}
+
 static enum MHD_Result reply_line(struct MHD_Connection *c, unsigned status, const char *line)
 {
-    return reply(c, status, "text/plain; charset=utf-8", (char *)(uintptr_t)line, strlen(line), MHD_RESPMEM_MUST_COPY);
+    return metrics_http_reply(c, status, "text/plain; charset=utf-8", line, strlen(line));
+}
+
+static enum MHD_Result reply_state(struct metrics_http *h, struct MHD_Connection *c,
+                                   bool (*well)(void *user, char *why, size_t why_size))
+{
+    char why[REASON_BYTES] = "", line[REASON_BYTES + 2];
+
+    if (well(h->o.user, why, sizeof why))
+        return reply_line(c, MHD_HTTP_OK, "ok\n");
+    snprintf(line, sizeof line, "%s\n", why);
+    return reply_line(c, MHD_HTTP_SERVICE_UNAVAILABLE, line);
+}
+
+static enum MHD_Result reply_metrics(struct metrics_http *h, struct MHD_Connection *c)
+{
+    const char *accept = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept");
+    bool open = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
+    size_t len;
+    char *text = metrics_text(h->o.metrics, open ? METRICS_OPENMETRICS : METRICS_TEXT, &len);
+
+    if (text == NULL)
+        return reply_line(c, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+    return reply(c, MHD_HTTP_OK, open ? METRICS_OPENMETRICS_TYPE : METRICS_TEXT_TYPE, text, len, MHD_RESPMEM_MUST_FREE);
+}
+
+static const struct http_route *route_find(const struct metrics_http *h, const char *path)
+{
+    for (const struct http_route *r = h->o.routes; r != NULL && r->path != NULL; r++) {
+        size_t n = strlen(r->path);
+        if (strcmp(r->path, path) == 0 || (r->path[n - 1] == '/' && strncmp(r->path, path, n) == 0))
+            return r;
+    }
+    return NULL;
 }
 
 static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const char *url, const char *method, const char *version,
@@ -56,19 +96,16 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
     }
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         return reply_line(c, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET is answered here\n");
-    if (strcmp(url, "/healthz") == 0) {
-        const char *why = h->o.unwell(h->o.user);
-        return reply_line(c, why == NULL ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, why == NULL ? "ok" : why);
-    }
-    if (strcmp(url, "/metrics") != 0)
-        return reply_line(c, MHD_HTTP_NOT_FOUND, "there are /metrics and /healthz\n");
-    if (h->o.refresh != NULL)
-        h->o.refresh(h->o.user);
-    size_t len;
-    char *text = metrics_text(h->o.metrics, &len);
-    if (text == NULL)
-        return reply_line(c, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
-    return reply(c, MHD_HTTP_OK, METRICS_CONTENT_TYPE, text, len, MHD_RESPMEM_MUST_FREE);
+    if (strcmp(url, "/healthz") == 0)
+        return reply_state(h, c, h->o.healthy);
+    if (strcmp(url, "/readyz") == 0)
+        return reply_state(h, c, h->o.ready);
+    if (strcmp(url, "/metrics") == 0)
+        return reply_metrics(h, c);
+    const struct http_route *r = route_find(h, url);
+    if (r != NULL)
+        return r->answer(r->user, c, url);
+    return reply_line(c, MHD_HTTP_NOT_FOUND, "there are /metrics, /healthz and /readyz\n");
 }
 
 struct metrics_http *metrics_http_start(const struct metrics_http_options *o)
@@ -77,9 +114,9 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o)
 
     if (h != NULL) {
         h->o = *o;
-        h->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, o->fd,
-                                     MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                     (unsigned)IDLE_SECONDS, MHD_OPTION_END);
+        h->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
+                                     MHD_OPTION_LISTEN_SOCKET, o->fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+                                     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
     }
     if (h == NULL || h->daemon == NULL) {
         close(o->fd);

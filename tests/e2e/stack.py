@@ -153,6 +153,7 @@ listen:
   ring: 127.0.0.1:{s.ports["ring"]}
   admin: {s.sockets}/admin.sock
 workers: 2
+metrics: {{listen: "127.0.0.1:{s.ports["metrics"]}"}}
 haproxy:
   bind:
     - {{address: "127.0.0.1:{s.ports["gateway"]}"}}
@@ -205,7 +206,7 @@ class Stack:
         self.hold_timeout, self.python = hold_timeout, python
         self.haproxy_program = haproxy or os.environ.get("TOLLGATE_HAPROXY", "haproxy")
         self.tollgate = Path(build or build_folder()) / "tollgate"
-        self.ports = dict.fromkeys(("gateway", "spop", "ring", "alpha", "beta", "control", "idp", "idp_admin"), 0)
+        self.ports = dict.fromkeys(("gateway", "spop", "ring", "metrics", "alpha", "beta", "control", "idp", "idp_admin"), 0)
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
         self.tokens = {}
@@ -217,7 +218,7 @@ class Stack:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start_idp()
         self.start_providers()
-        missing = [name for name in ("gateway", "spop", "ring") if not self.ports[name]]
+        missing = [name for name in ("gateway", "spop", "ring", "metrics") if not self.ports[name]]
         self.ports.update(zip(missing, free_ports(len(missing))))
         self.write_secret("alpha.key", self.keys["alpha"] + "\n")
         self.write_configuration()

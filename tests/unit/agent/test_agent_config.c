@@ -201,6 +201,26 @@ static void durations(void **state)
     assert_false(config_duration_us("", &us));
 }
 
+static void test_metrics(void **state)
+{
+    struct config_errors e;
+
+    (void)state;
+    struct config *c = load_changed(0, "", &e);
+    assert_non_null(c);
+    assert_null(c->metrics.listen);
+    assert_int_equal(c->metrics.max_teams, 100);
+    config_free(c);
+    c = load_changed(0, "metrics: {listen: \"off\", max_teams: 7}", &e);
+    assert_non_null(c);
+    assert_string_equal(c->metrics.listen, "off");
+    assert_int_equal(c->metrics.max_teams, 7);
+    config_free(c);
+    assert_null(load_changed(0, "metrics: {listen: unix@/run/x, max_teams: 2000}", &e));
+    assert_non_null(strstr(e.text, "metrics.listen: \"unix@/run/x\" is no address; write host:port, or off"));
+    assert_non_null(strstr(e.text, "metrics.max_teams: must be 1 to 1000"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +232,7 @@ int main(void)
         cmocka_unit_test(refuses_aliases_quickly),
         cmocka_unit_test(without_lua_models_keep_their_names),
         cmocka_unit_test(durations),
+        cmocka_unit_test(test_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 static void assert_text(struct metrics *m, const char *expected)
 {
     size_t len;
-    char *text = metrics_text(m, &len);
+    char *text = metrics_text(m, METRICS_OPENMETRICS, &len);
 
     assert_non_null(text);
     assert_string_equal(text, expected);
@@ -23,7 +24,7 @@ static void assert_text(struct metrics *m, const char *expected)
 static void test_literal(void **state)
 {
     static const int64_t bounds[] = { 10000, 250000, 1000000 };
-    struct metrics *m = metrics_new(10);
+    struct metrics *m = metrics_new(10, 1);
 
     (void)state;
     assert_non_null(m);
@@ -38,9 +39,9 @@ static void test_literal(void **state)
     metric_add(metric_series(cost, &SLICE_LIT("small")), 1);
     metric_set(metric_series(holds, NULL), -3);
     struct metric_series *s = metric_series(time, &SLICE_LIT("identity"));
-    metric_observe(s, 10000); /* bounds are inclusive */
-    metric_observe(s, 10001);
-    metric_observe(s, 2000000);
+    metric_observe(s, 10000, SLICE_NONE, 0); /* bounds are inclusive */
+    metric_observe(s, 10001, SLICE_NONE, 0);
+    metric_observe(s, 2000000, SLICE_NONE, 0);
     assert_text(m, "# TYPE tollgate_cost_usd counter\n# UNIT tollgate_cost_usd usd\n# HELP tollgate_cost_usd Cost.\n"
                    "tollgate_cost_usd_total{alias=\"a\\\"b\\\\c\\nd\"} 9007199.254740993\n"
                    "tollgate_cost_usd_total{alias=\"small\"} 0.000000001\n"
@@ -54,7 +55,7 @@ static void test_literal(void **state)
 
 static void test_cap(void **state)
 {
-    struct metrics *m = metrics_new(2);
+    struct metrics *m = metrics_new(2, 3);
     char longer[METRIC_LABEL_BYTES + 1];
 
     (void)state;
@@ -78,7 +79,9 @@ enum { THREADS = 4, ROUNDS = 20000, NAMES = 50 };
 static void *hammer(void *user)
 {
     char name[16];
+    static atomic_uint next;
 
+    metrics_thread(atomic_fetch_add(&next, 1));
     for (int i = 0; i < ROUNDS; i++) {
         int n = snprintf(name, sizeof name, "n%d", i % NAMES);
         struct slice value = slice_make(name, (size_t)n);
@@ -89,7 +92,7 @@ static void *hammer(void *user)
 
 static void test_threads(void **state)
 {
-    struct metrics *m = metrics_new(NAMES);
+    struct metrics *m = metrics_new(NAMES, 3);
     pthread_t threads[THREADS];
     char expected[64];
     size_t len;
@@ -101,14 +104,14 @@ static void test_threads(void **state)
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, hammer, c), 0);
     for (int i = 0; i < 20; i++) { /* read while they write */
-        char *text = metrics_text(m, &len);
+        char *text = metrics_text(m, METRICS_OPENMETRICS, &len);
         assert_non_null(text);
         assert_true(len >= 6 && strcmp(text + len - 6, "# EOF\n") == 0);
         free(text);
     }
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    char *text = metrics_text(m, &len);
+    char *text = metrics_text(m, METRICS_OPENMETRICS, &len);
     assert_non_null(text);
     assert_null(strstr(text, "_other"));
     for (int i = 0; i < NAMES; i++) {
@@ -119,8 +122,76 @@ static void test_threads(void **state)
     metrics_free(m);
 }
 
+static void test_older_format(void **state)
+{
+    struct metrics *m = metrics_new(4, 1);
+    size_t len;
+
+    (void)state;
+    assert_non_null(m);
+    struct metric *c = metrics_add(m, &(struct metric_spec){ .name = "c_usd", .help = "C\\ost.\n", .unit = "usd", .decimals = 9 });
+    assert_non_null(c);
+    metric_add(metric_series(c, NULL), 1500000000);
+    char *text = metrics_text(m, METRICS_TEXT, &len);
+    assert_non_null(text);
+    assert_string_equal(text, "# TYPE c_usd_total counter\n# HELP c_usd_total C\\\\ost.\\n\nc_usd_total 1.5\n");
+    free(text);
+    metrics_free(m);
+}
+
+static void test_exemplar(void **state)
+{
+    static const int64_t bounds[] = { 1000000 };
+    struct metrics *m = metrics_new(4, 2);
+
+    (void)state;
+    assert_non_null(m);
+    struct metric *h = metrics_add(m, &(struct metric_spec){ .name = "h_seconds", .help = "H.", .kind = METRIC_HISTOGRAM, .decimals = 6,
+        .bounds = bounds, .bound_count = 1, .exemplars = true });
+    assert_non_null(h);
+    struct metric_series *s = metric_series(h, NULL);
+    metric_observe(s, 250000, SLICE_LIT("first"), 10500000);
+    metric_observe(s, 300000, SLICE_LIT("too-soon"), 11000000);
+    metric_observe(s, 2000000, SLICE_LIT("not\"an id"), 12000000);
+    metric_observe(s, 2500000, SLICE_LIT("0b1c-second"), 13000000);
+    assert_text(m, "# TYPE h_seconds histogram\n# HELP h_seconds H.\n"
+                   "h_seconds_bucket{le=\"1\"} 2 # {request_id=\"first\"} 0.25 10.5\n"
+                   "h_seconds_bucket{le=\"+Inf\"} 4 # {request_id=\"0b1c-second\"} 2.5 13\n"
+                   "h_seconds_count 4\nh_seconds_sum 5.05\n# EOF\n");
+    metric_observe(s, 1, SLICE_LIT("later"), 11500000);
+    size_t len;
+    char *text = metrics_text(m, METRICS_OPENMETRICS, &len);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "3 # {request_id=\"later\"} 0.000001 11.5\n"));
+    free(text);
+    metrics_free(m);
+}
+
+static void test_sweep(void **state)
+{
+    struct metrics *m = metrics_new(4, 1);
+
+    (void)state;
+    assert_non_null(m);
+    struct metric *g = metrics_add(m, &(struct metric_spec){ .name = "g", .help = "G.", .kind = METRIC_GAUGE, .labels = { "x" } });
+    assert_non_null(g);
+    metric_set(metric_series(g, &SLICE_LIT("a")), 1);
+    metric_set(metric_series(g, &SLICE_LIT("b")), 2);
+    metric_sweep(g);
+    metric_set(metric_series(g, &SLICE_LIT("b")), 3);
+    metric_sweep(g);
+    assert_text(m, "# TYPE g gauge\n# HELP g G.\ng{x=\"b\"} 3\n# EOF\n");
+    metric_set(metric_series(g, &SLICE_LIT("a")), 4);
+    metric_sweep(g);
+    assert_text(m, "# TYPE g gauge\n# HELP g G.\ng{x=\"a\"} 4\n# EOF\n");
+    metrics_free(m);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_literal), cmocka_unit_test(test_cap), cmocka_unit_test(test_threads) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_literal), cmocka_unit_test(test_cap), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_older_format), cmocka_unit_test(test_exemplar), cmocka_unit_test(test_sweep),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

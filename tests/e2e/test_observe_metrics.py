@@ -1,0 +1,119 @@
+"""Metrics and health: a real Prometheus scrapes the agent, its figures are the ledger's."""
+
+import pytest
+
+import ledger
+from prometheus import Prometheus, fetch, promtool
+from stack import wait_for
+
+STACK = {"limits": ['name: tiny, level: team, match: [poor], amount: "$0.000001", window: day']}
+
+
+@pytest.fixture(scope="module")
+def url(stack):
+    return f"http://127.0.0.1:{stack.ports['metrics']}"
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack):
+    with Prometheus(stack.folder, f"127.0.0.1:{stack.ports['metrics']}") as server:
+        assert server.target()["health"] == "up", server.target()
+        yield server
+
+
+def names(text):
+    return {line.split()[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+def body(**more):
+    return {"model": "chat-default", "messages": [{"role": "user", "content": "hello"}], **more}
+
+
+def test_figures_are_the_ledgers(stack, prometheus, url, sub, settled):
+    token = stack.person(sub, team="measured")
+    for stream in (False, True, True):
+        assert stack.post(token, body(stream=stream))[0] == 200
+    poor = stack.person(sub + "-poor", team="poor")
+    assert stack.post(poor, body())[0] == 429
+    rows = settled(sub, 3)
+    cost = sum(row["cost"] for row in rows)
+    assert cost > 0
+
+    def seen(query, expected):
+        return wait_for(lambda: abs(prometheus.value(query) - expected) < 1e-12, f"{query} = {expected}")
+
+    seen('sum(tollgate_cost_usd_total{team="measured"})', cost / 1e9)
+    seen('sum(tollgate_tokens_total{team="measured",kind="output"})', sum(row["output"] for row in rows))
+    seen('tollgate_requests_total{team="measured",outcome="allowed"}', 3)
+    seen('tollgate_denials_total{reason=~"budget.*",status="429"}', 1)
+    seen('gen_ai_server_time_to_first_token_seconds_count{gen_ai_response_model="gpt-4o-mini"}', 3)
+    seen("sum(tollgate_holds)", 0)
+    seen("count(tollgate_identity_keys_age_seconds)", 1)
+    seen('tollgate_limit_used_ratio{limit="team-day",subject="team=measured"}', cost // 50000 / 1e6)
+    # Every stage of every decision was timed, and nobody's name got out.
+    for stage in ("identity", "tokens", "budget", "commit", "all"):
+        assert prometheus.value(f'tollgate_overhead_seconds_count{{stage="{stage}"}}') >= 3
+    for accept in ("*/*", "application/openmetrics-text;version=1.0.0"):
+        assert sub not in fetch(url + "/metrics", accept)[2]
+
+
+def test_exemplars_name_requests(stack, prometheus, sub, settled):
+    assert stack.post(stack.person(sub), body())[0] == 200
+    settled(sub)
+
+    def look():
+        found = prometheus.api(
+            "query_exemplars", query="gen_ai_client_operation_duration_seconds_bucket", start=0, end=4102444800
+        )
+        return {exemplar["labels"]["request_id"] for series in found for exemplar in series["exemplars"]}
+
+    ids = wait_for(look, "an exemplar")
+    assert ids <= {row["request_id"] for row in stack.query("SELECT request_id FROM request_row")}
+
+
+def test_promtool_has_no_complaint(stack, url):
+    status, kind, text = fetch(url + "/metrics")
+    assert status == 200 and kind.startswith("text/plain; version=0.0.4")
+    promtool("check", "metrics", stdin=text)
+
+
+def test_both_formats_tell_the_same(url):
+    status, kind, text = fetch(url + "/metrics", "application/openmetrics-text; version=1.0.0")
+    assert status == 200 and kind.startswith("application/openmetrics-text; version=1.0.0")
+    assert text.endswith("# EOF\n")
+    older = fetch(url + "/metrics")[2]
+    assert names(text) == names(older)
+
+
+def test_health_and_readiness(stack, url):
+    assert fetch(url + "/healthz")[0] == 200
+    assert fetch(url + "/readyz")[0] == 200
+    assert fetch(url + "/nothing")[0] == 404
+    # No issuer's keys: alive, but not ready.
+    stack.agent.stop()
+    stack.idp.stop()
+    try:
+        stack.start_agent()
+        wait_for(lambda: fetch(url + "/healthz")[0] == 200, "the agent to be alive")
+        status, _, why = fetch(url + "/readyz")
+        assert status == 503 and "issuer" in why
+    finally:
+        stack.agent.stop()
+        stack.start_idp()
+        stack.restart_agent()
+    wait_for(lambda: fetch(url + "/readyz")[0] == 200, "the agent to be ready")
+
+
+def test_an_address_that_is_taken_is_refused(stack):
+    """A configured address must be free; the message names it."""
+    text = stack.config.read_text()
+    other = stack.folder / "taken.yaml"
+    other.write_text(text.replace(f"127.0.0.1:{stack.ports['metrics']}", f"127.0.0.1:{stack.ports['gateway']}"))
+    assert stack.run_tool("check", other).returncode == 0
+    stack.agent.stop()
+    try:
+        done = stack.run_tool("run", "--config", other, check=False)
+        assert done.returncode == 1
+        assert str(stack.ports["gateway"]) in done.stderr
+    finally:
+        stack.restart_agent()
