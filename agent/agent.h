@@ -12,11 +12,13 @@
 #include <stdint.h>
 
 struct agent;
+struct access_lists;
 struct archiving;
 struct budget;
 struct http_client;
 struct inflight_table;
 struct ledger;
+struct rpc_server;
 struct runtime;
 struct telemetry;
 struct tokenizer_set;
@@ -47,6 +49,8 @@ struct agent {
     unsigned worker_count;
     struct telemetry *telemetry;
     struct archiving *archiving;    /* the control thread's; NULL: nothing was archived yet */
+    struct access_lists *access;    /* revocations; the control thread's, but for its cells */
+    struct rpc_server *admin;       /* the control thread's; NULL before it listens */
     const char *config_file;
     int64_t started_us;
     struct agent_counters counters;

@@ -253,6 +253,8 @@ static void all_check(struct context *x, struct config *c)
         provider_check(x, c, i);
     for (unsigned i = 0; i < c->models_count; i++)
         model_check(x, c, i);
+    if (c->revocations.file != NULL && c->revocations.file[0] != '/')
+        config_doc_error(x->doc, x->errors, "revocations.file", "must be an absolute path");
     if (x->errors->count == 0)
         config_map_check(c, x->doc, x->errors);
 }

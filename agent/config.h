@@ -159,6 +159,10 @@ struct config_prices {
     bool allow_unpriced;
 };
 
+struct config_revocations {
+    char *file;       /* may be NULL */
+};
+
 struct config {
     struct config_listen listen;
     int64_t workers;
@@ -175,6 +179,7 @@ struct config {
     unsigned limits_count;
     struct config_prices prices;
     struct config_metrics metrics;
+    struct config_revocations revocations;
     /* Derived by config_load. */
     int64_t hold_timeout_us;
 };

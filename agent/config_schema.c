@@ -222,6 +222,11 @@ static const cyaml_schema_field_t metrics_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t revocations_fields[] = {
+    TEXT_OPT("file", config_revocations, file),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t config_fields[] = {
     PART("listen", config, listen, listen_fields),
     INT_OPT("workers", config, workers),
@@ -234,6 +239,7 @@ static const cyaml_schema_field_t config_fields[] = {
     LIST_OPT("limits", config, limits, &limit_entry),
     PART_OPT("prices", config, prices, prices_fields),
     PART_OPT("metrics", config, metrics, metrics_fields),
+    PART_OPT("revocations", config, revocations, revocations_fields),
     CYAML_FIELD_END
 };
 

@@ -7,6 +7,7 @@
 #include "budget/budget.h"
 #include "inflight.h"
 #include "ledger/ledger.h"
+#include "revoking.h"
 #include "runtime.h"
 #include "tokens/estimate.h"
 #include "tokens/learn.h"
@@ -246,5 +247,6 @@ static const char *call_reload(void *user, const msgpack_object *params, msgpack
 const struct rpc_method control_methods[] = {
     { "ping", call_ping }, { "status", call_status }, { "budget", call_budget }, { "tokens", call_tokens }, { "reload", call_reload },
     { "reprice", booking_reprice }, { "close_month", booking_close_month },
+    { "revoke", revoking_revoke }, { "unrevoke", revoking_unrevoke }, { "revocations", revoking_list },
     { "archive", archiving_start }, { "archive_status", archiving_status }, { NULL, NULL },
 };

@@ -33,7 +33,10 @@ struct identity {
     struct slice issuer, subject, organization, team, user, application, cost_center;
     const struct slice *groups;
     size_t group_count;
-    int64_t expires_s; /* seconds since 1970: exp of the token */
+    struct slice token_id, session; /* `jti` and `sid` of the token; empty: it has none */
+    struct slice key_id;            /* of a gateway key; empty: it is none */
+    int64_t expires_s;              /* seconds since 1970: exp of the token */
+    int64_t issued_s;               /* iat; 0: it does not say */
 };
 
 /* ---- dialect: what is asked -------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include "access_change.h"
 #include "agent.h"
 #include "archiving.h"
 #include "base/clock.h"
@@ -265,7 +266,7 @@ static void reload(struct server *s)
     if (listeners_differ(s->config, c))
         LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics and ledger.file change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
-    if (fresh == NULL || !limits_reload(s, c)) {
+    if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !limits_reload(s, c)) {
         telemetry_reloaded(a, false);
         LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("error", s->why), LOG_CSTR("effect", "the configuration in force stays"));
         if (fresh == NULL)
@@ -274,6 +275,7 @@ static void reload(struct server *s)
         return;
     }
     log_level_apply(c);
+    access_lists_reload(a, c);
     prices_record(a, fresh);
     pthread_mutex_lock(&a->lock);
     struct runtime *old = a->runtime;
@@ -327,7 +329,8 @@ static bool books_open(struct server *s)
     }
     arena_free(arena);
     return a->budget != NULL && restore_all(a, s->config->ledger.file, s->why, sizeof s->why) &&
-           learning_open(a, s->config->ledger.file, s->why, sizeof s->why);
+           learning_open(a, s->config->ledger.file, s->why, sizeof s->why) &&
+           access_lists_open(a, s->config->ledger.file, s->config, s->why, sizeof s->why);
 }
 
 static bool spop_listen(struct server *s)
@@ -354,6 +357,7 @@ static bool spop_listen(struct server *s)
     s->admin_fd = listener_open(l->admin, ADMIN_MODE, (gid_t)-1, s->why, sizeof s->why);
     if (s->admin_fd >= 0)
         s->admin = rpc_server_new(s->agent.loop, s->admin_fd, control_methods, &s->agent);
+    s->agent.admin = s->admin;
     return s->admin != NULL;
 }
 
@@ -443,6 +447,7 @@ static void stop(struct server *s)
     intake_free(s->intake);
     runtime_unref(a->runtime);
     tasks_run(a);
+    access_lists_close(a);
     for (unsigned i = 0; i < s->spop_count; i++)
         listener_close(s->spop[i], s->config->listen.spop[i]);
     inflight_table_free(a->inflight);

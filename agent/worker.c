@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include "access_change.h"
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -302,6 +303,7 @@ static bool runtime_take(struct worker *w)
         runtime_unref(fresh);
         return false;
     }
+    identity_verifier_revocations(v, &w->agent->access->revocations);
     identity_verifier_free(w->verifier);
     runtime_unref(w->runtime);
     w->runtime = fresh;

@@ -11,10 +11,20 @@
 
 enum { REQUEST_MAX = 1 << 20, READ_BYTES = 16384, PEERS_MAX = 64 };
 
+const char rpc_later[] = "later";
+
+struct rpc_pending {
+    struct peer *peer; /* NULL: gone */
+    struct rpc_pending *prev, *next;
+    uint64_t id;
+};
+
 struct peer {
+    struct rpc_pending *pending;
     struct rpc_server *server;
     struct peer *prev, *next;
     int fd;
+    unsigned uid;
     ev_io io;
     msgpack_unpacker unpacker;
     msgpack_sbuffer out;
@@ -30,12 +40,18 @@ struct rpc_server {
     void *user;
     struct peer *peers;
     unsigned peer_count;
+    struct peer *asking; /* whose question is being answered */
+    uint64_t asking_id;
 };
 
 static void peer_free(struct peer *p)
 {
     struct rpc_server *s = p->server;
 
+    for (struct rpc_pending *q = p->pending, *next; q != NULL; q = next) {
+        next = q->next;
+        *q = (struct rpc_pending){ .id = q->id }; /* whoever answers it finds nobody */
+    }
     ev_io_stop(s->loop, &p->io);
     close(p->fd);
     if (p->prev != NULL)
@@ -60,6 +76,43 @@ static const struct rpc_method *method_find(const struct rpc_server *s, const ms
     return NULL;
 }
 
+static void answer_put(struct peer *p, uint64_t id, const char *error, const char *result, size_t n)
+{
+    msgpack_packer pack;
+
+    msgpack_packer_init(&pack, &p->out, msgpack_sbuffer_write);
+    msgpack_pack_array(&pack, 4);
+    msgpack_pack_int(&pack, 1);
+    msgpack_pack_uint64(&pack, id);
+    if (error != NULL) {
+        msgpack_pack_str_with_body(&pack, error, strlen(error));
+        msgpack_pack_nil(&pack);
+    } else {
+        msgpack_pack_nil(&pack);
+        msgpack_sbuffer_write(&p->out, result, n);
+    }
+}
+
+unsigned rpc_peer_uid(const struct rpc_server *s)
+{
+    return s->asking->uid;
+}
+
+struct rpc_pending *rpc_defer(struct rpc_server *s)
+{
+    struct rpc_pending *q = calloc(1, sizeof *q);
+
+    if (q == NULL)
+        return NULL;
+    q->peer = s->asking;
+    q->id = s->asking_id;
+    q->next = q->peer->pending;
+    if (q->next != NULL)
+        q->next->prev = q;
+    q->peer->pending = q;
+    return q;
+}
+
 static bool request_answer(struct peer *p, const msgpack_object *o)
 {
     const msgpack_object *v = o->via.array.ptr;
@@ -73,19 +126,13 @@ static bool request_answer(struct peer *p, const msgpack_object *o)
     msgpack_sbuffer_init(&result);
     msgpack_packer_init(&pack, &result, msgpack_sbuffer_write);
     const struct rpc_method *m = method_find(p->server, &v[2]);
+    p->server->asking = p;
+    p->server->asking_id = v[1].via.u64;
     if (m != NULL)
         error = m->call(p->server->user, &v[3], &pack);
-    msgpack_packer_init(&pack, &p->out, msgpack_sbuffer_write);
-    msgpack_pack_array(&pack, 4);
-    msgpack_pack_int(&pack, 1);
-    msgpack_pack_uint64(&pack, v[1].via.u64);
-    if (error != NULL) {
-        msgpack_pack_str_with_body(&pack, error, strlen(error));
-        msgpack_pack_nil(&pack);
-    } else {
-        msgpack_pack_nil(&pack);
-        msgpack_sbuffer_write(&p->out, result.data, result.size);
-    }
+    p->server->asking = NULL;
+    if (error != rpc_later)
+        answer_put(p, v[1].via.u64, error, result.data, result.size);
     msgpack_sbuffer_destroy(&result);
     return true;
 }
@@ -126,11 +173,46 @@ static bool peer_write(struct peer *p)
     return true;
 }
 
+static void peer_watch(struct peer *p)
+{
+    int want = p->out.size > 0 ? EV_WRITE : EV_READ; /* one that does not read its answers is not asked for more questions */
+
+    ev_io_stop(p->server->loop, &p->io);
+    ev_io_set(&p->io, p->fd, want);
+    ev_io_start(p->server->loop, &p->io);
+}
+
+void rpc_undefer(struct rpc_pending *q)
+{
+    if (q->prev != NULL)
+        q->prev->next = q->next;
+    else if (q->peer != NULL)
+        q->peer->pending = q->next;
+    if (q->next != NULL)
+        q->next->prev = q->prev;
+    free(q);
+}
+
+void rpc_resolve(struct rpc_pending *q, const char *error, const msgpack_sbuffer *result)
+{
+    struct peer *p = q->peer;
+
+    if (p != NULL) {
+        answer_put(p, q->id, error, error == NULL ? result->data : NULL, error == NULL ? result->size : 0);
+    }
+    rpc_undefer(q);
+    if (p != NULL && peer_write(p))
+        peer_watch(p);
+    else if (p != NULL)
+        peer_free(p);
+}
+
 static void on_peer(struct ev_loop *loop, ev_io *io, int events)
 {
     struct peer *p = io->data;
     bool ok = true;
 
+    (void)loop;
     if (events & EV_READ) {
         ok = msgpack_unpacker_reserve_buffer(&p->unpacker, READ_BYTES);
         ssize_t n = ok ? read(p->fd, msgpack_unpacker_buffer(&p->unpacker), READ_BYTES) : 0;
@@ -145,19 +227,17 @@ static void on_peer(struct ev_loop *loop, ev_io *io, int events)
         peer_free(p);
         return;
     }
-    int want = p->out.size > 0 ? EV_WRITE : EV_READ; /* one that does not read its answers is not asked for more questions */
-    ev_io_stop(loop, io);
-    ev_io_set(io, p->fd, want);
-    ev_io_start(loop, io);
+    peer_watch(p);
 }
 
-static bool peer_allowed(int fd)
+static bool peer_allowed(int fd, unsigned *uid)
 {
     struct ucred who;
     socklen_t n = sizeof who;
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
         return false;
+    *uid = who.uid;
     if (who.uid == 0 || who.uid == geteuid())
         return true;
     LOG(LOG_LEVEL_WARN, "admin_refused", LOG_INT("uid", who.uid), LOG_INT("pid", who.pid));
@@ -175,11 +255,12 @@ static void on_resume(struct ev_loop *loop, ev_timer *timer, int events)
 static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 {
     struct rpc_server *s = io->data;
+    unsigned uid = 0;
     int fd;
 
     (void)events;
     while ((fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct peer *p = s->peer_count < PEERS_MAX && peer_allowed(fd) ? calloc(1, sizeof *p) : NULL;
+        struct peer *p = s->peer_count < PEERS_MAX && peer_allowed(fd, &uid) ? calloc(1, sizeof *p) : NULL;
         if (p == NULL || !msgpack_unpacker_init(&p->unpacker, READ_BYTES)) {
             free(p);
             close(fd);
@@ -188,6 +269,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         msgpack_sbuffer_init(&p->out);
         p->server = s;
         p->fd = fd;
+        p->uid = uid;
         p->next = s->peers;
         if (p->next != NULL)
             p->next->prev = p;

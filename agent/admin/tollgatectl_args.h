@@ -40,6 +40,11 @@ int ctl_sql_failed(const struct ctl_place *p, sqlite3 *db);
  * `values`. False after saying why. */
 bool ctl_fill(const struct ctl_place *p, sqlite3 *db, const char *sql, const int64_t *values, int count, struct table *t);
 
+/* Calls a method that answers with an array of maps, and writes it as a table: the members `names` under `columns`. Integers are instants
+ * (microseconds UTC; 0: none). CTL_DONE, or CTL_FAILED after saying why. */
+int ctl_list(const struct ctl_place *p, const char *method, const struct table_column *columns, const char *const *names, size_t count,
+             enum table_format format);
+
 int ctl_report(int argc, char **argv);
 int ctl_prices(int argc, char **argv);
 int ctl_reprice(int argc, char **argv);
@@ -47,5 +52,8 @@ int ctl_close_month(int argc, char **argv);
 int ctl_invoice(int argc, char **argv);
 int ctl_archive(int argc, char **argv);
 int ctl_request(int argc, char **argv);
+int ctl_revoke(int argc, char **argv);
+int ctl_unrevoke(int argc, char **argv);
+int ctl_revocations(int argc, char **argv);
 
 #endif

@@ -26,7 +26,9 @@ static int usage(FILE *out)
                  "  invoice check FILE.csv            a provider's usage export against the ledger\n"
                  "  archive --before YYYY-MM --to FILE  moves old rows into another file while traffic runs\n"
                  "  request ID                        finds a request by the id its client got\n"
-                 "                                    each of these seven says more with --help after its name\n"
+                 "  revoke, unrevoke KIND VALUE       refuses a subject, token, team or gateway key from the next request on; takes it back\n"
+                 "  revocations                       what is revoked, since when, by whom\n"
+                 "                                    each of these ten says more with --help after its name\n"
                  "\n"
                  "The socket is listen.admin of the configuration; default /run/tollgate/admin.sock.\n"
                  "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
@@ -43,7 +45,8 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv); /* reads its own options */
     } commands[] = { { "report", ctl_report }, { "prices", ctl_prices }, { "reprice", ctl_reprice }, { "close-month", ctl_close_month },
-                     { "invoice", ctl_invoice }, { "archive", ctl_archive }, { "request", ctl_request } };
+                     { "invoice", ctl_invoice }, { "archive", ctl_archive }, { "request", ctl_request },
+                     { "revoke", ctl_revoke }, { "unrevoke", ctl_unrevoke }, { "revocations", ctl_revocations } };
     const char *command = NULL;
 
     for (size_t k = 0; argc > 1 && k < sizeof commands / sizeof *commands; k++)

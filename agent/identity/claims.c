@@ -74,8 +74,7 @@ static int64_t leeway_of(const struct identity_issuer *o)
     return o->leeway_s == 0 ? DEFAULT_LEEWAY_S : o->leeway_s < 0 ? 0 : o->leeway_s;
 }
 
-static bool check_times(const struct identity_issuer *o, const cJSON *payload, int64_t now_s, struct arena *a, int64_t *exp_s,
-                        int64_t *until_s, struct fault *f)
+static bool check_times(const struct identity_issuer *o, const cJSON *payload, int64_t now_s, struct arena *a, struct claims_times *out, struct fault *f)
 {
     int64_t exp = -1, nbf = -1, iat = -1, leeway = leeway_of(o);
 
@@ -91,8 +90,7 @@ static bool check_times(const struct identity_issuer *o, const cJSON *payload, i
     if (iat >= 0 && now_s + leeway < iat)
         return fail(f, "token_not_yet_valid",
                     arena_printf(a, "the token was issued in the future, at %.*s (iat): compare the clocks", SLICE_FMT(utc(a, iat))));
-    *exp_s = exp;
-    *until_s = exp + leeway;
+    *out = (struct claims_times){ .exp_s = exp, .until_s = exp + leeway, .issued_s = iat > 0 ? iat : 0 };
     if (o->max_age_s <= 0)
         return true;
     if (iat < 0)
@@ -100,8 +98,8 @@ static bool check_times(const struct identity_issuer *o, const cJSON *payload, i
     if (now_s >= iat + o->max_age_s + leeway)
         return fail(f, "token_too_old", arena_printf(a, "the token was issued at %.*s, longer ago than the %" PRId64
                                                         " seconds allowed here; get a new one", SLICE_FMT(utc(a, iat)), o->max_age_s));
-    if (iat + o->max_age_s + leeway < *until_s)
-        *until_s = iat + o->max_age_s + leeway;
+    if (iat + o->max_age_s + leeway < out->until_s)
+        out->until_s = iat + o->max_age_s + leeway;
     return true;
 }
 
@@ -192,12 +190,12 @@ static bool check_required(const struct identity_issuer *o, const cJSON *payload
     return true;
 }
 
-bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t now_us, struct arena *a, int64_t *exp_s,
-                  int64_t *until_s, struct fault *f)
+bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t now_us, struct arena *a,
+                  struct claims_times *out, struct fault *f)
 {
     if (o->access_tokens_only && t->type != JWS_TYPE_AT_JWT)
         return fail(f, "token_type", SLICE_LIT("only access tokens of type at+jwt (RFC 9068) are accepted here"));
-    return check_times(o, t->payload, now_us / 1000000, a, exp_s, until_s, f) && check_audience(o, t->payload, a, f) &&
+    return check_times(o, t->payload, now_us / 1000000, a, out, f) && check_audience(o, t->payload, a, f) &&
            check_party(o, t->payload, f) && check_confirmation(t->payload, f) && check_required(o, t->payload, a, f);
 }
 
@@ -386,6 +384,8 @@ bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct ar
         !map_field(&m->application, "application", payload, a, &out->application, f) ||
         !map_field(&m->cost_center, "cost centre", payload, a, &out->cost_center, f))
         return false;
+    out->token_id = slice_cstr(strict_string(payload, "jti"));
+    out->session = slice_cstr(strict_string(payload, "sid"));
     if (out->subject.n == 0)
         return fail(f, "token_claim", SLICE_LIT("the token does not say who it is for (sub)"));
     return true;

@@ -7,12 +7,17 @@
 #include "identity/identity.h"
 #include "identity/jws.h"
 
-/* Checks typ, aud, azp, exp, nbf, iat, age and required claims against the issuer's options. On success *until_s is the second (UTC)
- * from which the token must be refused, leeway and max_age_s included; *exp_s is its exp. */
-bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t now_us, struct arena *a, int64_t *exp_s,
-                  int64_t *until_s, struct fault *f) __attribute__((warn_unused_result));
+struct claims_times {
+    int64_t exp_s;    /* its exp */
+    int64_t until_s;  /* the second (UTC) from which it must be refused, leeway and max_age_s included */
+    int64_t issued_s; /* its iat; 0: it does not say */
+};
 
-/* Fills subject, user, team, organization, application, cost centre, groups. */
+/* Checks typ, aud, azp, exp, nbf, iat, age and required claims against the issuer's options. */
+bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t now_us, struct arena *a, struct claims_times *out,
+                  struct fault *f) __attribute__((warn_unused_result));
+
+/* Fills subject, user, team, organization, application, cost centre, groups, token id, session. */
 bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct arena *a, struct identity *out, struct fault *f)
     __attribute__((warn_unused_result));
 

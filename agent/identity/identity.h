@@ -20,6 +20,7 @@ struct ev_loop;
 struct http_client;
 struct identity_store;
 struct identity_verifier;
+struct snapshot_cell;
 
 #define IDENTITY_TOKEN_MAX (16 * 1024) /* bytes of a token */
 
@@ -148,6 +149,8 @@ enum identity_result {
  * runs. */
 struct identity_verifier *identity_verifier_new(struct identity_store *s, struct ev_loop *loop, identity_ready_fn *ready,
                                                 void *user) __attribute__((warn_unused_result));
+/* From now on what the list in `cell` names is refused (identity/revocation.h). The cell outlives the verifier. */
+void identity_verifier_revocations(struct identity_verifier *v, struct snapshot_cell *cell);
 /* On the worker's thread, or after it ended. NULL is allowed. */
 void identity_verifier_free(struct identity_verifier *v);
 
@@ -166,7 +169,7 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 /* Codes and reasons in struct refusal (type, code, reason; all static strings):
  *   401 invalid_request_error invalid_api_key: reasons token_missing, token_malformed, token_algorithm, token_issuer, token_key,
- *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound
+ *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound, revoked
  *   403 invalid_request_error identity_not_mapped: reasons identity_ambiguous (several values where one is needed),
  *       token_group_overage (the issuer left the groups out: `_claim_names`)
  *   503 server_error auth_provider_unavailable: reason issuer_unavailable (retry_after_s is set) */

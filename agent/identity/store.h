@@ -6,6 +6,7 @@
 #define TOLLGATE_IDENTITY_STORE_H
 
 #include "identity/identity.h"
+#include "base/snapshot.h"
 #include "identity/jwk.h"
 
 #include <ev.h>
@@ -37,6 +38,7 @@ struct identity_verifier {
     void *user;
     struct cache *cache;
     void *digest; /* EVP_MD_CTX, set up once */
+    struct snapshot_reader revocations;
 };
 
 struct identity_store {

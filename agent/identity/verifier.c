@@ -1,6 +1,7 @@
 #include "identity/cache.h"
 #include "identity/claims.h"
 #include "identity/jws.h"
+#include "identity/revocation.h"
 #include "identity/store.h"
 #include "identity/strict.h"
 
@@ -71,7 +72,14 @@ void identity_verifier_free(struct identity_verifier *v)
     store_unref(s);
     cache_free(v->cache);
     EVP_MD_CTX_free(v->digest);
+    snapshot_reader_clear(&v->revocations);
     free(v);
+}
+
+void identity_verifier_revocations(struct identity_verifier *v, struct snapshot_cell *cell)
+{
+    snapshot_reader_clear(&v->revocations);
+    v->revocations.cell = cell;
 }
 
 void identity_verifier_state(const struct identity_verifier *v, struct identity_cache_state *out)
@@ -221,7 +229,7 @@ static enum identity_result authenticate(struct identity_verifier *v, const stru
 static enum identity_result verify_parsed(struct identity_verifier *v, const struct jws *t, const uint8_t digest[CACHE_DIGEST],
                                           int64_t now_us, bool may_wait, struct arena *a, struct identity *out, struct refusal *no)
 {
-    int64_t until_s = 0, exp_s = 0;
+    struct claims_times times = { 0 };
     uint64_t generation = 0;
     struct fault f = { 0 };
 
@@ -234,11 +242,26 @@ static enum identity_result verify_parsed(struct identity_verifier *v, const str
     enum identity_result r = authenticate(v, t, i, now_us, may_wait, &generation, no);
     if (r != IDENTITY_OK)
         return r;
-    if (!claims_check(st->o, t, now_us, a, &exp_s, &until_s, &f) || !claims_map(st->o, t->payload, a, out, &f))
+    if (!claims_check(st->o, t, now_us, a, &times, &f) || !claims_map(st->o, t->payload, a, out, &f))
         return refuse(no, &f);
-    out->expires_s = exp_s;
-    cache_put(v->cache, digest, (unsigned)i, generation, until_s, out);
+    out->expires_s = times.exp_s;
+    out->issued_s = times.issued_s;
+    cache_put(v->cache, digest, (unsigned)i, generation, times.until_s, out);
     return identity_copy(out, a, out) ? IDENTITY_OK : refuse_text(no, "token_malformed", "out of memory while reading the token");
+}
+
+/* Last, after every way a credential can be good: what was revoked a moment ago is refused by this very request. */
+static enum identity_result not_revoked(struct identity_verifier *v, const uint8_t *digest, int64_t now_us, struct arena *a,
+                                        const struct identity *id, struct refusal *no)
+{
+    const struct revocation_list *l = revocation_list_of(snapshot_current(&v->revocations));
+    const struct revocation *r = revocation_find(l, id, digest, now_us / 1000000);
+
+    if (r == NULL)
+        return IDENTITY_OK;
+    return refuse(no, &(struct fault){ .reason = "revoked",
+                                       .message = arena_printf(a, "this credential was revoked (%s); get a new one, or ask the gateway's operators",
+                                                               revocation_kind_name(r->kind)) });
 }
 
 enum identity_result identity_verify(struct identity_verifier *v, const struct http_request *rq, int64_t now_us, bool may_wait,
@@ -258,10 +281,10 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
     if (!digest_token(v, token, digest))
         return refuse_text(no, "token_malformed", "out of memory while reading the token");
     if (from_cache(v, digest, now_us, a, out))
-        return IDENTITY_OK;
+        return not_revoked(v, digest, now_us, a, out, no);
     if (!jws_parse(token, a, &t, &f))
         return refuse(no, &f);
     enum identity_result r = verify_parsed(v, &t, digest, now_us, may_wait, a, out, no);
     jws_clear(&t);
-    return r;
+    return r == IDENTITY_OK ? not_revoked(v, digest, now_us, a, out, no) : r;
 }

@@ -133,8 +133,29 @@ struct ledger_learned {
     int64_t updated_us;
 };
 
+/* A gateway key, without the key: HMAC-SHA-256 of it. Lists have one entry a line. */
+struct ledger_key {
+    struct slice name, groups, models;
+    struct ledger_who who;   /* subject and issuer stay empty */
+    uint8_t hash[32], previous_hash[32];
+    bool has_previous;
+    int64_t previous_until_s;
+};
+
+/* Who may not, or may, ask: the change and the event that says who made it (table access_event), or neither. */
+struct ledger_access {
+    enum { ACCESS_REVOKE, ACCESS_UNREVOKE, ACCESS_CREATE_KEY, ACCESS_ROTATE_KEY, ACCESS_EVENT /* nothing but it */ } change;
+    struct slice kind, issuer, value; /* of a revocation; `value` is the id of a key */
+    struct slice origin, note;        /* of a revocation */
+    int64_t before_s, expires_s;      /* seconds; 0: none. expires_s also of a key */
+    bool sessionless;
+    struct ledger_key key;
+    struct slice actor, action, detail; /* of the event; without detail it gets the note */
+    int64_t at_us;
+};
+
 enum ledger_op_kind {
-    LEDGER_DECISION, LEDGER_SETTLEMENT, LEDGER_ATTEMPT, LEDGER_CORRECTION, LEDGER_PRICES, LEDGER_CLOSE_MONTH, LEDGER_LEARNED,
+    LEDGER_DECISION, LEDGER_SETTLEMENT, LEDGER_ATTEMPT, LEDGER_CORRECTION, LEDGER_PRICES, LEDGER_CLOSE_MONTH, LEDGER_LEARNED, LEDGER_ACCESS,
     LEDGER_ERASE /* the ledger's own, see ledger_archive */
 };
 
@@ -153,6 +174,7 @@ struct ledger_op {
         struct ledger_prices prices;
         struct ledger_month_close close;
         struct ledger_learned learned;
+        struct ledger_access access;
         struct {
             int64_t first, last, before_us, last_correction;
             struct slice file;

@@ -260,6 +260,67 @@ int ledger_read_learned(struct ledger_reader *r, ledger_learned_fn *fn, void *us
                        " updated_us FROM token_learned ORDER BY provider, model, shape, size", 0, each_learned, &fn, user);
 }
 
+/* ---- access ------------------------------------------------------------------------------------------------------- */
+
+static bool each_revocation(struct columns *c, void *fn, void *user)
+{
+    struct ledger_revocation r = { .kind = text(c) };
+    r.issuer = text(c);
+    r.value = text(c);
+    r.origin = text(c);
+    r.before_s = integer(c);
+    r.sessionless = integer(c) != 0;
+    r.expires_s = integer(c);
+    r.revoked_us = integer(c);
+    r.actor = text(c);
+    r.note = text(c);
+    return (*(ledger_revocation_fn **)fn)(user, &r);
+}
+
+int ledger_read_revocations(struct ledger_reader *r, ledger_revocation_fn *fn, void *user)
+{
+    return read_all(r, "SELECT kind, issuer, value, origin, before_s, sessionless, expires_s, revoked_us, actor, note FROM revocation"
+                       " ORDER BY kind, issuer, value, origin", 0, each_revocation, &fn, user);
+}
+
+/* False: it has not the length of a hash. */
+static bool hash(struct columns *c, uint8_t out[32])
+{
+    const void *p = sqlite3_column_blob(c->s, c->at);
+    bool whole = sqlite3_column_bytes(c->s, c->at++) == 32;
+    if (whole)
+        memcpy(out, p, 32);
+    return whole;
+}
+
+static bool each_key(struct columns *c, void *fn, void *user)
+{
+    struct ledger_key_row k = { .id = text(c) };
+    k.key.name = text(c);
+    if (!hash(c, k.key.hash))
+        return true; /* nobody's key */
+    k.key.has_previous = hash(c, k.key.previous_hash);
+    k.key.previous_until_s = integer(c);
+    k.created_us = integer(c);
+    k.rotated_us = integer(c);
+    k.expires_s = integer(c);
+    k.key.who.organization = text(c);
+    k.key.who.team = text(c);
+    k.key.who.user = text(c);
+    k.key.who.application = text(c);
+    k.key.who.cost_center = text(c);
+    k.key.groups = text(c);
+    k.key.models = text(c);
+    k.actor = text(c);
+    return (*(ledger_key_fn **)fn)(user, &k);
+}
+
+int ledger_read_keys(struct ledger_reader *r, ledger_key_fn *fn, void *user)
+{
+    return read_all(r, "SELECT id, name, hash, previous_hash, previous_until_s, created_us, rotated_us, expires_s, organization, team,"
+                       " user_name, application, cost_center, groups, models, actor FROM gateway_key ORDER BY id", 0, each_key, &fn, user);
+}
+
 /* ---- prices ------------------------------------------------------------------------------------------------------ */
 
 static bool each_version(struct columns *c, void *fn, void *user)

@@ -46,6 +46,26 @@ typedef bool ledger_learned_fn(void *user, const struct ledger_learned *l);
 /* What was learned about token counts, by provider, model, shape, size. */
 int ledger_read_learned(struct ledger_reader *r, ledger_learned_fn *fn, void *user) __attribute__((warn_unused_result));
 
+struct ledger_revocation {
+    struct slice kind, issuer, value, origin;
+    int64_t before_s;
+    bool sessionless;
+    int64_t expires_s, revoked_us;
+    struct slice actor, note;
+};
+typedef bool ledger_revocation_fn(void *user, const struct ledger_revocation *r);
+/* By kind, issuer, value. */
+int ledger_read_revocations(struct ledger_reader *r, ledger_revocation_fn *fn, void *user) __attribute__((warn_unused_result));
+
+struct ledger_key_row {
+    struct slice id, actor;
+    struct ledger_key key;
+    int64_t created_us, rotated_us, expires_s;
+};
+typedef bool ledger_key_fn(void *user, const struct ledger_key_row *k);
+/* By id. */
+int ledger_read_keys(struct ledger_reader *r, ledger_key_fn *fn, void *user) __attribute__((warn_unused_result));
+
 struct ledger_price_version {
     int64_t id;
     struct slice hash, source;

@@ -1,5 +1,6 @@
 #include "ledger/rows.h"
 
+#include "ledger/access.h"
 #include "ledger/names.h"
 #include "ledger/rollup.h"
 
@@ -70,6 +71,7 @@ struct rows {
     sqlite3 *db;
     struct names *names;
     struct rollup *rollup;
+    struct access_rows *access;
     int64_t closed_before_us; /* -1: not read yet */
     sqlite3_stmt *s[STATEMENTS];
 };
@@ -83,7 +85,8 @@ struct rows *rows_new(sqlite3 *db)
     r->closed_before_us = -1;
     r->names = names_new(db);
     r->rollup = rollup_new(db);
-    bool ok = r->names && r->rollup;
+    r->access = access_rows_new(db);
+    bool ok = r->names && r->rollup && r->access;
     for (int i = 0; ok && i < STATEMENTS; i++)
         ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &r->s[i], NULL) == SQLITE_OK;
     if (ok)
@@ -100,6 +103,7 @@ void rows_free(struct rows *r)
         sqlite3_finalize(r->s[i]);
     names_free(r->names);
     rollup_free(r->rollup);
+    access_rows_free(r->access);
     free(r);
 }
 
@@ -179,6 +183,11 @@ static int run(sqlite3_stmt *s)
     int rc = sqlite3_step(s);
     sqlite3_reset(s);
     return verdict(rc);
+}
+
+int rows_run(sqlite3_stmt *s)
+{
+    return run(s);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
@@ -516,7 +525,9 @@ static int with_savepoint(struct rows *r, const struct ledger_op *op)
 {
     if (run(r->s[SAVE]) != LEDGER_OK)
         return ROWS_TRANSACTION_FAILED;
-    int result = op->kind == LEDGER_PRICES ? write_prices(r, &op->prices) : erase(r, op);
+    int result = op->kind == LEDGER_PRICES   ? write_prices(r, &op->prices)
+                 : op->kind == LEDGER_ACCESS ? access_rows_write(r->access, &op->access)
+                                             : erase(r, op);
     if (result == LEDGER_INVALID && run(r->s[UNDO]) != LEDGER_OK)
         return ROWS_TRANSACTION_FAILED;
     if (result != ROWS_TRANSACTION_FAILED && run(r->s[RELEASE]) != LEDGER_OK)
@@ -533,7 +544,7 @@ int rows_write(struct rows *r, const struct ledger_op *op)
     case LEDGER_CORRECTION: return write_correction(r, &op->correction);
     case LEDGER_CLOSE_MONTH: return close_month(r, &op->close);
     case LEDGER_LEARNED: return write_learned(r, &op->learned);
-    case LEDGER_PRICES: case LEDGER_ERASE: return with_savepoint(r, op);
+    case LEDGER_PRICES: case LEDGER_ACCESS: case LEDGER_ERASE: return with_savepoint(r, op);
     }
     return LEDGER_INVALID;
 }

@@ -24,4 +24,7 @@ int rows_flush(struct rows *r) __attribute__((warn_unused_result));
 /* After a rollback: what was found or summed in the transaction is forgotten. */
 void rows_forget(struct rows *r);
 
+/* Steps a statement that returns nothing and resets it: an enum ledger_result, or ROWS_TRANSACTION_FAILED. */
+int rows_run(sqlite3_stmt *s) __attribute__((warn_unused_result));
+
 #endif

@@ -174,7 +174,7 @@ providers:
      query: api-version=2024-10-21, credential: {{env: BETA_KEY}}}}
 models:
 {models}limits:
-{limits}"""
+{limits}{s.extra()}"""
 
 
 class Stack:
@@ -197,6 +197,7 @@ class Stack:
         haproxy=None,
         build=None,
         sockets=None,
+        revocations=None,
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -209,6 +210,7 @@ class Stack:
         self.ports = dict.fromkeys(("gateway", "spop", "ring", "metrics", "alpha", "beta", "control", "idp", "idp_admin"), 0)
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
+        self.revocations = revocations  # name of a watched file in the folder
         self.tokens = {}
         self.agent_env = {}  # for the agent alone, at its next start
         self.agent = self.haproxy = self.idp = self.provider = self.issuer = None
@@ -221,6 +223,8 @@ class Stack:
         missing = [name for name in ("gateway", "spop", "ring", "metrics") if not self.ports[name]]
         self.ports.update(zip(missing, free_ports(len(missing))))
         self.write_secret("alpha.key", self.keys["alpha"] + "\n")
+        if self.revocations:
+            (self.folder / self.revocations).touch()
         self.write_configuration()
         self.run_tool("check", self.config)
         self.write_haproxy_files()
@@ -243,6 +247,10 @@ class Stack:
     @property
     def gateway(self):
         return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    def extra(self):
+        """Parts of the configuration that most stacks do without."""
+        return f"revocations: {{file: {self.folder / self.revocations}}}\n" if self.revocations else ""
 
     def write_secret(self, name, text):
         path = self.folder / name

@@ -471,10 +471,12 @@ static void clear_refusals(void **state)
     assert_null(r);
     assert_non_null(strstr(why, "another program"));
     ledger_close(l);
+    char back[96];
+    snprintf(back, sizeof back, "PRAGMA user_version = %d; DROP TABLE attempt_row; DROP VIEW attempt", (int)query(p.file, "PRAGMA user_version"));
     statement(p.file, "PRAGMA user_version = 99");
     refused(p.file, "run the newer tollgate");
-    statement(p.file, "PRAGMA user_version = 2; DROP TABLE attempt_row; DROP VIEW attempt");
-    refused(p.file, "not those of schema 2");
+    statement(p.file, back);
+    refused(p.file, "not those of schema");
     assert_int_equal(chmod(p.file, 0666), 0);
     refused(p.file, "chmod o-w");
     assert_int_equal(chmod(p.file, 0600), 0);

@@ -1,5 +1,6 @@
 /* What is written, and that roll-ups are the sums of it. */
 #include "fixture.h"
+#include "ledger/schema.h"
 
 static void a_request_from_hold_to_cost(void **state)
 {
@@ -454,21 +455,73 @@ static void what_was_learned_is_replaced(void **state)
     place_remove(&p);
 }
 
+static char *read_text(const char *path)
+{
+    FILE *f = fopen(path, "re");
+    char *text = calloc(1, 65536);
+    assert_non_null(f);
+    assert_non_null(text);
+    assert_in_range(fread(text, 1, 65535, f), 1, 65534);
+    fclose(f);
+    return text;
+}
+
+/* Who may ask: the change and its event are written together, or neither is. */
+static void access_changes_leave_events(void **state)
+{
+    struct place p;
+    (void)state;
+    place_make(&p);
+    struct ledger *l = open_ledger(p.file);
+    struct ledger_op op = { .kind = LEDGER_ACCESS };
+    op.access = (struct ledger_access){ .change = ACCESS_REVOKE, .kind = SLICE_LIT("subject"), .value = SLICE_LIT("alice"), .at_us = T0,
+                                        .origin = SLICE_LIT("operator"), .actor = SLICE_LIT("uid 0"), .action = SLICE_LIT("revoke"),
+                                        .note = SLICE_LIT("left") };
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    assert_int_equal(submit(l, &op), LEDGER_OK); /* again: the same entry, another event */
+    assert_int_equal(query(p.file, "SELECT count(*) FROM revocation WHERE value = 'alice' AND note = 'left'"), 1);
+    assert_int_equal(query(p.file, "SELECT count(*) FROM access_event WHERE actor = 'uid 0' AND object = 'subject alice'"), 2);
+    op.access.change = ACCESS_UNREVOKE;
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    assert_int_equal(submit(l, &op), LEDGER_STALE);
+    assert_int_equal(query(p.file, "SELECT count(*) FROM revocation"), 0);
+    assert_int_equal(query(p.file, "SELECT count(*) FROM access_event"), 3);
+    op.access.change = ACCESS_CREATE_KEY;
+    op.access.value = SLICE_LIT("k1");
+    op.access.key = (struct ledger_key){ .name = SLICE_LIT("ci"), .who = { .team = SLICE_LIT("core") } };
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    assert_int_equal(submit(l, &op), LEDGER_INVALID); /* the id is taken */
+    op.access.change = ACCESS_ROTATE_KEY;
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    op.access.value = SLICE_LIT("k2");
+    assert_int_equal(submit(l, &op), LEDGER_STALE);
+    assert_int_equal(query(p.file, "SELECT count(*) FROM access_event"), 5);
+    assert_int_equal(query(p.file, "SELECT count(*) FROM gateway_key WHERE id = 'k1' AND rotated_us > 0 AND length(previous_hash) = 32"), 1);
+    op.access.value = SLICE_NONE;
+    assert_int_equal(submit(l, &op), LEDGER_INVALID);
+    ledger_close(l);
+    place_remove(&p);
+}
+
 /* A file of the first schema is brought up to date, and keeps what it holds. */
 static void a_file_of_schema_1_is_migrated(void **state)
 {
     struct place p;
     (void)state;
     place_make(&p);
-    struct ledger *l = open_ledger(p.file);
-    struct ledger_op d = decision(1, T0, LEDGER_OPEN);
-    assert_int_equal(submit(l, &d), LEDGER_OK);
-    ledger_close(l);
+    char *first = read_text(SOURCE_DIR "/sql/migrations/0001_ledger.sql"), application[64];
     sqlite3 *db;
     assert_int_equal(sqlite3_open(p.file, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "DROP TABLE token_learned; PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+    snprintf(application, sizeof application, "PRAGMA user_version = 1; PRAGMA application_id = %d", SCHEMA_APPLICATION_ID);
+    assert_int_equal(sqlite3_exec(db, first, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, application, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE ledger_note SET value = 7 WHERE name = 'last_id'", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    l = open_ledger(p.file);
+    free(first);
+    struct ledger *l = open_ledger(p.file);
+    assert_int_equal(ledger_next_id(l), 8);
+    struct ledger_op d = decision(8, T0, LEDGER_OPEN);
+    assert_int_equal(submit(l, &d), LEDGER_OK);
     assert_int_equal(query(p.file, "SELECT count(*) FROM token_learned"), 0);
     assert_int_equal(query(p.file, "SELECT count(*) FROM request WHERE state = 'open'"), 1);
     ledger_close(l);
@@ -481,7 +534,8 @@ int main(void)
         cmocka_unit_test(a_request_from_hold_to_cost), cmocka_unit_test(refusals_attempts_corrections),
         cmocka_unit_test(a_bad_operation_stays_alone), cmocka_unit_test(rollups_equal_rows), cmocka_unit_test(closed_months_stay),
         cmocka_unit_test(prices), cmocka_unit_test(reading_back), cmocka_unit_test(moving_to_an_archive),
-        cmocka_unit_test(what_was_learned_is_replaced), cmocka_unit_test(a_file_of_schema_1_is_migrated)
+        cmocka_unit_test(what_was_learned_is_replaced), cmocka_unit_test(a_file_of_schema_1_is_migrated),
+        cmocka_unit_test(access_changes_leave_events)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

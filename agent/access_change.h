@@ -1,0 +1,36 @@
+/* Access change: one change of who may ask, on its way: ledger first, then every worker, then whoever asked for it.
+ *
+ * When `done` runs with LEDGER_OK the change and its event are on disk and every request that a worker begins from now on meets it. The
+ * changes of one thread happen in order. */
+#ifndef TOLLGATE_ACCESS_CHANGE_H
+#define TOLLGATE_ACCESS_CHANGE_H
+
+#include "base/snapshot.h"
+#include "ledger/ledger.h"
+
+struct agent;
+struct config;
+
+/* On the control thread. The change's texts are valid during the call. */
+typedef void access_done_fn(void *user, enum ledger_result result, const struct ledger_access *change);
+
+/* Any thread. Copies the change. False: out of memory, `done` (may be NULL) will not be called. */
+bool access_change_submit(struct agent *a, const struct ledger_access *change, access_done_fn *done, void *user)
+    __attribute__((warn_unused_result));
+
+/* What the control thread keeps of what the ledger says, and what workers read. */
+struct access_lists {
+    struct snapshot_cell revocations; /* any thread, through a reader */
+    struct revoking *revoking;        /* control thread */
+};
+
+/* After ledger_open: reads what is in force. False with a reason. */
+bool access_lists_open(struct agent *a, const char *ledger_file, const struct config *c, char *why, size_t why_size)
+    __attribute__((warn_unused_result));
+/* Before a reload: false with a reason when the configuration's files cannot be used. Changes nothing. */
+bool access_lists_check(const struct config *c, char *why, size_t why_size) __attribute__((warn_unused_result));
+void access_lists_reload(struct agent *a, const struct config *c);
+/* Workers have ended. */
+void access_lists_close(struct agent *a);
+
+#endif
