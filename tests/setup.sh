@@ -7,7 +7,7 @@ die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 # Debian packages to build and run tollgate; `test_packages` only to test it.
 packages=(build-essential cmake ninja-build pkg-config libev-dev libjwt-dev libmsgpack-dev libcjson-dev libcyaml-dev libmicrohttpd-dev
           libcmocka-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev uthash-dev haproxy sqlite3 python3 procps curl tzdata ca-certificates)
-test_packages=(clang python3-venv)
+test_packages=(clang groff-base man-db python3-venv)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"

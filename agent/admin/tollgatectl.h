@@ -1,6 +1,9 @@
-/* tollgatectl's commands. Each returns the exit code: 0 done, 1 it failed or was refused (the reason is on standard error), 2 usage. */
+/* What tollgatectl's commands that ask the agent share: their options, the question, reading the answer. Reasons for failure go to
+ * standard error here, once. Exit statuses as in tollgatectl_args.h. */
 #ifndef TOLLGATE_ADMIN_TOLLGATECTL_H
 #define TOLLGATE_ADMIN_TOLLGATECTL_H
+
+#include "base/slice.h"
 
 #include <msgpack.h>
 #include <stdbool.h>
@@ -10,20 +13,37 @@ struct ctl_options {
     const char *socket;   /* admin socket */
     const char *config;   /* NULL: none given */
     const char *encoding;
-    const char *model;
     const char *endpoint; /* path, e.g. /v1/chat/completions */
     bool json, raw;
     const char *file;     /* the positional argument; NULL or "-": standard input */
 };
 
-int ctl_count(const struct ctl_options *o);
-int ctl_status(const struct ctl_options *o);
-int ctl_budget(const struct ctl_options *o);
-int ctl_tokens(const struct ctl_options *o);
-int ctl_simple(const struct ctl_options *o, const char *method);
+/* Reads the options that the command has in the table. False when the command is over: *status is then its exit status. With `words`,
+ * one positional argument is allowed. */
+bool ctl_options_read(const char *command, int argc, char **argv, bool words, struct ctl_options *o, int *status)
+    __attribute__((warn_unused_result));
+
+/* One question. False after saying why; then nothing is to be destroyed, else `held` is (msgpack_unpacked_destroy). */
+bool ctl_ask(const struct ctl_options *o, const char *method, const char *const *params, size_t count, msgpack_unpacked *held,
+             msgpack_object *result) __attribute__((warn_unused_result));
+/* Members of a map: NULL, 0, the empty slice when there is none of that type. */
+const msgpack_object *ctl_member(const msgpack_object *o, const char *name);
+int64_t ctl_number(const msgpack_object *o, const char *name);
+struct slice ctl_text(const msgpack_object *o, const char *name);
+/* "2026-11-23 14:30:00Z", "-" for 0. */
+void ctl_instant(int64_t us, char *buf, size_t size);
+/* Text at least `width` wide; what could steer a terminal is shown as '?'. */
+void ctl_put_text(FILE *out, struct slice text, int width);
 /* A JSON string with its quotes. */
 void ctl_print_json_text(FILE *out, const char *p, uint32_t n);
-/* msgpack as one line of JSON. */
+/* msgpack as JSON. */
 void ctl_print_json(FILE *out, const msgpack_object *o);
+
+int ctl_count(int argc, char **argv);
+int ctl_status(int argc, char **argv);
+int ctl_budget(int argc, char **argv);
+int ctl_tokens(int argc, char **argv);
+int ctl_reload(int argc, char **argv);
+int ctl_ping(int argc, char **argv);
 
 #endif

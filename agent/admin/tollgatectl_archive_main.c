@@ -17,19 +17,6 @@
 
 enum { RPC_TIMEOUT_S = 10 };
 
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: tollgatectl archive --before YYYY-MM --to FILE [--ledger FILE | --config FILE] [--socket PATH] [--json]\n"
-                 "       tollgatectl archive --status [--config FILE | --socket PATH] [--json]\n"
-                 "\n"
-                 "Moves requests that started before the month (UTC), with their attempts and corrections, into FILE: made, or added to. Sums\n"
-                 "stay, so reports of old months keep working. Through the agent when one keeps the ledger: it goes on in the background\n"
-                 "while traffic runs, and --status says how far it is. Interrupted, run it again: every row is in one of the files, or in\n"
-                 "both until then. Open requests stay.\n"
-                 "Exit status: 0 done or started, 1 failed or refused, 2 wrong usage.\n");
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 /* 1: an agent keeps the file; 0: nobody does; -1 after saying why it cannot be told. Not while SQLite has the file open in this process. */
 static int kept(const char *file)
 {
@@ -130,9 +117,9 @@ int ctl_archive(int argc, char **argv)
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, words, 1, &n))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "archive");
     if (n != 0 || (!status && (before == NULL || to == NULL)))
-        return usage(stderr);
+        return ctl_help(stderr, "archive");
     if (!status && (strlen(before) != 7 || !period_parse(before, &month) || month.start_s * 1000000 > clock_wall_us())) {
         fprintf(stderr, "tollgatectl: --before %s: allowed is a month that has begun, YYYY-MM such as 2026-10\n", before);
         return CTL_USAGE;

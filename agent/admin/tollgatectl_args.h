@@ -5,6 +5,7 @@
 
 #include "admin/period.h"
 #include "admin/table.h"
+#include "admin/tollgatectl_commands.h"
 
 #include <sqlite3.h>
 

@@ -6,16 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: tollgatectl close-month YYYY-MM [--ledger FILE | --config FILE] [--socket PATH] [--json]\n"
-                 "\n"
-                 "Freezes the month (UTC) and everything before it: what becomes known later is booked into the month that is open then.\n"
-                 "Refused while requests of that time are open. Goes through the agent when one keeps the ledger.\n"
-                 "Exit status: 0 done or closed already, 1 refused, 2 wrong usage.\n");
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 /* Row of three figures: closed already, open requests, cost of the month. */
 static bool look(const struct ctl_place *p, const struct period *month, int64_t out[3])
 {
@@ -73,9 +63,9 @@ int ctl_close_month(int argc, char **argv)
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, words, 1, &n))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "close-month");
     if (n != 1)
-        return usage(stderr);
+        return ctl_help(stderr, "close-month");
     if (strlen(words[0]) != 7 || !period_parse(words[0], &month)) {
         fprintf(stderr, "tollgatectl: %s is no month; allowed: YYYY-MM such as 2026-10\n", words[0]);
         return CTL_USAGE;

@@ -238,11 +238,16 @@ out:
     return rc;
 }
 
-int ctl_count(const struct ctl_options *o)
+int ctl_count(int argc, char **argv)
 {
+    struct ctl_options given, *o = &given;
     char why[512];
     size_t n = 0;
     int rc = 1;
+
+    if (!ctl_options_read("count", argc, argv, true, o, &rc))
+        return rc;
+    rc = 1;
 
     struct tokenizer_set *set = tokenizer_set_open(NULL, why, sizeof why);
     struct counting c = { .counter = token_counter_new(NULL) };

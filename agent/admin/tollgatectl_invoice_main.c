@@ -11,18 +11,6 @@
 
 enum { FILE_MAX_BYTES = 64 << 20, NOTE_SIZE = 200 };
 
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: tollgatectl invoice check FILE.csv [--provider NAME] [--ledger FILE | --config FILE] [--format table|csv|json]\n"
-                 "\n"
-                 "Compares a provider's usage export with the ledger by UTC day and model, for the days FILE covers, and says what explains each\n"
-                 "difference. FILE has a heading with date, model, input_tokens, output_tokens and cost (USD); an API key or project column is\n"
-                 "summed over. Dates in a model's name (gpt-4o-2024-11-20) are left out on both sides. Costs match when they differ by less than\n"
-                 "one unit of the last decimal the invoice has.\n"
-                 "Exit status: 0 all matches, 1 there are differences or it failed, 2 wrong usage.\n");
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 enum column { AT_DATE, AT_MODEL, AT_INPUT, AT_OUTPUT, AT_COST, COLUMNS };
 
 static const char *const column_names[COLUMNS][6] = {
@@ -271,9 +259,9 @@ int ctl_invoice(int argc, char **argv)
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, words, 2, &n) || !ctl_format(format, json, &f))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "invoice");
     if (n != 2 || strcmp(words[0], "check") != 0)
-        return usage(stderr);
+        return ctl_help(stderr, "invoice");
     int rc = ctl_place_find(&p) ? invoice_check(&p, words[1], provider, f) : CTL_FAILED;
     config_free(p.config);
     return rc;

@@ -304,20 +304,6 @@ out:
     return rc;
 }
 
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: tollgatectl prices list [MODEL] [--ledger FILE | --config FILE] [--format table|csv|json]\n"
-                 "       tollgatectl prices import FILE [--dry-run] [--ledger FILE | --config FILE] [--format table|csv|json]\n"
-                 "\n"
-                 "  list      the price table in force; MODEL: only models whose name contains it\n"
-                 "  import    checks FILE (models.dev or LiteLLM format) and shows what differs from the table in force; then, without --dry-run,\n"
-                 "            how to put it in force. Nothing is changed: the configuration's prices.file decides\n"
-                 "\n"
-                 "In force is the ledger's active version; without a ledger, the configuration's table or the built-in one.\n"
-                 "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 int ctl_prices(int argc, char **argv)
 {
     struct ctl_place p = { .file = NULL };
@@ -332,10 +318,10 @@ int ctl_prices(int argc, char **argv)
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, words, 2, &n) || !ctl_format(format, json, &f))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "prices");
     bool import = n == 2 && strcmp(words[0], "import") == 0, list = n > 0 && strcmp(words[0], "list") == 0;
     if (!import && !list)
-        return usage(stderr);
+        return ctl_help(stderr, "prices");
     int rc = CTL_FAILED;
     if (ctl_place_find(&p))
         rc = import ? prices_import(&p, words[1], dry_run, f) : prices_list(&p, words[1], f);

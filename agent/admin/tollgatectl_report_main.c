@@ -20,27 +20,6 @@ static const struct dimension dimensions[] = {
 
 enum { DIMENSIONS = sizeof dimensions / sizeof *dimensions };
 
-static int usage(FILE *out)
-{
-    fprintf(out,
-            "usage: tollgatectl report [--ledger FILE | --config FILE] [--kind KIND] [--by DIMENSION,...] [--from DATE] [--to DATE]\n"
-            "                          [--at TIME] [--factor N] [--format table|csv|json|focus]\n"
-            "\n"
-            "  --kind spend      what was spent (the default)\n"
-            "         burn       spent so far today, this week, this month, and the forecast to each window's end\n"
-            "         movers     the last 7 days against the 7 before, the largest change first\n"
-            "         anomalies  requests that cost N times (--factor, default 10) the median of their team and model\n"
-            "         savings    saved by the answer cache and by providers' prompt caches; requests rescued by fallback\n"
-            "  --by              team (default), model, cost_center, user, app, organization, provider, day, month; several with commas\n"
-            "  --from, --to      a day (2026-11-23) or a month (2026-11), both included, UTC; default: this month\n"
-            "  --at              burn and movers as of this moment (2026-11-23T14:30, UTC); default: now\n"
-            "  --format focus    FOCUS 1.2, CSV: one row for each day, account and model\n"
-            "\n"
-            "Reads the ledger's file, whether the agent runs or not. Every figure is an exact integer sum; JSON carries nano-dollars.\n"
-            "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 static bool dimensions_parse(struct report *r, const char *text)
 {
     while (text != NULL && *text != '\0') {
@@ -184,9 +163,9 @@ int ctl_report(int argc, char **argv)
     size_t words;
 
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, NULL, 0, &words))
-        return usage(stderr);
+        return ctl_help(stderr, "report");
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "report");
     bool focus = format != NULL && strcmp(format, "focus") == 0;
     if (at != NULL && !period_instant(at, &r.at_s)) {
         fprintf(stderr, "tollgatectl: --at %s is no time; allowed: 2026-11-23 or 2026-11-23T14:30 (UTC)\n", at);

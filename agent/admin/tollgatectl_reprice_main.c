@@ -7,20 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: tollgatectl reprice [--from DATE] [--to DATE] [--prices FILE] [--dry-run] [--ledger FILE | --config FILE]\n"
-                 "                           [--socket PATH] [--format table|csv|json]\n"
-                 "\n"
-                 "What the table in force (or the one FILE would make) changes in the cost of past requests, by model. Without --dry-run the\n"
-                 "differences are booked as corrections, rows of their own with the reason \"repriced\"; nothing is edited, and running it\n"
-                 "again finds nothing left to do. To be booked, a table must have been in force once, so that the rows can name its\n"
-                 "version. Requests whose usage is not known (bounded) keep their cost. Differences to closed months count for the open\n"
-                 "month. Budgets of a running agent take them in when it starts again.\n"
-                 "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 /* Requests of one target. */
 struct group {
     int64_t target, requests, changed, old_nano, new_nano;
@@ -220,7 +206,7 @@ int ctl_reprice(int argc, char **argv)
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, NULL, 0, &n))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "reprice");
     if (!ctl_format(format, json, &f) || !ctl_period(from, to, &period))
         return CTL_USAGE;
     int rc = ctl_place_find(&p) ? reprice(&p, &period, file, dry_run, f) : CTL_FAILED;

@@ -21,15 +21,6 @@ static const char sql[] =
     " (SELECT coalesce(sum(c.cost_nano), 0) FROM correction_row AS c WHERE c.request = request.id)"
     " FROM request WHERE started_us >= ?2 AND started_us < ?3 AND request_id = ?1";
 
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: tollgatectl request ID [--day YYYY-MM-DD | --day YYYY-MM] [--ledger FILE | --config FILE] [--format FORMAT | --json]\n"
-                 "\n"
-                 "Looks through that day or month (UTC), without --day through the last %d days, newest first. --ledger may name an archive.\n"
-                 "Exit status: 0 found, 1 not found or failed, 2 wrong usage.\n", DAYS);
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 static int row(struct table *t, sqlite3_stmt *s)
 {
     for (int i = 0; i < COLUMNS; i++) {
@@ -97,9 +88,9 @@ int ctl_request(int argc, char **argv)
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, words, 1, &n) || !ctl_format(word, json, &format))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "request");
     if (n != 1)
-        return usage(stderr);
+        return ctl_help(stderr, "request");
     if (day != NULL && !period_parse(day, &when)) {
         fprintf(stderr, "tollgatectl: --day %s: allowed is a day or a month such as 2026-11-23 or 2026-11\n", day);
         return CTL_USAGE;

@@ -13,22 +13,6 @@
 
 enum { RPC_TIMEOUT_S = 10, TOKEN_MAX = 65536, DIGEST_TEXT = 72 };
 
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: tollgatectl revoke subject|token|team|key|session VALUE [--issuer URL] [--for 12h] [--note TEXT]\n"
-                 "       tollgatectl revoke token --file FILE\n"
-                 "       tollgatectl unrevoke subject|token|team|key|session VALUE [--issuer URL]\n"
-                 "       tollgatectl revocations [--format FORMAT | --json]\n"
-                 "       all with [--config FILE | --socket PATH]\n"
-                 "\n"
-                 "Refuses from the next request on, on every worker, also what was verified before; requests under way go on. A subject is the\n"
-                 "token's `sub` or the user it is mapped to; a token its `jti`, or sha256:DIGEST of the whole token, which --file computes (- is\n"
-                 "standard input; the token goes nowhere). Without --issuer it holds for every issuer, without --for until it is taken back.\n"
-                 "The change is on disk, with who made it (table access_event), before the command ends.\n"
-                 "Exit status: 0 done, 1 failed or refused, 2 wrong usage.\n");
-    return out == stdout ? CTL_DONE : CTL_USAGE;
-}
-
 /* "sha256:" and the digest of the file's content without blanks around it. */
 static bool token_digest(const char *path, char out[static DIGEST_TEXT])
 {
@@ -89,9 +73,9 @@ static int run(const char *method, int argc, char **argv)
     if (!ctl_args(argc, argv, args, revoke ? 7 : 4, words, 2, &n))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, method);
     if (n != (file != NULL ? 1 : 2) || (file != NULL && strcmp(words[0], "token") != 0))
-        return usage(stderr);
+        return ctl_help(stderr, method);
     if (lasts != NULL && (!config_duration_us(lasts, &us) || us < 1000000)) {
         fprintf(stderr, "tollgatectl: --for %s is no duration; write a whole number and a unit: 30s, 15m, 2h, 7d\n", lasts);
         return CTL_USAGE;
@@ -184,9 +168,9 @@ int ctl_revocations(int argc, char **argv)
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, words, 1, &n) || !ctl_format(word, json, &format))
         return CTL_USAGE;
     if (help)
-        return usage(stdout);
+        return ctl_help(stdout, "revocations");
     if (n == 1 && strcmp(words[0], "list") != 0)
-        return usage(stderr);
+        return ctl_help(stderr, "revocations");
     int rc = ctl_place_find(&p) ? list(&p, format) : CTL_FAILED;
     config_free(p.config);
     return rc;

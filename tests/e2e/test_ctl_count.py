@@ -98,7 +98,7 @@ def test_wrong_arguments(tmp_path):
     config = tmp_path / "tollgate.yaml"
     config.write_text("models: 7\n")
     assert "tollgate.yaml" in count("--config", config, data=HELLO, code=1)
-    assert "usage" in count("a", "b", code=2) and "usage" in count("--wrong", code=2)
+    assert "unexpected argument b" in count("a", "b", code=2) and "unknown option --wrong" in count("--wrong", code=2)
 
 
 def test_raw_counts_one_text_a_line():

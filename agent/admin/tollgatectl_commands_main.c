@@ -1,0 +1,131 @@
+#include "admin/tollgatectl_commands.h"
+
+#include "admin/tollgatectl.h"
+#include "admin/tollgatectl_args.h"
+
+#include <string.h>
+
+#define LEDGER { "--ledger", "FILE", "the ledger's file, or an archive" }
+#define CONFIG { "--config", "FILE", "the agent's configuration: says where ledger and socket are" }
+#define SOCKET { "--socket", "FILE", "the agent's admin socket; default: the configuration's, or /run/tollgate/admin.sock" }
+#define FORMAT { "--format", "table|csv|json", "how to print" }
+#define JSON { "--json", NULL, "print JSON" }
+#define FROM { "--from", "DATE", "the first day (2026-11-23) or month (2026-11), UTC; default: this month" }
+#define TO { "--to", "DATE", "the last day or month, included" }
+#define STATUS_PLAIN "0 done, 1 failed, 2 wrong usage"
+#define STATUS_REFUSED "0 done, 1 failed or refused, 2 wrong usage"
+
+const struct ctl_command ctl_commands[] = {
+    { .name = "status", .summary = "the agent, its ledger, its issuers", .forms = { "[--socket FILE] [--json]" },
+      .options = { SOCKET, JSON }, .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_status },
+    { .name = "budget", .summary = "every account: used, held, left, when it resets", .forms = { "[--socket FILE] [--json]" },
+      .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_budget },
+    { .name = "tokens", .summary = "what providers' reported input tokens taught about our counts", .forms = { "[--socket FILE] [--json]" },
+      .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_tokens },
+    { .name = "reload", .summary = "read the configuration again, as SIGHUP does", .forms = { "[--socket FILE] [--json]" },
+      .about = "The answer says that the reload has started; the agent's log says how it went.", .options = { SOCKET, JSON },
+      .status = STATUS_PLAIN, .run = ctl_reload },
+    { .name = "ping", .summary = "is it there?", .forms = { "[--socket FILE] [--json]" }, .options = { SOCKET, JSON },
+      .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_ping },
+    { .name = "count", .summary = "what the gateway would count and hold for a request body; nothing is sent",
+      .forms = { "[--config FILE] [--endpoint PATH] [--json] [BODY]", "--raw [--encoding NAME] [TEXTS]" },
+      .about = "Prints the tokens part by part, and what would be held. BODY is a file; without one, or with -, standard input. --raw counts "
+               "NUL-separated texts, one count a line.",
+      .options = { CONFIG, { "--endpoint", "PATH", "the request's path; default: /v1/chat/completions" },
+                   { "--encoding", "o200k_base|cl100k_base|p50k_base|r50k_base|o200k_harmony", "with --raw: the tokenizer" },
+                   { "--raw", NULL, "count plain texts" }, JSON },
+      .status = STATUS_PLAIN, .run = ctl_count },
+    { .name = "report", .summary = "spending, burn rate, movers, anomalies, savings, FOCUS export; from the ledger's file",
+      .forms = { "[--ledger FILE | --config FILE] [--kind KIND] [--by DIMENSION,...] [--from DATE] [--to DATE] [--at TIME] [--factor N] "
+                 "[--format table|csv|json|focus]" },
+      .about = "Kinds: spend, what was spent (the default); burn, spent so far today, this week, this month, and the forecast to each "
+               "window's end; movers, the last 7 days against the 7 before, the largest change first; anomalies, requests that cost N times "
+               "the median of their team and model; savings, saved by the answer cache and by providers' prompt caches, and requests rescued "
+               "by fallback.\n\nReads the ledger's file, whether the agent runs or not. Every figure is an exact integer sum; JSON carries "
+               "nano-dollars.",
+      .options = { LEDGER, CONFIG, { "--kind", "spend|burn|movers|anomalies|savings", "what to report" },
+                   { "--by", "DIMENSION,...", "team (default), model, cost_center, user, app, organization, provider, day, month" }, FROM, TO,
+                   { "--at", "TIME", "burn and movers as of this moment (2026-11-23T14:30, UTC); default: now" },
+                   { "--factor", "N", "anomalies: how many times the median; default 10" },
+                   { "--format", "table|csv|json|focus", "how to print; focus: FOCUS 1.2, CSV, a row for each day, account and model" }, JSON },
+      .status = STATUS_PLAIN, .run = ctl_report },
+    { .name = "prices", .summary = "the price table in force; what another one would change", .words = "list|import",
+      .forms = { "list [MODEL] [--ledger FILE | --config FILE] [--format table|csv|json]",
+                 "import FILE [--dry-run] [--ledger FILE | --config FILE] [--format table|csv|json]" },
+      .about = "list prints the table in force; MODEL: only models whose name contains it. import checks FILE (models.dev or LiteLLM format) "
+               "and shows what differs from the table in force; then, without --dry-run, how to put it in force. Nothing is changed: the "
+               "configuration's prices.file decides.\n\nIn force is the ledger's active version; without a ledger, the configuration's table "
+               "or the built-in one.",
+      .options = { LEDGER, CONFIG, SOCKET, { "--dry-run", NULL, "only show the differences" }, FORMAT, JSON }, .status = STATUS_PLAIN,
+      .run = ctl_prices },
+    { .name = "reprice", .summary = "book what another price table makes of past requests, as corrections",
+      .forms = { "[--from DATE] [--to DATE] [--prices FILE] [--dry-run] [--ledger FILE | --config FILE] [--socket FILE] "
+                 "[--format table|csv|json]" },
+      .about = "What the table in force (or the one FILE would make) changes in the cost of past requests, by model. Without --dry-run the "
+               "differences are booked as corrections, rows of their own with the reason \"repriced\"; nothing is edited, and running it "
+               "again finds nothing left to do. To be booked, a table must have been in force once, so that the rows can name its version. "
+               "Requests whose usage is not known (bounded) keep their cost. Differences to closed months count for the open month. Budgets "
+               "of a running agent take them in when it starts again.",
+      .options = { LEDGER, CONFIG, SOCKET, FROM, TO, { "--prices", "FILE", "another price table" },
+                   { "--dry-run", NULL, "only show the differences" }, FORMAT, JSON },
+      .status = STATUS_PLAIN, .run = ctl_reprice },
+    { .name = "close-month", .summary = "freeze a month", .forms = { "YYYY-MM [--ledger FILE | --config FILE] [--socket FILE] [--json]" },
+      .about = "Freezes the month (UTC) and everything before it: what becomes known later is booked into the month that is open then. Refused "
+               "while requests of that time are open. Goes through the agent when one keeps the ledger.",
+      .options = { LEDGER, CONFIG, SOCKET, JSON }, .status = "0 done or closed already, 1 refused, 2 wrong usage", .run = ctl_close_month },
+    { .name = "invoice", .summary = "a provider's usage export against the ledger", .words = "check",
+      .forms = { "check FILE.csv [--provider NAME] [--ledger FILE | --config FILE] [--format table|csv|json]" },
+      .about = "Compares a provider's usage export with the ledger by UTC day and model, for the days FILE covers, and says what explains each "
+               "difference. FILE has a heading with date, model, input_tokens, output_tokens and cost (USD); an API key or project column is "
+               "summed over. Dates in a model's name (gpt-4o-2024-11-20) are left out on both sides. Costs match when they differ by less than "
+               "one unit of the last decimal the invoice has.",
+      .options = { LEDGER, CONFIG, { "--provider", "NAME", "the provider whose export it is" }, FORMAT, JSON },
+      .status = "0 all matches, 1 there are differences or it failed, 2 wrong usage", .run = ctl_invoice },
+    { .name = "archive", .summary = "move old rows into another file while traffic runs",
+      .forms = { "--before YYYY-MM --to FILE [--ledger FILE | --config FILE] [--socket FILE] [--json]",
+                 "--status [--config FILE | --socket FILE] [--json]" },
+      .about = "Moves requests that started before the month (UTC), with their attempts and corrections, into FILE: made, or added to. Sums "
+               "stay, so reports of old months keep working. Through the agent when one keeps the ledger: it goes on in the background while "
+               "traffic runs, and --status says how far it is. Interrupted, run it again: every row is in one of the files, or in both until "
+               "then. Open requests stay.",
+      .options = { { "--before", "YYYY-MM", "the first month that stays" }, { "--to", "FILE", "the archive" },
+                   { "--status", NULL, "how far a running one is" }, LEDGER, CONFIG, SOCKET, JSON },
+      .status = "0 done or started, 1 failed or refused, 2 wrong usage", .run = ctl_archive },
+    { .name = "request", .summary = "find a request by the id its client got",
+      .forms = { "ID [--day DATE] [--ledger FILE | --config FILE] [--format table|csv|json]" },
+      .about = "Looks through that day or month (UTC), without --day through the last 31 days, newest first. --ledger may name an archive.",
+      .options = { { "--day", "DATE", "a day (2026-11-23) or a month (2026-11), UTC" }, LEDGER, CONFIG, FORMAT, JSON },
+      .status = "0 found, 1 not found or failed, 2 wrong usage", .run = ctl_request },
+    { .name = "revoke", .summary = "refuse a subject, token, team, gateway key or session from the next request on",
+      .words = "subject|token|team|key|session",
+      .forms = { "subject|token|team|key|session VALUE [--issuer URL] [--for 12h] [--note TEXT] [--config FILE | --socket FILE]",
+                 "token --file FILE [--config FILE | --socket FILE]" },
+      .about = "Refuses from the next request on, on every worker, also what was verified before; requests under way go on. A subject is the "
+               "token's `sub` or the user it is mapped to; a token its `jti`, or sha256:DIGEST of the whole token, which --file computes. The "
+               "change is on disk, with who made it (table access_event), before the command ends.",
+      .options = { { "--issuer", "URL", "only this issuer's; default: every issuer's" },
+                   { "--for", "DURATION", "for how long (30s, 15m, 2h, 7d); default: until it is taken back" },
+                   { "--note", "TEXT", "why; kept with it" }, { "--file", "FILE", "the token; - is standard input; it goes nowhere" }, CONFIG,
+                   SOCKET },
+      .status = STATUS_REFUSED, .run = ctl_revoke },
+    { .name = "unrevoke", .summary = "take a revocation back", .words = "subject|token|team|key|session",
+      .forms = { "subject|token|team|key|session VALUE [--issuer URL] [--config FILE | --socket FILE]" },
+      .about = "With the values it was made with. On disk and in force before the command ends.",
+      .options = { { "--issuer", "URL", "the issuer it was made for" }, CONFIG, SOCKET }, .status = STATUS_REFUSED, .run = ctl_unrevoke },
+    { .name = "revocations", .summary = "what is revoked, since when, by whom",
+      .forms = { "[--config FILE | --socket FILE] [--format table|csv|json]" }, .options = { CONFIG, SOCKET, FORMAT, JSON },
+      .status = STATUS_PLAIN, .run = ctl_revocations },
+    { .name = "completion", .summary = "print the completion script for a shell", .forms = { "bash" }, .words = "bash",
+      .about = "Load it with: source <(tollgatectl completion bash)", .status = STATUS_PLAIN, .run = ctl_completion },
+    { .name = "man", .summary = "print the manual page as troff source", .forms = { "" },
+      .about = "Read it with: tollgatectl man | man -l -", .status = STATUS_PLAIN, .run = ctl_man },
+    { .name = NULL }
+};
+
+const struct ctl_command *ctl_command_find(const char *name)
+{
+    for (const struct ctl_command *c = ctl_commands; c->name != NULL; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
