@@ -59,7 +59,7 @@ COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _tollgatectl; printf '%s\\n' "${{COMPR
 
 
 def test_bash_completes(tmp_path):
-    assert complete("re") == ["reload", "report", "reprice", "request"]
+    assert complete("rep") == ["report", "reprice"]
     assert complete("--socket", "/x", "sta") == ["status"]
     assert complete("report", "--kind", "s") == ["spend", "savings"]
     assert complete("report", "--form") == ["--format"]
