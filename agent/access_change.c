@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "ledger/read.h"
+#include "logout.h"
 #include "revoking.h"
 
 #include <stdio.h>
@@ -13,6 +14,7 @@ struct change {
     struct agent_task task;
     struct ledger_op op;
     struct agent *agent;
+    enum access_where where;
     enum ledger_result result;
     access_done_fn *done;
     void *user;
@@ -26,28 +28,37 @@ static void audit(const struct ledger_access *c)
         LOG_STR("value", c->value), LOG_STR("issuer", c->issuer), LOG_STR("note", c->detail.n > 0 ? c->detail : c->note));
 }
 
-/* On the control thread, after the commit. */
-static void on_task(struct agent *a, struct agent_task *task)
+static void finish(struct change *c)
 {
-    struct change *c = (struct change *)task;
-
-    if (c->result == LEDGER_OK) {
-        audit(&c->op.access);
-        revoking_apply(a, &c->op.access);
-    }
     if (c->done != NULL)
         c->done(c->user, c->result, &c->op.access);
     explicit_bzero(c->op.access.key.hash, sizeof c->op.access.key.hash);
     free(c);
 }
 
+static void on_task(struct agent *a, struct agent_task *task)
+{
+    (void)a;
+    finish((struct change *)task);
+}
+
 /* On the ledger's writer thread. */
 static void on_written(struct ledger_op *op, enum ledger_result result)
 {
     struct change *c = op->user;
+    struct access_lists *l = c->agent->access;
 
     c->result = result;
-    agent_post(c->agent, &c->task);
+    if (result == LEDGER_OK) {
+        audit(&op->access);
+        pthread_mutex_lock(&l->lock);
+        revoking_apply(c->agent, &op->access);
+        pthread_mutex_unlock(&l->lock);
+    }
+    if (c->where == ACCESS_DONE_ON_CONTROL)
+        agent_post(c->agent, &c->task);
+    else
+        finish(c);
 }
 
 static struct slice keep(char **at, struct slice s)
@@ -59,7 +70,7 @@ static struct slice keep(char **at, struct slice s)
     return slice_make(*at - s.n, s.n);
 }
 
-bool access_change_submit(struct agent *a, const struct ledger_access *change, access_done_fn *done, void *user)
+bool access_change_submit(struct agent *a, const struct ledger_access *change, enum access_where where, access_done_fn *done, void *user)
 {
     struct ledger_access copy = *change;
     struct slice *texts[] = { &copy.kind, &copy.issuer, &copy.value, &copy.origin, &copy.note, &copy.actor, &copy.action, &copy.detail,
@@ -80,6 +91,7 @@ bool access_change_submit(struct agent *a, const struct ledger_access *change, a
     c->op = (struct ledger_op){ .kind = LEDGER_ACCESS, .done = on_written, .user = c };
     c->op.access = copy;
     c->agent = a;
+    c->where = where;
     c->done = done;
     c->user = user;
     ledger_submit(a->ledger, &c->op);
@@ -93,6 +105,10 @@ bool access_lists_open(struct agent *a, const char *ledger_file, const struct co
     if (a->access == NULL)
         return false;
     snapshot_cell_init(&a->access->revocations);
+    pthread_mutex_init(&a->access->lock, NULL);
+    a->access->logouts = logout_memory_new();
+    if (a->access->logouts == NULL)
+        return false;
     struct ledger_reader *r = ledger_reader_open(ledger_file, why, why_size);
     if (r == NULL)
         return false;
@@ -119,7 +135,9 @@ void access_lists_close(struct agent *a)
     if (a->access == NULL)
         return;
     revoking_close(a);
+    logout_memory_free(a->access->logouts);
     snapshot_cell_clear(&a->access->revocations);
+    pthread_mutex_destroy(&a->access->lock);
     free(a->access);
     a->access = NULL;
 }

@@ -1,7 +1,8 @@
 /* Access change: one change of who may ask, on its way: ledger first, then every worker, then whoever asked for it.
  *
  * When `done` runs with LEDGER_OK the change and its event are on disk and every request that a worker begins from now on meets it. The
- * changes of one thread happen in order. */
+ * changes of one thread happen in order. Lists are changed on the ledger's writer thread, right after the commit: a decision that waits
+ * for its own change (a logout) must not wait for the control thread, which waits for the workers when the agent stops. */
 #ifndef TOLLGATE_ACCESS_CHANGE_H
 #define TOLLGATE_ACCESS_CHANGE_H
 
@@ -11,17 +12,21 @@
 struct agent;
 struct config;
 
-/* On the control thread. The change's texts are valid during the call. */
+/* On the ledger's writer thread, or on the control thread. The change's texts are valid during the call. */
 typedef void access_done_fn(void *user, enum ledger_result result, const struct ledger_access *change);
 
-/* Any thread. Copies the change. False: out of memory, `done` (may be NULL) will not be called. */
-bool access_change_submit(struct agent *a, const struct ledger_access *change, access_done_fn *done, void *user)
+enum access_where { ACCESS_DONE_ON_WRITER, ACCESS_DONE_ON_CONTROL };
+/* Any thread. Copies the change. False: out of memory, `done` (may be NULL) will not be called. On the writer thread `done` is quick and
+ * calls nothing of the ledger. */
+bool access_change_submit(struct agent *a, const struct ledger_access *change, enum access_where where, access_done_fn *done, void *user)
     __attribute__((warn_unused_result));
 
-/* What the control thread keeps of what the ledger says, and what workers read. */
+/* What the ledger says, and what workers read of it. */
 struct access_lists {
     struct snapshot_cell revocations; /* any thread, through a reader */
-    struct revoking *revoking;        /* control thread */
+    pthread_mutex_t lock;             /* for what follows */
+    struct revoking *revoking;
+    struct logout_memory *logouts;    /* any thread */
 };
 
 /* After ledger_open: reads what is in force. False with a reason. */

@@ -82,6 +82,8 @@ struct config_issuer {
     struct config_required *required_claims;
     unsigned required_claims_count;
     bool access_tokens_only;
+    char **logout_audience;
+    unsigned logout_audience_count;
     char *jwks;       /* may be NULL (discovery): an absolute path, or an http(s) URL */
     char *discovery;  /* may be NULL */
     char *ca_file;    /* may be NULL */

@@ -107,6 +107,8 @@ static void issuer_map(const struct config_issuer *f, struct arena *a, struct id
         .algorithms = (const char **)f->algorithms,
         .algorithms_count = f->algorithms_count,
         .access_tokens_only = f->access_tokens_only,
+        .logout_audiences = (const char **)f->logout_audience,
+        .logout_audiences_count = f->logout_audience_count,
         .required = required,
         .required_count = f->required_claims_count,
         .jwks_file = f->jwks != NULL && f->jwks[0] == '/' ? f->jwks : NULL,

@@ -103,6 +103,7 @@ static const cyaml_schema_field_t issuer_fields[] = {
     LIST_OPT("algorithms", config_issuer, algorithms, &text_entry),
     LIST_OPT("required_claims", config_issuer, required_claims, &required_entry),
     BOOL_OPT("access_tokens_only", config_issuer, access_tokens_only),
+    LIST_OPT("logout_audience", config_issuer, logout_audience, &text_entry),
     TEXT_OPT("jwks", config_issuer, jwks),
     TEXT_OPT("discovery", config_issuer, discovery),
     TEXT_OPT("ca_file", config_issuer, ca_file),

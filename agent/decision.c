@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inflight.h"
+#include "logout.h"
 #include "settlement.h"
 #include "spop_conn.h"
 #include "telemetry.h"
@@ -126,14 +127,10 @@ static void answer_refusal(struct decision *d)
     answer_end(d);
 }
 
-/* True when the gateway answered by itself, and the decision is gone. */
-static bool answered_own(struct decision *d)
+/* 200 with this body; the decision is gone. */
+static void answer_body(struct decision *d, struct slice body)
 {
     struct spop_ack ack;
-    struct slice body;
-
-    if (!answer_own(&d->s, d->worker->agent->budget, d->started_us, clock_mono_us(), &body))
-        return false;
     struct spop_conn *c = connection_spop(d->connection);
     spop_conn_ack_begin(c, d->ticket, &ack);
     verdict_answer(&ack, body);
@@ -141,6 +138,16 @@ static bool answered_own(struct decision *d)
     answer_end(d);
     telemetry_answered(d);
     decision_free(d);
+}
+
+/* True when the gateway answered by itself, and the decision is gone. */
+static bool answered_own(struct decision *d)
+{
+    struct slice body;
+
+    if (!answer_own(&d->s, d->worker->agent->budget, d->started_us, clock_mono_us(), &body))
+        return false;
+    answer_body(d, body);
     return true;
 }
 
@@ -261,6 +268,17 @@ static void park(struct decision *d)
     decision_link(d, &w->parked);
 }
 
+static enum identity_result credential_check(struct decision *d, int64_t now_us, bool may_wait)
+{
+    struct refusal no = { .status = 0 };
+    enum identity_result rc = logout_asked(&d->s.rq) ? logout_verify(d, now_us, may_wait, &no)
+                                                     : identity_verify(d->worker->verifier, &d->s.rq, now_us, may_wait, d->s.arena, &d->s.who, &no);
+
+    d->identity_us = clock_mono_us() - d->started_mono_us;
+    d->s.no = no;
+    return rc;
+}
+
 void decision_start(struct worker *w, struct connection *c, struct spop_notify *notify)
 {
     struct decision *d = decision_new(w);
@@ -297,10 +315,7 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
         return;
     }
     assess_shape(&d->s);
-    struct refusal no = { .status = 0 };
-    enum identity_result rc = identity_verify(w->verifier, &d->s.rq, d->started_us, true, d->s.arena, &d->s.who, &no);
-    d->identity_us = clock_mono_us() - d->started_mono_us;
-    d->s.no = no;
+    enum identity_result rc = credential_check(d, d->started_us, true);
     if (rc == IDENTITY_WAIT) {
         if (d->taken == NULL && !payload_keep(d, notify)) {
             decision_refuse_memory(d);
@@ -322,15 +337,10 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
 /* Identity is known, or still to be found for a decision that was parked; then on to counting. */
 static void identify(struct decision *d, bool verify)
 {
-    struct worker *w = d->worker;
-
     if (verify) {
         int64_t now = clock_mono_us();
         bool may_wait = now - d->started_mono_us < identity_store_wait_ms(d->s.runtime->identity) * 1000;
-        struct refusal no = { .status = 0 };
-        enum identity_result rc = identity_verify(w->verifier, &d->s.rq, clock_wall_us(), may_wait, d->s.arena, &d->s.who, &no);
-        d->identity_us = clock_mono_us() - d->started_mono_us;
-        d->s.no = no;
+        enum identity_result rc = credential_check(d, clock_wall_us(), may_wait);
         if (rc == IDENTITY_WAIT) {
             park(d);
             return;
@@ -339,6 +349,10 @@ static void identify(struct decision *d, bool verify)
             refused(d);
             return;
         }
+    }
+    if (logout_asked(&d->s.rq)) {
+        logout_book(d);
+        return;
     }
     if (answered_own(d))
         return;
@@ -466,6 +480,16 @@ static void committed(struct decision *d)
 {
     struct agent *a = d->worker->agent;
 
+    if (d->stage == STAGE_LOGOUT) {
+        struct refusal no;
+        if (logout_booked(d, &no)) {
+            answer_body(d, SLICE_LIT("{}"));
+            return;
+        }
+        d->s.no = no;
+        refused(d);
+        return;
+    }
     if (d->stage == STAGE_ANSWERED) { /* the row of a refusal */
         decision_free(d);
         return;

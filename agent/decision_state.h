@@ -4,9 +4,10 @@
 
 #include "assess.h"
 #include "decision.h"
+#include "identity/logout.h"
 #include "ledger/ledger.h"
 
-enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COUNT_FALLBACK, STAGE_COMMIT, STAGE_ANSWERED };
+enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COUNT_FALLBACK, STAGE_COMMIT, STAGE_LOGOUT, STAGE_ANSWERED };
 
 struct decision {
     struct decision *next;
@@ -17,6 +18,9 @@ struct decision {
     void *taken;                    /* the payload, when it had to be kept */
     struct spop_bytes payload;
     struct assessment s;
+    struct identity_logout logout;  /* of a request that logout_asked */
+    atomic_int logout_changes;      /* not yet written */
+    atomic_bool logout_failed;
     struct estimate_job *job;
     struct inflight *flight;
     struct ledger_op op;            /* the row of a refusal */

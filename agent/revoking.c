@@ -120,7 +120,7 @@ static bool ended(const struct entry *e, int64_t now_s)
 
 /* ---- in force --------------------------------------------------------------------------------------------------------- */
 
-/* False when memory is out: what was in force stays so. */
+/* Under the lock. False when memory is out: what was in force stays so. */
 static bool publish(struct agent *a)
 {
     struct revoking *v = a->access->revoking;
@@ -215,7 +215,7 @@ static void event(struct agent *a, const char *path, const char *action, const s
     snprintf(actor, sizeof actor, "file %s", path);
     struct ledger_access c = { .change = ACCESS_EVENT, .kind = slice_cstr(revocation_kind_name(r->kind)), .value = r->value,
                                .actor = slice_cstr(actor), .action = slice_cstr(action) };
-    if (!access_change_submit(a, &c, NULL, NULL))
+    if (!access_change_submit(a, &c, ACCESS_DONE_ON_WRITER, NULL, NULL))
         LOG(LOG_LEVEL_ERROR, "access_event_lost", LOG_STR("value", r->value));
 }
 
@@ -257,11 +257,14 @@ static void events(struct agent *agent, const char *path, const char *action, co
 static void file_take(struct agent *a, const char *path, struct entries *fresh)
 {
     struct revoking *v = a->access->revoking;
-    struct entries old = v->file;
+    struct entries old;
 
     entries_sort(fresh);
+    pthread_mutex_lock(&a->access->lock);
+    old = v->file;
     v->file = *fresh;
     publish(a);
+    pthread_mutex_unlock(&a->access->lock);
     LOG(LOG_LEVEL_INFO, "revocation_file", LOG_CSTR("file", path), LOG_INT("entries", fresh->count));
     events(a, path, "revoke", &v->file, &old);
     events(a, path, "unrevoke", &old, &v->file);
@@ -392,7 +395,7 @@ static const char *submit(struct agent *a, struct ledger_access *c, const char *
     struct rpc_pending *q = rpc_defer(a->admin);
     if (q == NULL)
         return "out of memory";
-    if (access_change_submit(a, c, on_changed, q))
+    if (access_change_submit(a, c, ACCESS_DONE_ON_CONTROL, on_changed, q))
         return rpc_later;
     rpc_undefer(q);
     return "out of memory";
@@ -428,7 +431,10 @@ const char *revoking_revoke(void *user, const msgpack_object *params, msgpack_pa
     r.expires_s = strtoll(until, NULL, 10);
     if (r.expires_s != 0 && r.expires_s <= clock_wall_us() / 1000000)
         return "the revocation would end before it begins";
-    if (a->access->revoking->ledger.count >= ENTRIES_MAX)
+    pthread_mutex_lock(&a->access->lock);
+    bool full = a->access->revoking->ledger.count >= ENTRIES_MAX;
+    pthread_mutex_unlock(&a->access->lock);
+    if (full)
         return "there are 100000 revocations already; take back some that no longer matter (tollgatectl unrevoke)";
     struct ledger_access c = { .change = ACCESS_REVOKE, .kind = slice_cstr(revocation_kind_name(r.kind)), .issuer = r.issuer,
                                .value = r.value, .origin = SLICE_LIT("operator"), .note = slice_cstr(note), .expires_s = r.expires_s };
@@ -475,6 +481,7 @@ const char *revoking_list(void *user, const msgpack_object *params, msgpack_pack
     size_t n = 0;
 
     (void)params;
+    pthread_mutex_lock(&a->access->lock);
     for (size_t k = 0; k < 2; k++)
         for (size_t i = 0; i < both[k]->count; i++)
             n += !ended(both[k]->list[i], now_s);
@@ -495,5 +502,6 @@ const char *revoking_list(void *user, const msgpack_object *params, msgpack_pack
             put_int(p, "expires_us", e->r.expires_s * 1000000);
             put_int(p, "before_us", e->r.before_s * 1000000);
         }
+    pthread_mutex_unlock(&a->access->lock);
     return NULL;
 }

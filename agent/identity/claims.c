@@ -69,14 +69,14 @@ static bool read_time(const cJSON *payload, const char *name, struct arena *a, i
     return true;
 }
 
-static int64_t leeway_of(const struct identity_issuer *o)
+int64_t claims_leeway_s(const struct identity_issuer *o)
 {
     return o->leeway_s == 0 ? DEFAULT_LEEWAY_S : o->leeway_s < 0 ? 0 : o->leeway_s;
 }
 
 static bool check_times(const struct identity_issuer *o, const cJSON *payload, int64_t now_s, struct arena *a, struct claims_times *out, struct fault *f)
 {
-    int64_t exp = -1, nbf = -1, iat = -1, leeway = leeway_of(o);
+    int64_t exp = -1, nbf = -1, iat = -1, leeway = claims_leeway_s(o);
 
     if (!read_time(payload, "exp", a, &exp, f) || !read_time(payload, "nbf", a, &nbf, f) || !read_time(payload, "iat", a, &iat, f))
         return false;
@@ -190,11 +190,19 @@ static bool check_required(const struct identity_issuer *o, const cJSON *payload
     return true;
 }
 
+bool claims_logout_event(const cJSON *payload)
+{
+    const cJSON *events = strict_member(payload, "events");
+    return cJSON_IsObject(strict_member(events, "http://schemas.openid.net/event/backchannel-logout"));
+}
+
 bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t now_us, struct arena *a,
                   struct claims_times *out, struct fault *f)
 {
     if (o->access_tokens_only && t->type != JWS_TYPE_AT_JWT)
         return fail(f, "token_type", SLICE_LIT("only access tokens of type at+jwt (RFC 9068) are accepted here"));
+    if (t->type == JWS_TYPE_LOGOUT || claims_logout_event(t->payload))
+        return fail(f, "token_type", SLICE_LIT("a logout token is no access token"));
     return check_times(o, t->payload, now_us / 1000000, a, out, f) && check_audience(o, t->payload, a, f) &&
            check_party(o, t->payload, f) && check_confirmation(t->payload, f) && check_required(o, t->payload, a, f);
 }

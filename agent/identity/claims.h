@@ -17,6 +17,11 @@ struct claims_times {
 bool claims_check(const struct identity_issuer *o, const struct jws *t, int64_t now_us, struct arena *a, struct claims_times *out,
                   struct fault *f) __attribute__((warn_unused_result));
 
+/* The clock difference tolerated, in seconds. */
+int64_t claims_leeway_s(const struct identity_issuer *o);
+/* True for a logout token by its content: `events` with the member of OpenID Connect Back-Channel Logout 1.0, 2.4. */
+bool claims_logout_event(const cJSON *payload);
+
 /* Fills subject, user, team, organization, application, cost centre, groups, token id, session. */
 bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct arena *a, struct identity *out, struct fault *f)
     __attribute__((warn_unused_result));

@@ -77,6 +77,9 @@ struct identity_issuer {
     struct identity_required *required;
     unsigned required_count;
 
+    const char **logout_audiences; /* `aud` of its logout tokens (the client id it knows us by); none: it may not log anybody out here */
+    unsigned logout_audiences_count;
+
     /* Where keys come from: at most one of these; none: OIDC discovery at issuer + "/.well-known/openid-configuration". */
     const char *jwks_file;     /* re-read when it changes */
     const char *jwks_url;

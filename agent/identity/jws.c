@@ -75,8 +75,10 @@ static bool read_type(struct jws *t, struct fault *f)
         t->type = JWS_TYPE_JWT;
     else if (strcasecmp(name, "at+jwt") == 0)
         t->type = JWS_TYPE_AT_JWT;
+    else if (strcasecmp(name, "logout+jwt") == 0)
+        t->type = JWS_TYPE_LOGOUT;
     else
-        return fail(f, "token_type", "the token's type (typ) is neither JWT nor at+jwt: an ID or logout token is no access token");
+        return fail(f, "token_type", "the token's type (typ) is neither JWT nor at+jwt");
     return true;
 }
 

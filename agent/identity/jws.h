@@ -16,7 +16,7 @@ struct fault {
     struct slice message;
 };
 
-enum jws_type { JWS_TYPE_NONE, JWS_TYPE_JWT, JWS_TYPE_AT_JWT };
+enum jws_type { JWS_TYPE_NONE, JWS_TYPE_JWT, JWS_TYPE_AT_JWT, JWS_TYPE_LOGOUT };
 
 struct jws {
     const char *text;          /* NUL-terminated copy of the token */

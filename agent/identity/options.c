@@ -117,6 +117,8 @@ static const char *check_names(const struct report *r, const struct identity_iss
         return complain(r, "audiences", "name the audience(s) tokens must carry, or set any_audience to accept tokens meant for anyone");
     if (!all_named(i->audiences, i->audiences_count))
         return complain(r, "audiences", "must not be empty strings");
+    if (!all_named(i->logout_audiences, i->logout_audiences_count))
+        return complain(r, "logout_audiences", "must not be empty strings");
     if (!all_named(i->authorized_parties, i->authorized_parties_count))
         return complain(r, "authorized_parties", "must not be empty strings");
     for (size_t k = 0; k < sizeof fields / sizeof fields[0]; k++)
@@ -260,6 +262,7 @@ static void issuer(struct copier *c, struct identity_issuer *i)
     i->name = i->name ? text(c, i->name) : i->issuer;
     texts(c, &i->audiences, i->audiences_count);
     texts(c, &i->authorized_parties, i->authorized_parties_count);
+    texts(c, &i->logout_audiences, i->logout_audiences_count);
     texts(c, &i->algorithms, i->algorithms_count);
     i->required = array(c, i->required, i->required_count, sizeof *i->required);
     for (unsigned k = 0; i->required != NULL && k < i->required_count; k++) {

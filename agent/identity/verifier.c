@@ -4,6 +4,7 @@
 #include "identity/revocation.h"
 #include "identity/store.h"
 #include "identity/strict.h"
+#include "identity/verifier.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -89,7 +90,7 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 /* ---- refusing --------------------------------------------------------------------------------------------------------- */
 
-static enum identity_result refuse(struct refusal *no, const struct fault *f)
+enum identity_result verifier_refuse(struct refusal *no, const struct fault *f)
 {
     bool unmapped = strcmp(f->reason, "identity_ambiguous") == 0 || strcmp(f->reason, "token_group_overage") == 0;
     *no = (struct refusal){ .status = unmapped ? 403 : 401, .type = "invalid_request_error",
@@ -100,7 +101,7 @@ static enum identity_result refuse(struct refusal *no, const struct fault *f)
 
 static enum identity_result refuse_text(struct refusal *no, const char *reason, const char *message)
 {
-    return refuse(no, &(struct fault){ .reason = reason, .message = slice_cstr(message) });
+    return verifier_refuse(no, &(struct fault){ .reason = reason, .message = slice_cstr(message) });
 }
 
 static enum identity_result refuse_unavailable(struct refusal *no)
@@ -226,6 +227,17 @@ static enum identity_result authenticate(struct identity_verifier *v, const stru
     return refuse_text(no, "token_signature", "the token's signature is wrong");
 }
 
+enum identity_result verifier_authenticate(struct identity_verifier *v, const struct jws *t, int64_t now_us, bool may_wait, size_t *issuer,
+                                           uint64_t *generation, struct refusal *no)
+{
+    *issuer = find_issuer(v->store, t->payload);
+    if (*issuer == v->store->count)
+        return refuse_text(no, "token_issuer", "the token's issuer (iss) is not one that is accepted here");
+    if ((v->store->issuers[*issuer].algorithms & 1u << t->alg) == 0)
+        return refuse_text(no, "token_algorithm", "the token's algorithm (alg) is not accepted from this issuer");
+    return authenticate(v, t, *issuer, now_us, may_wait, generation, no);
+}
+
 static enum identity_result verify_parsed(struct identity_verifier *v, const struct jws *t, const uint8_t digest[CACHE_DIGEST],
                                           int64_t now_us, bool may_wait, struct arena *a, struct identity *out, struct refusal *no)
 {
@@ -233,17 +245,13 @@ static enum identity_result verify_parsed(struct identity_verifier *v, const str
     uint64_t generation = 0;
     struct fault f = { 0 };
 
-    size_t i = find_issuer(v->store, t->payload);
-    if (i == v->store->count)
-        return refuse_text(no, "token_issuer", "the token's issuer (iss) is not one that is accepted here");
-    struct issuer_state *st = &v->store->issuers[i];
-    if ((st->algorithms & 1u << t->alg) == 0)
-        return refuse_text(no, "token_algorithm", "the token's algorithm (alg) is not accepted from this issuer");
-    enum identity_result r = authenticate(v, t, i, now_us, may_wait, &generation, no);
+    size_t i = 0;
+    enum identity_result r = verifier_authenticate(v, t, now_us, may_wait, &i, &generation, no);
     if (r != IDENTITY_OK)
         return r;
+    struct issuer_state *st = &v->store->issuers[i];
     if (!claims_check(st->o, t, now_us, a, &times, &f) || !claims_map(st->o, t->payload, a, out, &f))
-        return refuse(no, &f);
+        return verifier_refuse(no, &f);
     out->expires_s = times.exp_s;
     out->issued_s = times.issued_s;
     cache_put(v->cache, digest, (unsigned)i, generation, times.until_s, out);
@@ -259,7 +267,7 @@ static enum identity_result not_revoked(struct identity_verifier *v, const uint8
 
     if (r == NULL)
         return IDENTITY_OK;
-    return refuse(no, &(struct fault){ .reason = "revoked",
+    return verifier_refuse(no, &(struct fault){ .reason = "revoked",
                                        .message = arena_printf(a, "this credential was revoked (%s); get a new one, or ask the gateway's operators",
                                                                revocation_kind_name(r->kind)) });
 }
@@ -283,7 +291,7 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
     if (from_cache(v, digest, now_us, a, out))
         return not_revoked(v, digest, now_us, a, out, no);
     if (!jws_parse(token, a, &t, &f))
-        return refuse(no, &f);
+        return verifier_refuse(no, &f);
     enum identity_result r = verify_parsed(v, &t, digest, now_us, may_wait, a, out, no);
     jws_clear(&t);
     return r == IDENTITY_OK ? not_revoked(v, digest, now_us, a, out, no) : r;

@@ -127,7 +127,7 @@ static void put_denials(FILE *out)
         const char *extra = statuses[i] == 401 ? " hdr www-authenticate Bearer" : statuses[i] == 405 ? " hdr allow POST" : "";
         fprintf(out,
                 "    http-request return status %d content-type application/json lf-string \"%%[var(txn.tg.ebody)]\""
-                " hdr retry-after \"%%[var(txn.tg.retry)]\" hdr x-should-retry \"%%[var(txn.tg.noretry)]\"%s"
+                " hdr retry-after \"%%[var(txn.tg.retry)]\" hdr x-should-retry \"%%[var(txn.tg.noretry)]\" hdr cache-control no-store%s"
                 " if { var(txn.tg.deny) -m int %d }\n", statuses[i], extra, statuses[i]);
     }
     fputs("    http-request return status 500 content-type application/json string "
@@ -144,7 +144,7 @@ static void put_decision(FILE *out, const struct haproxy_plan *p)
             "    http-request return status 413 content-type application/json string %s if { req.hdr_val(content-length) gt %" PRId64
             " } || { req.body_len gt %" PRId64 " }\n"
             "    http-request return status 404 content-type application/json string %s"
-            " unless { path_beg /v1/ } || { path /tollgate/v1/budget }\n"
+            " unless { path_beg /v1/ } || { path_beg /tollgate/v1/ }\n"
             "    # The agent decides. No answer, no passage: remove the second line to let requests through undecided.\n"
             "    http-request send-spoe-group tollgate llm\n"
             "    http-request return status 503 content-type application/json hdr retry-after 1 string %s"

@@ -167,6 +167,7 @@ ledger: {{file: {s.ledger_file}, hold_timeout: {s.hold_timeout}}}
 issuers:
   - issuer: {s.issuer}
     audience: [tollgate]
+    logout_audience: [shop]
     allow_http: true
 providers:
   - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/v1", credential: {{file: {s.folder}/alpha.key}}}}

@@ -1,8 +1,10 @@
 """Who is refused although the credential is good: by command, by file, on every worker, over restarts, and who did it."""
 
+import contextlib
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 
@@ -136,9 +138,6 @@ def test_what_is_refused(stack, sub):
 
 def test_a_ledger_that_cannot_be_written_says_so(stack, sub):
     """The answer is that of the commit: a command that could not be kept fails, and nothing is in force that would not last."""
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(sqlite3.connect(stack.ledger_file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         done = ctl(stack, "revoke", "subject", sub, check=False)

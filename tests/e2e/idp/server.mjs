@@ -6,6 +6,7 @@
 // JWT access token for itself by client_credentials, with the claims a company's provider would put there. Keys are made at
 // start and never leave the process. The admin port speaks JSON:
 //   PUT  /people/NAME   {"secret", "claims": {...}, "alg": "RS256"|"ES256", "ttl": seconds}
+//   PUT  /apps/NAME     {"secret", "redirect_uri", "logout_uri", "session": bool}: an application whose people log in with a browser
 //   POST /rotate        {"keep_old": bool}: new keys under new ids; the old ones stay published only on request
 //   POST /mint          {"claims", "header", "alg", "key": "current"|"previous"|"stray"}: a token that the provider would not issue
 //   POST /outage        {"mode": "none"|"refuse"|"error"|"hang"}
@@ -20,6 +21,8 @@ const RESOURCE = 'urn:tollgate';
 const [port = '0', adminPort = '0', host = '127.0.0.1'] = process.argv.slice(2);
 
 const people = new Map();
+const apps = new Map();
+const cookieKeys = [randomBytes(32).toString('hex')];
 const counts = {};
 let outage = 'none';
 let issuer;
@@ -45,34 +48,55 @@ async function newKeys(name) {
 }
 
 function build() {
-  const cookieKeys = [randomBytes(32).toString('hex')];
   provider = new Provider(issuer, {
     clients: [...people].map(([name, person]) => ({
       client_id: name, client_secret: person.secret, grant_types: ['client_credentials'],
       redirect_uris: [], response_types: [],
-    })),
+    })).concat([...apps].map(([name, app]) => ({
+      client_id: name, client_secret: app.secret, grant_types: ['authorization_code'], redirect_uris: [app.redirect_uri],
+      response_types: ['code'], token_endpoint_auth_method: 'client_secret_post', backchannel_logout_uri: app.logout_uri,
+      backchannel_logout_session_required: app.session,
+    }))),
+    pkce: { required: () => false },
+    findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+    interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     cookies: { keys: cookieKeys },
     jwks: { keys: published.map((key) => key.jwk) },
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256'] },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      backchannelLogout: { enabled: true },
+      rpInitiatedLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => RESOURCE,
         useGrantedResource: () => true,
         getResourceServerInfo: (_ctx, _resource, client) => ({
-          audience: AUDIENCE, scope: 'llm', accessTokenFormat: 'jwt', accessTokenTTL: people.get(client.clientId).ttl ?? 3600,
-          jwt: { sign: { alg: people.get(client.clientId).alg ?? 'RS256' } },
+          audience: AUDIENCE, scope: 'llm', accessTokenFormat: 'jwt', accessTokenTTL: people.get(client.clientId)?.ttl ?? 3600,
+          jwt: { sign: { alg: people.get(client.clientId)?.alg ?? 'RS256' } },
         }),
       },
     },
-    extraTokenClaims: (_ctx, token) => people.get(token.clientId).claims,
+    extraTokenClaims: async (_ctx, token) => {
+      if (people.has(token.clientId)) return people.get(token.clientId).claims;
+      const session = await provider.Session.findByUid(token.sessionUid);
+      return { team: 'research', ...(apps.get(token.clientId).session && { sid: session.sidFor(token.clientId) }) };
+    },
   });
   provider.on('server_error', (_ctx, error) => console.error('idp:', error.message));
   handle = provider.callback();
 }
 let handle;
+
+// The login page: whoever comes is let in as the name the request hints at, and consents to everything.
+async function logIn(req, res) {
+  const { params } = await provider.interactionDetails(req, res);
+  const grant = new provider.Grant({ accountId: params.login_hint, clientId: params.client_id });
+  grant.addOIDCScope('openid');
+  grant.addResourceScope(RESOURCE, 'llm');
+  await provider.interactionFinished(req, res, { login: { accountId: params.login_hint }, consent: { grantId: await grant.save() } });
+}
 
 async function rotate(keepOld) {
   previous = keys;
@@ -110,6 +134,12 @@ const front = createServer((req, res) => {
     res.writeHead(500, { 'content-type': 'text/plain' });
     return res.end('simulated outage\n');
   }
+  if (path.startsWith('/interaction/')) {
+    return logIn(req, res).catch((error) => {
+      res.writeHead(500);
+      res.end(`${error.message}\n`);
+    });
+  }
   return handle(req, res);
 });
 
@@ -133,6 +163,11 @@ async function setOutage(mode) {
 async function admin(method, path, body) {
   if (method === 'PUT' && path.startsWith('/people/')) {
     people.set(decodeURIComponent(path.slice(8)), body);
+    build();
+    return {};
+  }
+  if (method === 'PUT' && path.startsWith('/apps/')) {
+    apps.set(decodeURIComponent(path.slice(6)), body);
     build();
     return {};
   }
