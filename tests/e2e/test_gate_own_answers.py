@@ -37,9 +37,13 @@ def test_budget_shows_what_is_left(make_stack, sub="own-budget"):
         return own["held"] == "0.00" and own["used"] != "0.00" and own
 
     own = wait_for(spent, "the settlement")
-    row = stack.query("SELECT sum(cost_nano) AS cost FROM request WHERE team = 'own'")[0]
     dollars, _, fraction = own["used"].partition(".")
-    assert int(dollars) * 10**9 + int(fraction.ljust(9, "0")) == row["cost"]
+
+    def booked():  # the account is right at once, its row with the next commit
+        row = stack.query("SELECT sum(cost_nano) AS cost FROM request WHERE team = 'own'")[0]
+        return int(dollars) * 10**9 + int(fraction.ljust(9, "0")) == row["cost"]
+
+    wait_for(booked, "the row of the same cost")
 
 
 def test_budget_needs_a_token(stack):
