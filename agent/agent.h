@@ -14,6 +14,7 @@
 struct agent;
 struct access_lists;
 struct archiving;
+struct audit;
 struct budget;
 struct http_client;
 struct inflight_table;
@@ -48,6 +49,7 @@ struct agent {
     struct worker *workers;
     unsigned worker_count;
     struct telemetry *telemetry;
+    struct audit *audit;            /* any thread */
     struct archiving *archiving;    /* the control thread's; NULL: nothing was archived yet */
     struct access_lists *access;    /* revocations; the control thread's, but for its cells */
     struct rpc_server *admin;       /* the control thread's; NULL before it listens */

@@ -52,8 +52,19 @@ static void strip_unix(char *path)
         memmove(path, path + 5, strlen(path + 5) + 1);
 }
 
+/* "audit.log" in the folder of the ledger. */
+static void audit_default(struct config *c)
+{
+    const char *ledger = c->ledger.file != NULL ? c->ledger.file : "", *slash = strrchr(ledger, '/');
+    int folder = slash != NULL ? (int)(slash - ledger) + 1 : 0;
+
+    if (c->audit.file == NULL && asprintf(&c->audit.file, "%.*saudit.log", folder, ledger) < 0)
+        abort();
+}
+
 static void defaults_fill(struct config *c)
 {
+    audit_default(c);
     if (c->workers == 0)
         c->workers = 2;
     set_default(&c->log_level, "info");

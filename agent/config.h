@@ -50,6 +50,10 @@ struct config_metrics {
 /* The default port of OpenTelemetry's Prometheus exporters. */
 #define CONFIG_METRICS_LISTEN "127.0.0.1:9464"
 
+struct config_audit {
+    char *file; /* default: audit.log beside the ledger */
+};
+
 struct config_field {
     char **claim;     /* paths, tried in order */
     unsigned claim_count;
@@ -181,6 +185,7 @@ struct config {
     unsigned limits_count;
     struct config_prices prices;
     struct config_metrics metrics;
+    struct config_audit audit;
     struct config_revocations revocations;
     /* Derived by config_load. */
     int64_t hold_timeout_us;

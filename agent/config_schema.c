@@ -217,6 +217,11 @@ static const cyaml_schema_field_t prices_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t audit_fields[] = {
+    TEXT_OPT("file", config_audit, file),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t metrics_fields[] = {
     TEXT_OPT("listen", config_metrics, listen),
     INT_OPT("max_teams", config_metrics, max_teams),
@@ -240,6 +245,7 @@ static const cyaml_schema_field_t config_fields[] = {
     LIST_OPT("limits", config, limits, &limit_entry),
     PART_OPT("prices", config, prices, prices_fields),
     PART_OPT("metrics", config, metrics, metrics_fields),
+    PART_OPT("audit", config, audit, audit_fields),
     PART_OPT("revocations", config, revocations, revocations_fields),
     CYAML_FIELD_END
 };

@@ -3,6 +3,7 @@
 #include "access_change.h"
 #include "agent.h"
 #include "archiving.h"
+#include "auditing.h"
 #include "base/clock.h"
 #include "base/http_client.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@
 #include "learning.h"
 #include "ledger/ledger.h"
 #include "listener.h"
+#include "observe/audit.h"
 #include "restore.h"
 #include "runtime.h"
 #include "settlement.h"
@@ -225,7 +227,7 @@ static bool listeners_differ(const struct config *a, const struct config *b)
 {
     bool differ = a->listen.spop_count != b->listen.spop_count || strcmp(a->listen.settle, b->listen.settle) != 0 ||
                   strcmp(a->listen.ring, b->listen.ring) != 0 || !config_metrics_equal(&a->metrics, &b->metrics) || strcmp(a->listen.admin, b->listen.admin) != 0 ||
-                  a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0;
+                  a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0 || strcmp(a->audit.file, b->audit.file) != 0;
     for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
         differ = strcmp(a->listen.spop[i], b->listen.spop[i]) != 0;
     return differ;
@@ -251,6 +253,12 @@ static bool limits_reload(struct server *s, const struct config *c)
     return true;
 }
 
+static void reload_over(struct agent *a, bool good)
+{
+    telemetry_reloaded(a, good);
+    auditing_loaded(a, "signal HUP", "reload", good);
+}
+
 static void reload(struct server *s)
 {
     struct agent *a = &s->agent;
@@ -259,15 +267,15 @@ static void reload(struct server *s)
 
     if (c == NULL) {
         errors_log(&errors);
-        telemetry_reloaded(a, false);
+        reload_over(a, false);
         LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("effect", "the configuration in force stays"));
         return;
     }
     if (listeners_differ(s->config, c))
-        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics and ledger.file change at a restart only"));
+        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, ledger.file and audit.file change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
     if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !limits_reload(s, c)) {
-        telemetry_reloaded(a, false);
+        reload_over(a, false);
         LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("error", s->why), LOG_CSTR("effect", "the configuration in force stays"));
         if (fresh == NULL)
             config_free(c);
@@ -284,7 +292,7 @@ static void reload(struct server *s)
     runtime_unref(old);
     for (unsigned i = 0; i < a->worker_count; i++)
         worker_runtime_changed(&a->workers[i]);
-    telemetry_reloaded(a, true);
+    reload_over(a, true);
     LOG(LOG_LEVEL_INFO, "reloaded", LOG_CSTR("file", a->config_file), LOG_CSTR("prices", price_table_hash(fresh->prices)));
 }
 
@@ -358,6 +366,8 @@ static bool spop_listen(struct server *s)
     if (s->admin_fd >= 0)
         s->admin = rpc_server_new(s->agent.loop, s->admin_fd, control_methods, &s->agent);
     s->agent.admin = s->admin;
+    if (s->admin != NULL)
+        auditing_watch(&s->agent, s->admin);
     return s->admin != NULL;
 }
 
@@ -385,7 +395,7 @@ static bool start(struct server *s, const char *config_file)
     }
     log_level_apply(s->config);
     a->telemetry = telemetry_new(s->config);
-    if (a->telemetry == NULL)
+    if (a->telemetry == NULL || !auditing_open(a, s->config, s->why, sizeof s->why))
         return false;
     a->inflight = inflight_table_new();
     a->counter = token_counter_new(NULL);
@@ -458,6 +468,7 @@ static void stop(struct server *s)
     token_counter_free(a->counter);
     http_client_free(a->http);
     config_free(s->config);
+    audit_close(a->audit);
     free(a->workers);
     free(s->spop);
     ev_loop_destroy(a->loop);
@@ -475,7 +486,9 @@ int server_run(const char *config_file)
         LOG(LOG_LEVEL_INFO, "started", LOG_CSTR("version", TOLLGATE_VERSION), LOG_CSTR("config", config_file),
             LOG_INT("workers", s->agent.worker_count), LOG_CSTR("ledger", s->config->ledger.file),
             LOG_CSTR("prices", price_table_hash(s->agent.runtime->prices)));
+        auditing_loaded(&s->agent, "agent", "start", true);
         ev_run(s->agent.loop, 0);
+        (void)auditing_note(&s->agent, "agent", "stop", NULL, NULL);
         LOG(LOG_LEVEL_INFO, "stopping", LOG_INT("in_flight", inflight_count(s->agent.inflight)));
     } else {
         LOG(LOG_LEVEL_ERROR, "cannot_start", LOG_CSTR("error", s->why));

@@ -31,6 +31,16 @@ void rpc_server_free(struct rpc_server *s);
 
 struct rpc_pending; /* a question without its answer yet */
 
+/* Who asks what, while the question is being answered. */
+struct rpc_asking {
+    const char *method;
+    const msgpack_object *params; /* an array */
+    unsigned uid;
+    int pid;
+};
+/* `asked` is called before a method and may refuse with a static reason; `refused` after one that answered at once with a reason. */
+void rpc_server_watch(struct rpc_server *s, const char *(*asked)(void *user, const struct rpc_asking *who),
+                      void (*refused)(void *user, const struct rpc_asking *who, const char *reason), void *user);
 /* From within a method: the user id of whoever asks. */
 unsigned rpc_peer_uid(const struct rpc_server *s);
 /* From within a method that then returns rpc_later. NULL: out of memory. The peer may be gone by the time of the answer. */

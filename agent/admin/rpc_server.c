@@ -25,6 +25,7 @@ struct peer {
     struct peer *prev, *next;
     int fd;
     unsigned uid;
+    int pid;
     ev_io io;
     msgpack_unpacker unpacker;
     msgpack_sbuffer out;
@@ -42,6 +43,9 @@ struct rpc_server {
     unsigned peer_count;
     struct peer *asking; /* whose question is being answered */
     uint64_t asking_id;
+    const char *(*asked)(void *user, const struct rpc_asking *who); /* NULL: nobody watches */
+    void (*refused)(void *user, const struct rpc_asking *who, const char *reason);
+    void *watcher;
 };
 
 static void peer_free(struct peer *p)
@@ -93,6 +97,14 @@ static void answer_put(struct peer *p, uint64_t id, const char *error, const cha
     }
 }
 
+void rpc_server_watch(struct rpc_server *s, const char *(*asked)(void *user, const struct rpc_asking *who),
+                      void (*refused)(void *user, const struct rpc_asking *who, const char *reason), void *user)
+{
+    s->asked = asked;
+    s->refused = refused;
+    s->watcher = user;
+}
+
 unsigned rpc_peer_uid(const struct rpc_server *s)
 {
     return s->asking->uid;
@@ -113,6 +125,21 @@ struct rpc_pending *rpc_defer(struct rpc_server *s)
     return q;
 }
 
+/* The method's answer, unless whoever watches refuses. */
+static const char *method_call(struct peer *p, const struct rpc_method *m, const msgpack_object *params, msgpack_packer *result)
+{
+    struct rpc_server *s = p->server;
+    const struct rpc_asking who = { .method = m->name, .params = params, .uid = p->uid, .pid = p->pid };
+    const char *error = s->asked != NULL ? s->asked(s->watcher, &who) : NULL;
+
+    if (error != NULL)
+        return error;
+    error = m->call(s->user, params, result);
+    if (s->refused != NULL && error != NULL && error != rpc_later)
+        s->refused(s->watcher, &who, error);
+    return error;
+}
+
 static bool request_answer(struct peer *p, const msgpack_object *o)
 {
     const msgpack_object *v = o->via.array.ptr;
@@ -129,7 +156,7 @@ static bool request_answer(struct peer *p, const msgpack_object *o)
     p->server->asking = p;
     p->server->asking_id = v[1].via.u64;
     if (m != NULL)
-        error = m->call(p->server->user, &v[3], &pack);
+        error = method_call(p, m, &v[3], &pack);
     p->server->asking = NULL;
     if (error != rpc_later)
         answer_put(p, v[1].via.u64, error, result.data, result.size);
@@ -230,7 +257,7 @@ static void on_peer(struct ev_loop *loop, ev_io *io, int events)
     peer_watch(p);
 }
 
-static bool peer_allowed(int fd, unsigned *uid)
+static bool peer_allowed(int fd, unsigned *uid, int *pid)
 {
     struct ucred who;
     socklen_t n = sizeof who;
@@ -238,6 +265,7 @@ static bool peer_allowed(int fd, unsigned *uid)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
         return false;
     *uid = who.uid;
+    *pid = who.pid;
     if (who.uid == 0 || who.uid == geteuid())
         return true;
     LOG(LOG_LEVEL_WARN, "admin_refused", LOG_INT("uid", who.uid), LOG_INT("pid", who.pid));
@@ -256,11 +284,12 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 {
     struct rpc_server *s = io->data;
     unsigned uid = 0;
+    int pid = 0;
     int fd;
 
     (void)events;
     while ((fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct peer *p = s->peer_count < PEERS_MAX && peer_allowed(fd, &uid) ? calloc(1, sizeof *p) : NULL;
+        struct peer *p = s->peer_count < PEERS_MAX && peer_allowed(fd, &uid, &pid) ? calloc(1, sizeof *p) : NULL;
         if (p == NULL || !msgpack_unpacker_init(&p->unpacker, READ_BYTES)) {
             free(p);
             close(fd);
@@ -270,6 +299,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         p->server = s;
         p->fd = fd;
         p->uid = uid;
+        p->pid = pid;
         p->next = s->peers;
         if (p->next != NULL)
             p->next->prev = p;

@@ -2,6 +2,7 @@
 #include "admin/rpc.h"
 #include "admin/tollgatectl.h"
 #include "admin/tollgatectl_args.h"
+#include "admin/tollgatectl_audit.h"
 #include "base/clock.h"
 #include "config.h"
 #include "ledger/ledger.h"
@@ -69,6 +70,9 @@ static int offline(const struct ctl_place *p, const char *to, int64_t before_us,
 {
     int64_t moved = 0;
     char why[400];
+
+    if (!ctl_audit_offline(p, "archive", NULL, to))
+        return CTL_FAILED;
     struct ledger *l = ledger_open(&(struct ledger_options){ .file = p->file }, why, sizeof why);
 
     int rc = l != NULL ? ledger_archive(l, to, before_us, &moved, why, sizeof why) : -1;

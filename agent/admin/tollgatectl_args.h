@@ -53,6 +53,7 @@ int ctl_close_month(int argc, char **argv);
 int ctl_invoice(int argc, char **argv);
 int ctl_archive(int argc, char **argv);
 int ctl_request(int argc, char **argv);
+int ctl_audit(int argc, char **argv);
 int ctl_revoke(int argc, char **argv);
 int ctl_unrevoke(int argc, char **argv);
 int ctl_revocations(int argc, char **argv);

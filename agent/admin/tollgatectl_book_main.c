@@ -1,6 +1,7 @@
 #include "admin/tollgatectl_book.h"
 
 #include "admin/rpc.h"
+#include "admin/tollgatectl_audit.h"
 #include "base/clock.h"
 #include "ledger/ledger.h"
 
@@ -56,7 +57,12 @@ static bool write_offline(const struct ctl_place *p, struct ledger_op *ops, size
 {
     struct waiting w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, count, 0, LEDGER_OK };
     static const char *const reasons[] = { "", "requests of that time are open", "not valid", "the ledger cannot be written" };
+    bool reprice = ops[0].kind == LEDGER_CORRECTION;
     char why[400];
+
+    snprintf(why, sizeof why, "%zu %s", count, reprice ? "corrections" : "month");
+    if (!ctl_audit_offline(p, reprice ? "reprice" : "close_month", p->file, why))
+        return false;
     struct ledger *l = ledger_open(&(struct ledger_options){ .file = p->file }, why, sizeof why);
 
     if (l == NULL) {

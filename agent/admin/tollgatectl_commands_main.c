@@ -96,6 +96,15 @@ const struct ctl_command ctl_commands[] = {
       .about = "Looks through that day or month (UTC), without --day through the last 31 days, newest first. --ledger may name an archive.",
       .options = { { "--day", "DATE", "a day (2026-11-23) or a month (2026-11), UTC" }, LEDGER, CONFIG, FORMAT, JSON },
       .status = "0 found, 1 not found or failed, 2 wrong usage", .run = ctl_request },
+    { .name = "audit", .summary = "what was done to the agent, by whom; whether that record is whole", .words = "verify|list",
+      .forms = { "verify [--head HASH] [--config FILE | --file FILE] [--json]", "list [--config FILE | --file FILE] [--format table|csv|json]" },
+      .about = "The audit log is a file that is only added to; each line carries the SHA-256 of the one before. verify follows that chain: a "
+               "line that was changed, taken out or put in breaks it, and is named. Lines cut off at the end break nothing: keep the last "
+               "hash elsewhere (each is in the agent's log as well) and look for it with --head. list prints the entries up to the first "
+               "that is not as it was written.",
+      .options = { { "--head", "HASH", "an entry that must be there" }, { "--file", "FILE", "the audit log; default: audit.log beside the ledger" },
+                   CONFIG, FORMAT, JSON },
+      .status = "0 it is whole, 1 it is not or cannot be read, 2 wrong usage", .run = ctl_audit },
     { .name = "revoke", .summary = "refuse a subject, token, team, gateway key or session from the next request on",
       .words = "subject|token|team|key|session",
       .forms = { "subject|token|team|key|session VALUE [--issuer URL] [--for 12h] [--note TEXT] [--config FILE | --socket FILE]",

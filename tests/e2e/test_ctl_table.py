@@ -68,4 +68,4 @@ def test_bash_completes(tmp_path):
     (tmp_path / "there.db").touch()
     assert complete("status", "--socket", f"{tmp_path}/th") == [f"{tmp_path}/there.db"]
     for command in COMMANDS:
-        assert complete(command, "--he") == ["--help"]
+        assert complete(command, "--hel") == ["--help"]
