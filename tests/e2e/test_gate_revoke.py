@@ -65,7 +65,9 @@ def test_the_next_request_is_refused_on_every_worker(stack, sub):
     for one in clients:
         one.join()
     assert {what for after, what in outcomes if after} == {REFUSED}
-    rows = stack.query("SELECT deny_reason FROM request WHERE subject = ? AND state = 'denied'", sub)
+    # A refusal is answered before its row is written.
+    query = "SELECT deny_reason FROM request WHERE subject = ? AND state = 'denied'"
+    rows = wait_for(lambda: stack.query(query, sub), "rows of refusals")
     assert {row["deny_reason"] for row in rows} == {"revoked"}
 
     entry = listed(stack)["subject", sub]
