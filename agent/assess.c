@@ -1,6 +1,7 @@
 #include "assess.h"
 
 #include "agent.h"
+#include "base/clock.h"
 #include "dialect/dialect.h"
 #include "dialect/dialect_rewrite.h"
 #include "verdict.h"
@@ -140,6 +141,12 @@ static bool body_whole(struct assessment *s)
     return true;
 }
 
+static bool has_key(const void *user, const struct target *t)
+{
+    const struct assessment *s = user;
+    return credential_usable(s->credentials, t->group, clock_mono_us());
+}
+
 bool assess_parse(struct assessment *s)
 {
     if (!endpoint_find(s) || !body_whole(s))
@@ -151,7 +158,9 @@ bool assess_parse(struct assessment *s)
                                          SLICE_FMT(s->no.message));
         return false;
     }
-    struct route_query query = { .model = s->ask.model, .endpoint = endpoint, .features = s->ask.features, .input = -1 };
+    struct route_query query = { .model = s->ask.model, .endpoint = endpoint, .features = s->ask.features, .input = -1,
+                                 .usable = has_key, .user = s };
+    s->credentials = credential_acquire(s->runtime->credentials);
     if (!route_select(&s->runtime->routes, &query, s->arena, &s->choice, &s->no))
         return false;
     s->alias = s->choice.alias;
@@ -266,7 +275,7 @@ bool assess_price(struct assessment *s)
 {
     estimates_finish(s);
     struct route_query query = { .model = s->alias->name, .endpoint = s->ask.endpoint, .features = s->ask.features,
-                                 .input = s->estimate.input };
+                                 .input = s->estimate.input, .usable = has_key, .user = s };
 
     const struct runtime_target *counted = s->primary;
     if (!route_select(&s->runtime->routes, &query, s->arena, &s->choice, &s->no))
@@ -314,7 +323,7 @@ static void clamp_fill(const struct assessment *s, struct budget_clamp *c)
 static bool reroute(struct assessment *s, const char *name)
 {
     struct route_query query = { .model = slice_cstr(name), .endpoint = s->ask.endpoint, .features = s->ask.features,
-                                 .input = s->estimate.input };
+                                 .input = s->estimate.input, .usable = has_key, .user = s };
     struct route_choice choice;
     struct refusal no;
 

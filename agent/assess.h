@@ -19,6 +19,7 @@ struct assessment {
     struct ask ask;
     struct refusal no;                       /* status 0: not refused */
     const struct route_alias *alias;
+    struct credential_snapshot *credentials; /* from assess_parse on; the caller releases it */
     struct route_choice choice;
     const struct runtime_target *primary, *fallback;
     struct token_estimate estimate, fallback_estimate; /* by the built-in rules until assess_price puts in what was learned */
@@ -29,6 +30,8 @@ struct assessment {
     struct budget_hold hold;
     struct slice primary_edits, fallback_edits;
     int64_t primary_delta, fallback_delta;
+    struct credential_pick primary_key, fallback_key;
+    char primary_payload[SIGV4_HEX + 1], fallback_payload[SIGV4_HEX + 1]; /* SHA-256 of the rewritten body, for those that are signed */
     struct slice notice;
     bool downgraded;                         /* alias is not the one that was asked for, but the one a limit asked for instead */
 };

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "config_credential.h"
 #include "config_doc.h"
 #include "config_map.h"
 #include "config_schema.h"
@@ -166,7 +167,7 @@ bool config_metrics_equal(const struct config_metrics *a, const struct config_me
 
 static void provider_check(struct context *x, const struct config *c, unsigned i)
 {
-    static const char *const auths[] = { "bearer", "api-key", "x-api-key", "none", NULL };
+    static const char *const auths[] = { "bearer", "api-key", "x-api-key", "aws-sigv4", "none", NULL };
     static const char *const keys[] = { "max_completion_tokens", "max_tokens", NULL };
     const struct config_provider *p = &c->providers[i];
     char path[64];
@@ -179,15 +180,11 @@ static void provider_check(struct context *x, const struct config *c, unsigned i
             config_doc_error(x->doc, x->errors, path, "\"%s\" is already the name of providers[%u]", p->name, k);
     snprintf(path, sizeof path, "providers[%u].auth", i);
     if (!one_of(p->auth, auths))
-        config_doc_error(x->doc, x->errors, path, "\"%s\" is unknown; allowed: bearer, api-key, x-api-key, none", p->auth);
+        config_doc_error(x->doc, x->errors, path, "\"%s\" is unknown; allowed: bearer, api-key, x-api-key, aws-sigv4, none", p->auth);
     snprintf(path, sizeof path, "providers[%u].output_key", i);
     if (!one_of(p->output_key, keys))
         config_doc_error(x->doc, x->errors, path, "\"%s\" is unknown; allowed: max_completion_tokens, max_tokens", p->output_key);
-    snprintf(path, sizeof path, "providers[%u].credential", i);
-    const struct config_credential *k = p->credential;
-    int sources = k == NULL ? 0 : (k->file != NULL) + (k->env != NULL) + (k->systemd != NULL);
-    if (strcmp(p->auth, "none") == 0 ? sources != 0 : sources != 1)
-        config_doc_error(x->doc, x->errors, path, "needs exactly one of file, env, systemd (none of them with auth: none)");
+    config_credential_check(c, i, x->doc, x->errors);
     snprintf(path, sizeof path, "providers[%u].first_byte_timeout", i);
     duration_check(x, p->first_byte_timeout, path);
     snprintf(path, sizeof path, "providers[%u].first_byte_timeout_stream", i);

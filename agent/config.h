@@ -98,8 +98,53 @@ struct config_issuer {
     unsigned rules_count;
 };
 
-struct config_credential {
+struct config_secret {
     char *file, *env, *systemd; /* exactly one */
+};
+
+struct config_azure {
+    char *tenant, *client_id, *scope;
+    char *authority;            /* may be NULL */
+    struct config_secret *client_secret; /* may be NULL: certificate and private_key */
+    char *certificate;
+    struct config_secret *private_key;
+    char *ca_file;              /* may be NULL */
+    bool allow_http;
+};
+
+struct config_google {
+    struct config_secret service_account;
+    char *scope, *token_url, *ca_file; /* may be NULL */
+    bool allow_http;
+};
+
+struct config_vault {
+    char *url, *path;
+    char *field, *vault_namespace; /* may be NULL */
+    struct config_secret *token; /* may be NULL: role_id and secret_id */
+    char *role_id;
+    struct config_secret *secret_id;
+    char *approle_mount, *ca_file, *refresh; /* may be NULL */
+    bool allow_http;
+};
+
+struct config_command {
+    char **argv;
+    unsigned argv_count;
+    char *refresh, *timeout;    /* durations; may be NULL */
+};
+
+struct config_credential {
+    char *file, *env, *systemd; /* exactly one of these and the following */
+    struct config_azure *azure;
+    struct config_google *google;
+    struct config_vault *vault;
+    struct config_command *command;
+    int64_t weight;             /* 0: 1 */
+};
+
+struct config_aws {
+    char *region, *service;     /* service may be NULL */
 };
 
 struct config_header {
@@ -112,11 +157,14 @@ struct config_provider {
     char *url;
     char *path, *query, *ca_file; /* may be NULL */
     bool insecure;
-    char *auth;       /* bearer, api-key, x-api-key, none */
+    char *auth;       /* bearer, api-key, x-api-key, aws-sigv4, none */
+    struct config_aws *aws; /* with auth: aws-sigv4, else NULL */
     char *output_key; /* max_completion_tokens (default) or max_tokens */
     struct config_header *headers;
     unsigned headers_count;
-    struct config_credential *credential; /* NULL only with auth: none */
+    struct config_credential *credential; /* one key, or: */
+    struct config_credential *credentials; /* several; none of either only with auth: none */
+    unsigned credentials_count;
     char *first_byte_timeout, *first_byte_timeout_stream; /* may be NULL */
     int64_t max_connections;
 };

@@ -179,23 +179,6 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
     };
 }
 
-struct credential_options *config_credentials(const struct config *c, struct arena *a, size_t *count)
-{
-    struct credential_options *o = grab(a, c->providers_count, sizeof *o);
-    enum haproxy_auth auth;
-
-    *count = 0;
-    for (unsigned i = 0; i < c->providers_count; i++) {
-        const struct config_provider *p = &c->providers[i];
-        if (p->credential == NULL || !haproxy_auth_from_word(p->auth, &auth))
-            continue;
-        o[(*count)++] = (struct credential_options){ .name = p->name, .file = p->credential->file, .env = p->credential->env,
-                                                     .systemd = p->credential->systemd,
-                                                     .scheme = auth == HAPROXY_AUTH_BEARER ? "Bearer" : "" };
-    }
-    return o;
-}
-
 static bool override_add(struct price_builder *b, const struct config_price *p, char *why, size_t why_size)
 {
     struct price_override o = { .provider = slice_cstr(p->provider), .model = slice_cstr(p->model) };

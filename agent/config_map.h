@@ -7,7 +7,6 @@
 #include "base/arena.h"
 #include "budget/options.h"
 #include "config.h"
-#include "credential/credential.h"
 #include "identity/identity.h"
 #include "price/price.h"
 #include "route/haproxy_config.h"
@@ -18,8 +17,6 @@ struct config_doc;
 struct budget_options config_budget(const struct config *c, struct arena *a);
 struct identity_options config_identity(const struct config *c, struct arena *a);
 struct haproxy_plan config_haproxy(const struct config *c, struct arena *a);
-/* One for each provider that has a credential, named after it; *count of them. */
-struct credential_options *config_credentials(const struct config *c, struct arena *a, size_t *count);
 /* The catalogue (prices.file, else the built-in one) with the overrides on top. NULL with a reason. */
 struct price_table *config_prices(const struct config *c, char *why, size_t why_size) __attribute__((warn_unused_result));
 /* Runs every concern's check; adds what they refuse, with lines. */

@@ -119,10 +119,73 @@ static const cyaml_schema_field_t issuer_fields[] = {
 };
 ENTRY(issuer_entry, config_issuer, issuer_fields);
 
+static const cyaml_schema_field_t secret_fields[] = {
+    TEXT_OPT("file", config_secret, file),
+    TEXT_OPT("env", config_secret, env),
+    TEXT_OPT("systemd", config_secret, systemd),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t azure_fields[] = {
+    TEXT("tenant", config_azure, tenant),
+    TEXT("client_id", config_azure, client_id),
+    TEXT("scope", config_azure, scope),
+    TEXT_OPT("authority", config_azure, authority),
+    PART_PTR_OPT("client_secret", config_azure, client_secret, secret_fields),
+    TEXT_OPT("certificate", config_azure, certificate),
+    PART_PTR_OPT("private_key", config_azure, private_key, secret_fields),
+    TEXT_OPT("ca_file", config_azure, ca_file),
+    BOOL_OPT("allow_http", config_azure, allow_http),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t google_fields[] = {
+    PART("service_account", config_google, service_account, secret_fields),
+    TEXT_OPT("scope", config_google, scope),
+    TEXT_OPT("token_url", config_google, token_url),
+    TEXT_OPT("ca_file", config_google, ca_file),
+    BOOL_OPT("allow_http", config_google, allow_http),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t vault_fields[] = {
+    TEXT("url", config_vault, url),
+    TEXT("path", config_vault, path),
+    TEXT_OPT("field", config_vault, field),
+    TEXT_OPT("namespace", config_vault, vault_namespace),
+    PART_PTR_OPT("token", config_vault, token, secret_fields),
+    TEXT_OPT("role_id", config_vault, role_id),
+    PART_PTR_OPT("secret_id", config_vault, secret_id, secret_fields),
+    TEXT_OPT("approle_mount", config_vault, approle_mount),
+    TEXT_OPT("ca_file", config_vault, ca_file),
+    TEXT_OPT("refresh", config_vault, refresh),
+    BOOL_OPT("allow_http", config_vault, allow_http),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t command_fields[] = {
+    LIST("argv", config_command, argv, &text_entry),
+    TEXT_OPT("refresh", config_command, refresh),
+    TEXT_OPT("timeout", config_command, timeout),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t credential_fields[] = {
     TEXT_OPT("file", config_credential, file),
     TEXT_OPT("env", config_credential, env),
     TEXT_OPT("systemd", config_credential, systemd),
+    PART_PTR_OPT("azure", config_credential, azure, azure_fields),
+    PART_PTR_OPT("google", config_credential, google, google_fields),
+    PART_PTR_OPT("vault", config_credential, vault, vault_fields),
+    PART_PTR_OPT("command", config_credential, command, command_fields),
+    INT_OPT("weight", config_credential, weight),
+    CYAML_FIELD_END
+};
+ENTRY(credential_entry, config_credential, credential_fields);
+
+static const cyaml_schema_field_t aws_fields[] = {
+    TEXT("region", config_aws, region),
+    TEXT_OPT("service", config_aws, service),
     CYAML_FIELD_END
 };
 
@@ -145,6 +208,8 @@ static const cyaml_schema_field_t provider_fields[] = {
     TEXT_OPT("output_key", config_provider, output_key),
     LIST_OPT("headers", config_provider, headers, &header_entry),
     PART_PTR_OPT("credential", config_provider, credential, credential_fields),
+    LIST_OPT("credentials", config_provider, credentials, &credential_entry),
+    PART_PTR_OPT("aws", config_provider, aws, aws_fields),
     TEXT_OPT("first_byte_timeout", config_provider, first_byte_timeout),
     TEXT_OPT("first_byte_timeout_stream", config_provider, first_byte_timeout_stream),
     INT_OPT("max_connections", config_provider, max_connections),

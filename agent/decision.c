@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inflight.h"
+#include "keys.h"
 #include "logout.h"
 #include "settlement.h"
 #include "spop_conn.h"
@@ -60,7 +61,7 @@ static void decision_free(struct decision *d)
     if (d->connection != NULL)
         connection_release(d->connection);
     estimate_job_free(d->job);
-    credential_release(d->credentials);
+    credential_release(d->s.credentials);
     runtime_unref(d->s.runtime);
     if (d->flight != NULL)
         inflight_unref(d->flight);
@@ -406,7 +407,12 @@ void decision_counted(struct decision *d)
     row_fill(d, &row);
     row.hold_nano = d->s.hold_nano;
     const struct route_target *fallback = d->s.choice.fallback;
-    if (assess_rewrite(&d->s))
+    if (!keys_pick(&d->s)) {
+        hold_return(d);
+        refused(d);
+        return;
+    }
+    if (assess_rewrite(&d->s) && keys_hash(&d->s))
         d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL);
     if (d->flight == NULL) {
         hold_return(d);
@@ -415,6 +421,8 @@ void decision_counted(struct decision *d)
     }
     d->flight->hold = d->s.hold;
     d->flight->held = d->s.budget.held;
+    d->flight->primary_key = (struct key_used){ .index = d->s.primary_key.key, .serial = d->s.primary_key.serial };
+    d->flight->fallback_key = (struct key_used){ .index = d->s.fallback_key.key, .serial = d->s.fallback_key.serial };
     d->flight->primary_basis = d->s.primary_basis;
     d->flight->fallback_basis = d->s.fallback_basis;
     d->flight->prices = price_table_ref(d->s.runtime->prices);
@@ -450,29 +458,32 @@ static void answer_allow(struct decision *d)
     };
     struct spop_ack ack;
 
-    d->credentials = credential_acquire(s->runtime->credentials);
-    primary.credential = credential_find(d->credentials, primary.group);
+    bool ready = keys_header(s, false, &primary.credential);
     if (s->choice.fallback != NULL) {
         fallback = s->choice.fallback->target;
-        fallback.credential = credential_find(d->credentials, fallback.group);
+        ready = keys_header(s, true, &fallback.credential) && ready;
         v.fallback = (struct verdict_target){ .target = &fallback, .edits = s->fallback_edits, .delta = s->fallback_delta };
     }
     spop_conn_ack_begin(c, d->ticket, &ack);
-    bool fits = verdict_allow(&ack, &v, d->started_us, s->arena);
+    bool fits = ready && verdict_allow(&ack, &v, d->started_us, s->arena);
+    const char *code = ready ? "frame_too_small" : "out_of_memory";
     if (!fits) {
         spop_ack_rewind(&ack, 0);
-        s->no = refusal_make(500, "server_error", "frame_too_small", "frame_too_small",
-                             SLICE_LIT("The gateway's answer does not fit HAProxy's frame; raise tune.bufsize."));
+        s->no = refusal_make(500, "server_error", code, code,
+                             ready ? SLICE_LIT("The gateway's answer does not fit HAProxy's frame; raise tune.bufsize.")
+                                   : SLICE_LIT("The gateway is out of memory; try again in a moment."));
         verdict_refuse(&ack, s->ask.endpoint, &s->no, s->arena);
     }
     spop_conn_ack_end(c, &ack);
+    keys_header_done(s, false, primary.credential);
+    keys_header_done(s, true, fallback.credential);
     answer_end(d);
     if (fits) {
         atomic_fetch_add_explicit(&d->worker->agent->counters.allowed, 1, memory_order_relaxed);
         telemetry_allowed(d);
     } else {
         telemetry_denied(d);
-        settlement_abandon(d->worker->agent, d->flight, "frame_too_small");
+        settlement_abandon(d->worker->agent, d->flight, code);
     }
 }
 

@@ -25,7 +25,6 @@ struct decision {
     struct inflight *flight;
     struct ledger_op op;            /* the row of a refusal */
     enum ledger_result result;
-    struct credential_snapshot *credentials;
     int64_t started_us, started_mono_us;
     int64_t identity_us, tokens_us, budget_us; /* durations */
 };

@@ -23,6 +23,12 @@ enum inflight_state {
     INFLIGHT_EXPIRED   /* settled at its bound because nothing was heard; a late record is booked as a correction */
 };
 
+/* Which of a provider's keys was sent along; never the key. */
+struct key_used {
+    unsigned index;  /* in the configuration */
+    uint32_t serial; /* of the value (credential/credential.h); 0: none */
+};
+
 struct inflight {
     UT_hash_handle hh;               /* the table's */
     atomic_uint references;
@@ -33,6 +39,7 @@ struct inflight {
     struct target primary, fallback; /* fallback.group empty: none. No credentials */
     bool has_fallback;
     struct price_table *prices;      /* that the hold was computed with; NULL after a restart: the current one */
+    struct key_used primary_key, fallback_key; /* zero after a restart */
     struct token_basis primary_basis, fallback_basis; /* for learning; zero after a restart */
     struct budget_hold hold;
     struct budget_use held;

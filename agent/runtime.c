@@ -1,6 +1,7 @@
 #include "runtime.h"
 
 #include "agent.h"
+#include "config_credential.h"
 #include "config_map.h"
 
 #include <stdio.h>
@@ -92,7 +93,7 @@ struct runtime *runtime_new(struct agent *agent, struct config *config, struct e
     r->credentials = credential_store_new(credentials, count, previous != NULL ? previous->credentials : NULL, why, why_size);
     if (r->credentials == NULL)
         goto fail;
-    if (credential_store_watch(r->credentials, loop) != 0) {
+    if (credential_store_start(r->credentials, loop, http) != 0) {
         snprintf(why, why_size, "out of memory");
         goto fail;
     }

@@ -2,8 +2,10 @@
 
 #include "agent.h"
 #include "base/clock.h"
+#include "base/json_scan.h"
 #include "base/log.h"
 #include "inflight.h"
+#include "keys.h"
 #include "learning.h"
 #include "runtime.h"
 #include "settle/delivered.h"
@@ -365,6 +367,9 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
         return;
     }
     record_judge(a, f, r, &v);
+    int64_t wait_s = -1;
+    if (json_number_int(r->retry_after, &wait_s) && wait_s >= 0)
+        keys_heard(a, f, v.fallback, (int)r->status, wait_s);
     bool open = inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING);
     bool late = !open && inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED);
     if ((open || late) && v.known_by == KNOWN_REPORTED)
@@ -431,6 +436,7 @@ static void attempt_line(struct agent *a, struct inflight *f, const struct settl
         .total_us = l->ta >= 0 ? l->ta * 1000 : -1,
     };
 
+    keys_heard(a, f, second, (int)status, -1);
     if (l->tc >= 0 && f->attempts < row.number)
         f->attempts = row.number;
     attempt_write(a, f, &row);

@@ -1,5 +1,6 @@
 #include "verdict.h"
 
+#include "base/redact.h"
 #include "dialect/error.h"
 
 #include <inttypes.h>
@@ -101,6 +102,8 @@ void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct r
     if (no->code != NULL)
         set_text(ack, "code", slice_cstr(no->code));
     struct slice body = dialect_error_body(endpoint, no, a);
+    if (body.p != NULL)
+        body.n = redact_text((char *)(uintptr_t)body.p, body.n); /* it was made in our own arena */
     if (body.p == NULL || !set_text(ack, "ebody", body))
         set_text(ack, "ebody", SLICE_LIT("{\"error\":{\"message\":\"refused\",\"type\":\"invalid_request_error\","
                                          "\"param\":null,\"code\":null}}"));

@@ -1,6 +1,7 @@
 #include "admin/rpc.h"
 
 #include "base/log.h"
+#include "base/redact.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -88,6 +89,7 @@ static void answer_put(struct peer *p, uint64_t id, const char *error, const cha
     msgpack_pack_array(&pack, 4);
     msgpack_pack_int(&pack, 1);
     msgpack_pack_uint64(&pack, id);
+    size_t before = p->out.size;
     if (error != NULL) {
         msgpack_pack_str_with_body(&pack, error, strlen(error));
         msgpack_pack_nil(&pack);
@@ -95,6 +97,7 @@ static void answer_put(struct peer *p, uint64_t id, const char *error, const cha
         msgpack_pack_nil(&pack);
         msgpack_sbuffer_write(&p->out, result, n);
     }
+    redact_mask(p->out.data + before, p->out.size - before);
 }
 
 void rpc_server_watch(struct rpc_server *s, const char *(*asked)(void *user, const struct rpc_asking *who),

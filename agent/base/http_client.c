@@ -63,6 +63,8 @@ static void call_free(struct http_call *call)
 {
     if (call->easy != NULL)
         curl_easy_cleanup(call->easy);
+    for (struct curl_slist *h = call->headers; h != NULL; h = h->next)
+        secret_wipe(h->data, strlen(h->data));
     curl_slist_free_all(call->headers);
     if (call->send != NULL)
         secret_wipe(call->send, call->send_size);

@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/redact.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,8 +46,9 @@ static void put_value(struct line *l, struct slice s)
         put(l, s.p, s.n);
         return;
     }
+    size_t i = 0;
     put(l, "\"", 1);
-    for (size_t i = 0; i < s.n && l->n < sizeof l->b - 8; i++) {
+    for (; i < s.n && l->n < sizeof l->b - 8; i++) {
         unsigned char c = (unsigned char)s.p[i];
         char x[5];
         if (c == '"' || c == '\\') {
@@ -58,6 +60,8 @@ static void put_value(struct line *l, struct slice s)
             put(l, s.p + i, 1);
         }
     }
+    if (i < s.n)
+        l->n = redact_text(l->b, l->n); /* a secret that was cut in two is known as one only at the end of the text */
     put(l, "\"", 1);
 }
 
@@ -88,6 +92,7 @@ void log_emit(enum log_level level, const char *event, const struct log_field *f
             put_value(&l, fields[i].s);
         }
     }
+    l.n = redact_text(l.b, l.n);
     l.b[l.n++] = '\n';
     ssize_t done = write(log_fd, l.b, l.n);
     (void)done; /* nowhere left to report it */

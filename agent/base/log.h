@@ -1,7 +1,8 @@
 /* Log: one line per event on standard error, `ts level event key=value ...` (logfmt), fit for journald.
  *
  * Values are escaped (quotes, control bytes, invalid UTF-8), so no peer can forge a line. Never pass a secret, a token or
- * a prompt. Thread-safe: a line is one write(2). Repeated events are rate-limited by log_limited. */
+ * a prompt; secrets that get in all the same are taken out again (base/redact.h). Thread-safe: a line is one write(2). Repeated events
+ * are rate-limited by log_gate_open. */
 #ifndef TOLLGATE_BASE_LOG_H
 #define TOLLGATE_BASE_LOG_H
 

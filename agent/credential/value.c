@@ -2,14 +2,8 @@
 
 #include "credential/credential.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-static const char REDACTED[] = "[redacted]";
 
 struct value *value_ref(struct value *v)
 {
@@ -21,72 +15,25 @@ void value_unref(struct value *v)
 {
     if (v == NULL || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
         return;
+    for (size_t i = 0; i < VALUE_REDACTED; i++)
+        redact_remove(v->redacted[i]);
+    if (v->aws != NULL)
+        aws_keys_clear(v->aws);
     secret_free(v->header);
-    for (size_t i = 0; i < VALUE_SPELLINGS; i++)
-        secret_free(v->spellings[i]);
-    free(v->name);
-    free(v->source);
+    free(v->aws);
     free(v);
 }
-
-/* ---- spellings -------------------------------------------------------------------------------------------------------- */
-
-static size_t put_json(char *to, unsigned char c, bool slash)
-{
-    size_t n = 0;
-    if (c == '"' || c == '\\' || (c == '/' && slash))
-        to[n++] = '\\';
-    to[n++] = (char)c;
-    return n;
-}
-
-static size_t put_percent(char *to, unsigned char c, const char *hex)
-{
-    if (isalnum(c) || strchr("-._~", c) != NULL) {
-        to[0] = (char)c;
-        return 1;
-    }
-    to[0] = '%';
-    to[1] = hex[c >> 4];
-    to[2] = hex[c & 15];
-    return 3;
-}
-
-/* Spelling `which` of the key; NULL in *out when it is the plain one again. */
-static bool spell(struct slice key, int which, struct secret **out)
-{
-    size_t cap = 3 * key.n, n = 0;
-    char *buf = malloc(cap);
-
-    *out = NULL;
-    if (buf == NULL)
-        return false;
-    for (size_t i = 0; i < key.n; i++) {
-        unsigned char c = (unsigned char)key.p[i];
-        n += which == 0   ? (buf[n] = (char)c, 1)
-             : which == 1 ? put_json(buf + n, c, false)
-             : which == 2 ? put_json(buf + n, c, true)
-             : which == 3 ? put_percent(buf + n, c, "0123456789ABCDEF")
-                          : put_percent(buf + n, c, "0123456789abcdef");
-    }
-    bool wanted = which == 0 || n != key.n;
-    if (wanted)
-        *out = secret_new(buf, n);
-    secret_wipe(buf, cap);
-    free(buf);
-    return !wanted || *out != NULL;
-}
-
-/* ---- making ----------------------------------------------------------------------------------------------------------- */
 
 static const char *text_fault(struct slice text, size_t with_scheme)
 {
     if (text.n == 0)
         return "the value is empty";
     if (with_scheme > CREDENTIAL_MAX)
-        return "the value is longer than 8192 bytes";
+        return "the value is longer than 16384 bytes";
     if (text.p[0] == ' ' || text.p[text.n - 1] == ' ' || text.p[0] == '\t' || text.p[text.n - 1] == '\t')
         return "the value begins or ends with a blank";
+    if (text.p[0] == '{')
+        return "the value is a JSON object, not a key";
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
         if (c == '\n' || c == '\r')
@@ -115,104 +62,65 @@ static struct secret *make_header(struct slice scheme, struct slice text, size_t
     return s;
 }
 
-struct value *value_new(const char *name, const char *source, const char *scheme, struct slice text, char *why, size_t why_size)
+static bool fill_header(struct value *v, const char *scheme, struct slice text, const char **fault)
 {
     struct slice s = slice_cstr(scheme);
-    const char *fault = text_fault(text, s.n + 1 + text.n);
+    bool failed = false;
 
-    for (size_t i = 0; fault == NULL && i < s.n; i++)
-        if (s.p[i] <= ' ' || s.p[i] > '~')
-            fault = "the scheme must be one word of printable ASCII";
-    if (fault != NULL) {
-        snprintf(why, why_size, "%s: %s", source, fault);
-        return NULL;
-    }
-    snprintf(why, why_size, "out of memory");
-    struct value *v = calloc(1, sizeof *v);
-    if (v == NULL)
-        return NULL;
-    atomic_init(&v->refs, 1);
-    v->name = strdup(name);
-    v->source = strdup(source);
+    *fault = text_fault(text, s.n + 1 + text.n);
+    if (*fault != NULL)
+        return false;
+    *fault = "out of memory";
     v->header = make_header(s, text, &v->bare_at);
-    bool good = v->name != NULL && v->source != NULL && v->header != NULL;
-    for (int i = 0; good && text.n >= VALUE_SCRUB_MIN && i < VALUE_SPELLINGS; i++)
-        good = spell(text, i, &v->spellings[i]);
-    if (!good) {
-        value_unref(v);
-        return NULL;
+    v->redacted[0] = redact_add(text, &failed);
+    return v->header != NULL && !failed;
+}
+
+static bool fill_aws(struct value *v, struct slice text, const char **fault)
+{
+    bool failed = false;
+
+    *fault = "out of memory";
+    v->aws = calloc(1, sizeof *v->aws);
+    if (v->aws == NULL || aws_keys_parse(text, v->aws, fault) != 0)
+        return false;
+    *fault = "out of memory";
+    v->redacted[0] = redact_add(secret_view(v->aws->key), &failed);
+    if (!failed && v->aws->token != NULL)
+        v->redacted[1] = redact_add(secret_view(v->aws->token), &failed);
+    return !failed;
+}
+
+struct value *value_new(const char *scheme, struct slice text, int64_t expires_mono_us, char *why, size_t why_size)
+{
+    static atomic_uint serials; /* of the process: a number never names two values */
+    const char *fault = "out of memory";
+    struct value *v = calloc(1, sizeof *v);
+
+    if (v != NULL) {
+        atomic_init(&v->refs, 1);
+        do
+            v->serial = atomic_fetch_add(&serials, 1) + 1;
+        while (v->serial == 0);
+        v->expires_mono_us = expires_mono_us;
+        if (scheme != NULL ? fill_header(v, scheme, text, &fault) : fill_aws(v, text, &fault))
+            return v;
     }
-    return v;
+    snprintf(why, why_size, "%s", fault);
+    value_unref(v);
+    return NULL;
 }
 
-struct value *value_rename(struct value *v, const char *scheme, char *why, size_t why_size)
+static bool secrets_same(const struct secret *a, const struct secret *b)
 {
-    struct slice header = secret_view(v->header);
-    struct slice bare = slice_make(header.p + v->bare_at, header.n - v->bare_at);
-    struct slice had = slice_make(header.p, v->bare_at ? v->bare_at - 1 : 0);
-
-    if (slice_eq_cstr(had, scheme))
-        return value_ref(v);
-    return value_new(v->name, v->source, scheme, bare, why, why_size);
+    return a == NULL || b == NULL ? a == b : secret_equal(a, secret_view(b));
 }
 
-struct secret *value_read_systemd(const char *path, char *why, size_t why_size)
+bool value_same(const struct value *a, const struct value *b)
 {
-    char buf[CREDENTIAL_MAX + 2];
-    struct secret *s = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    ssize_t n = fd >= 0 ? read(fd, buf, sizeof buf) : -1;
-
-    if (n < 0)
-        snprintf(why, why_size, "cannot read %s: %s", path, strerror(errno));
-    else if (n > 0 && buf[n - 1] == '\n')
-        n--;
-    if (n == 0)
-        snprintf(why, why_size, "%s is empty", path);
-    if (n > 0 && (s = secret_new(buf, (size_t)n)) == NULL)
-        snprintf(why, why_size, "out of memory");
-    secret_wipe(buf, sizeof buf);
-    if (fd >= 0)
-        close(fd);
-    return s;
-}
-
-/* ---- scrubbing -------------------------------------------------------------------------------------------------------- */
-
-/* The first place in `in` where a live key stands; among keys that begin there, the longest. */
-static bool find_first(struct value *const *values, size_t count, struct slice in, struct slice *hit)
-{
-    *hit = SLICE_NONE;
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < VALUE_SPELLINGS; k++) {
-            if (values[i]->spellings[k] == NULL)
-                continue;
-            struct slice key = secret_view(values[i]->spellings[k]);
-            const char *at = in.n >= key.n ? memmem(in.p, in.n, key.p, key.n) : NULL;
-            if (at != NULL && (hit->p == NULL || at < hit->p || (at == hit->p && key.n > hit->n)))
-                *hit = slice_make(at, key.n);
-        }
-    return hit->p != NULL;
-}
-
-struct slice value_scrub(struct value *const *values, size_t count, struct slice in, struct arena *a)
-{
-    struct slice hit;
-    size_t n = 0;
-
-    if (in.n == 0 || !find_first(values, count, in, &hit))
-        return in;
-    /* A key has at least VALUE_SCRUB_MIN bytes, so the text grows at most by this factor. */
-    char *out = arena_alloc(a, in.n / VALUE_SCRUB_MIN * (sizeof REDACTED - 1) + in.n + 1);
-    if (out == NULL)
-        return SLICE_NONE;
-    do {
-        size_t before = (size_t)(hit.p - in.p);
-        memcpy(out + n, in.p, before);
-        memcpy(out + n + before, REDACTED, sizeof REDACTED - 1);
-        n += before + sizeof REDACTED - 1;
-        in = slice_make(hit.p + hit.n, in.n - before - hit.n);
-    } while (find_first(values, count, in, &hit));
-    memcpy(out + n, in.p, in.n);
-    return slice_make(out, n + in.n);
+    if (a == NULL || b == NULL)
+        return a == b;
+    if (a->aws == NULL || b->aws == NULL)
+        return a->aws == b->aws && secrets_same(a->header, b->header);
+    return strcmp(a->aws->id, b->aws->id) == 0 && secrets_same(a->aws->key, b->aws->key) && secrets_same(a->aws->token, b->aws->token);
 }

@@ -353,3 +353,21 @@ int dialect_rewrite_apply(struct slice body, struct slice edits, struct arena *a
     *out = slice_make(p, n);
     return 0;
 }
+
+int dialect_rewrite_pieces(struct slice body, struct slice edits, bool (*piece)(void *user, struct slice s), void *user)
+{
+    struct edit all[MAX_EDITS];
+    size_t n = 0, last = body.n, at = 0;
+
+    while (edits.n > 0) {
+        if (n == MAX_EDITS || !list_next(&edits, &all[n]) || all[n].off > last || all[n].len > last - all[n].off)
+            return -1;
+        last = all[n++].off;
+    }
+    while (n-- > 0) {
+        if (!piece(user, slice_make(body.p + at, all[n].off - at)) || !piece(user, all[n].text))
+            return -1;
+        at = all[n].off + all[n].len;
+    }
+    return piece(user, slice_make(body.p + at, body.n - at)) ? 0 : -1;
+}

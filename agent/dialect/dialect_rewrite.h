@@ -33,6 +33,11 @@ struct rewrite_wish {
 int dialect_rewrite(const struct ask *ask, struct slice body, const struct rewrite_wish *wish, struct arena *arena,
                     struct slice *edits, int64_t *delta) __attribute__((warn_unused_result));
 
+/* The rewritten body piece by piece, front to back, without building it: for hashing. 0, or -1 when the list breaks the format or `piece`
+ * returned false. */
+int dialect_rewrite_pieces(struct slice body, struct slice edits, bool (*piece)(void *user, struct slice s), void *user)
+    __attribute__((warn_unused_result));
+
 /* What HAProxy's splicer does, for tests: applies `edits` to `body`. 0, or -1 when the list breaks the format or memory is out. */
 int dialect_rewrite_apply(struct slice body, struct slice edits, struct arena *arena, struct slice *out)
     __attribute__((warn_unused_result));

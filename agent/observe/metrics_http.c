@@ -1,5 +1,6 @@
 #include "observe/metrics_http.h"
 
+#include "base/redact.h"
 #include "observe/metrics.h"
 
 #include <stdint.h>
@@ -38,7 +39,12 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
 
 enum MHD_Result metrics_http_reply(struct MHD_Connection *c, unsigned status, const char *type, const char *text, size_t len)
 {
-    return reply(c, status, type, (char *)(uintptr_t)text, len, MHD_RESPMEM_MUST_COPY);
+    char *copy = malloc(len + 1);
+
+    if (copy == NULL)
+        return MHD_NO;
+    memcpy(copy, text, len);
+    return reply(c, status, type, copy, redact_text(copy, len), MHD_RESPMEM_MUST_FREE);
 }
 
 static enum MHD_Result reply_line(struct MHD_Connection *c, unsigned status, const char *line)
@@ -66,6 +72,7 @@ static enum MHD_Result reply_metrics(struct metrics_http *h, struct MHD_Connecti
 
     if (text == NULL)
         return reply_line(c, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+    len = redact_text(text, len);
     return reply(c, MHD_HTTP_OK, open ? METRICS_OPENMETRICS_TYPE : METRICS_TEXT_TYPE, text, len, MHD_RESPMEM_MUST_FREE);
 }
 

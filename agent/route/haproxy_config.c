@@ -294,11 +294,25 @@ static void put_evaluated(FILE *out, struct slice s)
     }
 }
 
+/* The agent has signed this request, body and all, for this provider: the variable holds the headers' values between bars. */
+static void put_signature(FILE *out)
+{
+    static const char *const headers[] = { "authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token" };
+
+    fputs("    http-request del-header ^x-amz- -m reg\n", out);
+    for (int i = 0; i < 4; i++) {
+        fprintf(out, "    http-request set-header %s \"%%[var(txn.tgx.key),field(%d," HAPROXY_AWS_SEPARATOR ")]\"", headers[i], i + 1);
+        fprintf(out, " if { var(txn.tgx.key),field(%d," HAPROXY_AWS_SEPARATOR ") -m len gt 0 }\n", i + 1);
+    }
+}
+
 static void put_upstream_request(FILE *out, const struct haproxy_group *g, const struct haproxy_url *u)
 {
     const char *open = u->host_is_ipv6 ? "[" : "", *close = u->host_is_ipv6 ? "]" : "";
     const struct haproxy_auth_style *auth = haproxy_auth_style(g->auth);
-    if (auth->header)
+    if (g->auth == HAPROXY_AUTH_AWS_SIGV4)
+        put_signature(out);
+    else if (auth->header)
         fprintf(out, "    http-request set-header %s \"%%[var(txn.tgx.key)]\" if { var(txn.tgx.key) -m found }\n", auth->header);
     fprintf(out, "    http-request set-header host %s%.*s%s", open, SLICE_FMT(u->host), close);
     if (u->port_given)

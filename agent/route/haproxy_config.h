@@ -28,7 +28,10 @@ struct haproxy_bind {
 };
 
 /* How a provider wants its key. The variable `pkey` (`fkey`) is the header's whole value: prefix and key. */
-enum haproxy_auth { HAPROXY_AUTH_BEARER, HAPROXY_AUTH_API_KEY, HAPROXY_AUTH_X_API_KEY, HAPROXY_AUTH_NONE };
+enum haproxy_auth { HAPROXY_AUTH_BEARER, HAPROXY_AUTH_API_KEY, HAPROXY_AUTH_X_API_KEY, HAPROXY_AUTH_NONE, HAPROXY_AUTH_AWS_SIGV4 };
+/* With AWS signatures the variable holds four headers at once, between bars: authorization | x-amz-date | x-amz-content-sha256 |
+ * x-amz-security-token (empty with long-term keys). */
+#define HAPROXY_AWS_SEPARATOR "|"
 
 struct haproxy_auth_style {
     const char *word;   /* as written in the configuration: "bearer", "api-key", "x-api-key", "none" */

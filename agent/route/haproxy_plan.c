@@ -13,6 +13,7 @@ static const struct haproxy_auth_style auth_styles[] = {
     [HAPROXY_AUTH_API_KEY] = { "api-key", "api-key", "" },
     [HAPROXY_AUTH_X_API_KEY] = { "x-api-key", "x-api-key", "" },
     [HAPROXY_AUTH_NONE] = { "none", NULL, "" },
+    [HAPROXY_AUTH_AWS_SIGV4] = { "aws-sigv4", NULL, "" },
 };
 
 const struct haproxy_auth_style *haproxy_auth_style(enum haproxy_auth auth)
@@ -260,8 +261,12 @@ static bool check_group(const struct haproxy_group *g, char *why, size_t why_siz
     if (url.tls && url.host_is_address && !g->server_name && !g->insecure)
         return refuse(why, why_size, "provider group %s: an https url with an address needs server_name, the name in the certificate",
                       g->name);
-    if ((unsigned)g->auth > HAPROXY_AUTH_NONE)
+    if ((unsigned)g->auth > HAPROXY_AUTH_AWS_SIGV4)
         return refuse(why, why_size, "provider group %s: unknown auth style", g->name);
+    if (g->auth == HAPROXY_AUTH_AWS_SIGV4 && (strstr(g->url, HAPROXY_MODEL_MARK) || (g->path && strstr(g->path, HAPROXY_MODEL_MARK)) ||
+                                              (g->query && strstr(g->query, HAPROXY_MODEL_MARK))))
+        return refuse(why, why_size, "provider group %s: the address of signed requests cannot hold <model>; use the endpoint that takes "
+                      "the model in the body", g->name);
     for (size_t i = 0; i < g->header_count; i++) {
         const struct haproxy_header *h = &g->headers[i];
         if (!is_header_name(h->name))

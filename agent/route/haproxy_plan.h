@@ -1,4 +1,5 @@
-/* Checking of a plan and what the writer needs of it in taken-apart form. Private to the HAProxy generator. */
+/* Checking of a plan and what the writer needs of it in taken-apart form. For the HAProxy generator, and for whoever must know which
+ * address a request will have (signing). */
 #ifndef TOLLGATE_ROUTE_HAPROXY_PLAN_H
 #define TOLLGATE_ROUTE_HAPROXY_PLAN_H
 

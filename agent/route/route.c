@@ -48,6 +48,28 @@ static bool too_small(const struct route_target *t, const struct route_query *q)
     return t->context_window > 0 && q->input >= 0 && q->input >= t->context_window;
 }
 
+static bool usable(const struct route_target *t, const struct route_query *q)
+{
+    return q->usable == NULL || q->usable(q->user, &t->target);
+}
+
+/* A target could serve it, had we a key for it. */
+static bool keyless(const struct route_alias *alias, const struct route_query *q)
+{
+    for (size_t i = 0; i < alias->target_count; i++)
+        if (!lacking(&alias->targets[i], q) && !too_small(&alias->targets[i], q) && !usable(&alias->targets[i], q))
+            return true;
+    return false;
+}
+
+static void refuse_keyless(struct refusal *r)
+{
+    *r = (struct refusal){ .status = 503, .type = "server_error", .code = "provider_credentials_unavailable", .retry_after_s = 1,
+                           .reason = "no_credential",
+                           .message = SLICE_LIT("The gateway has no valid credential for this model's provider at the moment; try again "
+                                                "shortly. Its operators find the cause in the agent's log.") };
+}
+
 static void refuse_alias(const struct route_alias *alias, const struct route_query *q, struct arena *arena, struct refusal *r)
 {
     struct slice name = shown_model(q->model);
@@ -90,12 +112,15 @@ bool route_select(const struct route_table *table, const struct route_query *q, 
     for (int drained = 0; drained < 2 && n == 0; drained++) { /* drained targets only when no other is left */
         for (size_t i = 0; i < alias->target_count && n < 2; i++) {
             const struct route_target *t = &alias->targets[i];
-            if (t->drained == (drained == 1) && !lacking(t, q) && !too_small(t, q))
+            if (t->drained == (drained == 1) && !lacking(t, q) && !too_small(t, q) && usable(t, q))
                 found[n++] = t;
         }
     }
     if (n == 0) {
-        refuse_alias(alias, q, arena, refusal);
+        if (keyless(alias, q))
+            refuse_keyless(refusal);
+        else
+            refuse_alias(alias, q, arena, refusal);
         return false;
     }
     *out = (struct route_choice){ .alias = alias, .primary = found[0], .fallback = found[1] };

@@ -1,8 +1,8 @@
 /* Route: from the model a client names to the provider groups that will be tried.
  *
  * The table is built from the configuration, never changes while in force and belongs to the caller. An alias has an ordered
- * list of targets; those that cannot serve this request (a lacking feature, too small a context window, not this endpoint) are
- * passed over; the first two that remain become primary and fallback. Selecting allocates nothing and cannot fail but by refusal. */
+ * list of targets; those that cannot serve this request (a lacking feature, too small a context window, not this endpoint, no valid
+ * key) are passed over; the first two that remain become primary and fallback. Selecting allocates nothing and cannot fail but by refusal. */
 #ifndef TOLLGATE_ROUTE_ROUTE_H
 #define TOLLGATE_ROUTE_ROUTE_H
 
@@ -33,6 +33,8 @@ struct route_query {
     enum endpoint endpoint;
     unsigned features;  /* ask_feature bits */
     int64_t input;      /* tokens; -1 when not counted yet: context windows are then not looked at */
+    bool (*usable)(const void *user, const struct target *t); /* NULL: all are. False: there is no valid key for it */
+    const void *user;
 };
 
 struct route_choice {
@@ -46,7 +48,8 @@ const struct route_alias *route_find(const struct route_table *table, struct sli
 
 /* True with `out` filled. False with `refusal` filled: 404 model_not_found (the message names the model asked for, cut to 64 bytes,
  * and no other), or 400 when the alias exists but no target can serve this request (context_length_exceeded, or
- * unsupported_feature naming what is lacking). The message lives in `arena`. */
+ * unsupported_feature naming what is lacking), or 503 provider_credentials_unavailable when one could but none of those has a valid
+ * key. The message lives in `arena`. */
 bool route_select(const struct route_table *table, const struct route_query *query, struct arena *arena,
                   struct route_choice *out, struct refusal *refusal) __attribute__((warn_unused_result));
 

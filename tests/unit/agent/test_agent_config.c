@@ -118,7 +118,7 @@ static void refuses_with_line_and_reason(void **state)
         { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K, file: /k}}", ":13: providers[0].credential",
           "exactly one of file, env, systemd" },
         { 13, "  - {name: openai, url: \"https://api.example/v1\", auth: basic, credential: {env: K}}", ":13: providers[0].auth",
-          "allowed: bearer, api-key, x-api-key, none" },
+          "allowed: bearer, api-key, x-api-key, aws-sigv4, none" },
         { 13, "  - {name: \"a b\", url: \"https://api.example/v1\", credential: {env: K}}", ":13: providers[0].name", "A-Z a-z 0-9" },
         { 18, "  - {name: day, level: planet, amount: \"$50\", window: day}", ":18: limits[0].", "planet" },
         { 18, "  - {name: day, level: team, amount: \"$5O\", window: day}", ":18: limits[0].amount", "" },
