@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { ROLLUP_LAG = 16384, ROLLUP_CHUNK = 1024, ROLLUP_OVERDUE = 4 };
 enum { BUSY_MS = 200, BATCH_MAX = 1024, RETRY_MAX = 100000, BACKOFF_MIN_US = 20000, BACKOFF_MAX_US = 1000000 };
 
 struct queue {
@@ -53,6 +54,7 @@ struct ledger {
     struct queue kept;    /* operations that must not be lost, in order, behind which everything of their kinds waits */
     bool failing;
     int64_t backoff_us, retry_at_us; /* monotonic; meaningful while failing */
+    int64_t roll_up_at_us;           /* monotonic; not before */
     char error[160];
 };
 
@@ -120,6 +122,15 @@ static bool step(struct ledger *l, enum statement which)
     return rc == SQLITE_DONE;
 }
 
+static void roll_back(struct ledger *l)
+{
+    if (!sqlite3_get_autocommit(l->db)) { /* some errors have rolled back by themselves */
+        sqlite3_step(l->s[ROLLBACK]);
+        sqlite3_reset(l->s[ROLLBACK]);
+    }
+    rows_forget(l->rows);
+}
+
 /* Writes and commits the batch, or nothing of it (then l->error says why). Results are left in the operations. */
 static bool transact(struct ledger *l, const struct queue *batch)
 {
@@ -137,11 +148,7 @@ static bool transact(struct ledger *l, const struct queue *batch)
     ok = ok && step(l, COMMIT);
     if (ok)
         return true;
-    if (!sqlite3_get_autocommit(l->db)) { /* some errors have rolled back by themselves */
-        sqlite3_step(l->s[ROLLBACK]);
-        sqlite3_reset(l->s[ROLLBACK]);
-    }
-    rows_forget(l->rows);
+    roll_back(l);
     return false;
 }
 
@@ -226,6 +233,26 @@ static void write_batch(struct ledger *l, struct queue *batch)
     for (struct ledger_op *op; (op = queue_pop(batch));)
         finish(op, op->result);
     checkpoint_turn(l->checkpoint);
+}
+
+/* Between two batches, when nobody waits or too much has gathered. Not to succeed hurts nobody: readers sum what is not in roll-ups. */
+static void roll_up(struct ledger *l)
+{
+    int64_t due = rows_rollup_due(l->rows);
+    if (l->failing || due == 0 || clock_mono_us() < l->roll_up_at_us)
+        return;
+    pthread_mutex_lock(&l->lock);
+    bool busy = l->incoming.head != NULL;
+    pthread_mutex_unlock(&l->lock);
+    if (busy && due < ROLLUP_OVERDUE)
+        return;
+    if (step(l, BEGIN) && rows_roll_up(l->rows) == 0 && step(l, COMMIT))
+        return;
+    roll_back(l);
+    l->roll_up_at_us = clock_mono_us() + BACKOFF_MAX_US;
+    pthread_mutex_lock(&l->lock);
+    l->status.failures++;
+    pthread_mutex_unlock(&l->lock);
 }
 
 /* ---- the writer thread ------------------------------------------------------------------------------------------- */
@@ -321,6 +348,7 @@ static void *run(void *user)
         }
         compose(l, &in, &batch);
         write_batch(l, &batch);
+        roll_up(l);
     }
     for (size_t last = l->kept.count + 1; l->kept.head && l->kept.count < last;) { /* as long as it gets shorter */
         last = l->kept.count;
@@ -338,7 +366,7 @@ static bool prepare(struct ledger *l)
     for (int i = 0; i < STATEMENTS; i++)
         if (sqlite3_prepare_v3(l->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &l->s[i], NULL) != SQLITE_OK)
             return false;
-    l->rows = rows_new(l->db);
+    l->rows = rows_new(l->db, l->options.rollup_lag, l->options.rollup_chunk);
     return l->rows != NULL;
 }
 
@@ -385,6 +413,8 @@ static void take_options(struct ledger *l, const struct ledger_options *o)
     l->options.busy_ms = o->busy_ms > 0 ? o->busy_ms : BUSY_MS;
     l->options.batch_max = o->batch_max ? o->batch_max : BATCH_MAX;
     l->options.retry_max = o->retry_max ? o->retry_max : RETRY_MAX;
+    l->options.rollup_lag = o->rollup_lag > 0 ? o->rollup_lag : ROLLUP_LAG;
+    l->options.rollup_chunk = o->rollup_chunk > 0 ? o->rollup_chunk : ROLLUP_CHUNK;
 }
 
 struct ledger *ledger_open(const struct ledger_options *options, char *why, size_t why_size)

@@ -76,6 +76,8 @@ struct ledger_settlement {
     struct ledger_target served;
     struct token_usage usage;
     int64_t cost_nano;
+    int64_t discount_nano;      /* what list prices would have cost more */
+    int64_t prompt_saved_nano;  /* what the cached input would have cost more at the full input price */
     int64_t provider_cost_nano; /* what the provider says it cost; -1 when it does not. Kept for comparison only */
     int64_t price_version;
     int64_t ttft_us, tpot_ns, total_us; /* first byte; time per output token; whole request; -1 unknown */
@@ -104,7 +106,7 @@ struct ledger_correction {
     struct slice reason;     /* "late_record", "repriced", "invoice" */
     enum known_by known_by;  /* how the figure is known now */
     struct token_usage usage; /* differences */
-    int64_t cost_nano;       /* difference */
+    int64_t cost_nano, discount_nano; /* differences */
     int64_t price_version;
 };
 
@@ -202,6 +204,8 @@ struct ledger_options {
     int busy_ms;                /* how long a batch waits for a lock another process holds; 0: 200 */
     size_t batch_max;           /* 0: 1024 */
     size_t retry_max;           /* 0: 100,000 */
+    int64_t rollup_lag, rollup_chunk; /* how many of the newest requests readers sum from the rows, and how many roll-ups take in at a time;
+                                         0: 16384, 1024 */
     int64_t max_bytes;          /* the file may not grow beyond; 0: no limit but the disk's */
     /* Runs on the writer thread whenever `failing` changes. NULL: nobody asks. */
     void (*on_state)(void *user, const struct ledger_status *status);

@@ -227,11 +227,16 @@ static bool each_slot(struct columns *c, void *fn, void *user)
     return (*(ledger_slot_fn **)fn)(user, &slot);
 }
 
+#define SLOT_FIGURES                                                                                                   \
+    ", t.grp, t.provider, t.model, u.settled, u.denied, u.corrections, " USAGE("u") ", u.cost_nano, u.saved_nano"
+
 int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn *fn, void *user)
 {
-    return read_all(r, "SELECT u.slot, " WHO ", t.grp, t.provider, t.model, u.settled, u.denied, u.corrections, " USAGE("u")
-                       ", u.cost_nano, u.saved_nano FROM rollup_row AS u JOIN who AS w ON w.id = u.who"
-                       " LEFT JOIN target AS t ON t.id = u.target WHERE u.slot * 1000000 >= ?1 AND u.slot >= ?1 / 1000000 ORDER BY u.slot",
+    /* Two arms in one order: the roll-up is read along its key, only what is newer than it gets sorted. */
+    return read_all(r, "SELECT u.slot, " WHO SLOT_FIGURES " FROM rollup_row AS u JOIN who AS w ON w.id = u.who"
+                       " LEFT JOIN target AS t ON t.id = u.target WHERE u.slot >= (?1 + 999999) / 1000000"
+                       " UNION ALL SELECT u.second / 900 * 900, " WHO SLOT_FIGURES " FROM unrolled AS u JOIN who AS w ON w.id = u.who"
+                       " LEFT JOIN target AS t ON t.id = u.target WHERE u.second / 900 * 900 >= (?1 + 999999) / 1000000 ORDER BY 1",
                     since_us, each_slot, &fn, user);
 }
 

@@ -32,7 +32,8 @@ static const char *const sql[STATEMENTS] = {
         "UPDATE request_row SET state = 1, http_status = ?2, settled_us = ?3, known_by = ?4, outcome = ?5, served = ?6, input = ?7,"
         " input_cached = ?8, input_cache_write = ?9, input_cache_write_1h = ?10, output = ?11, output_reasoning = ?12, input_audio = ?13,"
         " output_audio = ?14, cost_nano = ?15, provider_cost_nano = ?16, price_version = ?17, ttft_us = ?18, tpot_ns = ?19,"
-        " total_us = ?20, attempts = ?21, fallback = ?22, response_bytes = ?23, commit_us = ?24 WHERE id = ?1",
+        " total_us = ?20, attempts = ?21, fallback = ?22, response_bytes = ?23, commit_us = ?24, discount_nano = ?25,"
+        " prompt_saved_nano = ?26 WHERE id = ?1",
     [FIND_OPEN] = "SELECT started_us, who, plan FROM request_row WHERE id = ?1 AND state = 0",
     [INSERT_ATTEMPT] = "INSERT OR IGNORE INTO attempt_row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [FIND_SETTLED] =
@@ -45,8 +46,8 @@ static const char *const sql[STATEMENTS] = {
         " FROM request_row AS r LEFT JOIN correction_row AS c ON c.request = r.id WHERE r.id = ?1 GROUP BY r.id",
     [INSERT_CORRECTION] =
         "INSERT INTO correction_row (request, booked_us, account_us, reason, known_by, input, input_cached, input_cache_write,"
-        " input_cache_write_1h, output, output_reasoning, input_audio, output_audio, cost_nano, price_version)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        " input_cache_write_1h, output, output_reasoning, input_audio, output_audio, cost_nano, price_version, discount_nano)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     [ADD_VERSION] = "INSERT OR IGNORE INTO price_version (id, hash, source, models, imported_us) VALUES (?1, ?2, ?3, ?4, ?5)",
     [ADD_PRICE] = "INSERT INTO price VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     [ADD_VALIDITY] = "INSERT INTO price_validity (version, valid_from_us, imported_us) VALUES (?1, ?2, ?3)",
@@ -76,7 +77,7 @@ struct rows {
     sqlite3_stmt *s[STATEMENTS];
 };
 
-struct rows *rows_new(sqlite3 *db)
+struct rows *rows_new(sqlite3 *db, int64_t rollup_lag, int64_t rollup_chunk)
 {
     struct rows *r = calloc(1, sizeof *r);
     if (!r)
@@ -84,9 +85,9 @@ struct rows *rows_new(sqlite3 *db)
     r->db = db;
     r->closed_before_us = -1;
     r->names = names_new(db);
-    r->rollup = rollup_new(db);
+    r->rollup = r->names ? rollup_new(db, r->names, rollup_lag, rollup_chunk) : NULL;
     r->access = access_rows_new(db);
-    bool ok = r->names && r->rollup && r->access;
+    bool ok = r->rollup && r->access;
     for (int i = 0; ok && i < STATEMENTS; i++)
         ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &r->s[i], NULL) == SQLITE_OK;
     if (ok)
@@ -101,9 +102,9 @@ void rows_free(struct rows *r)
         return;
     for (int i = 0; i < STATEMENTS; i++)
         sqlite3_finalize(r->s[i]);
-    names_free(r->names);
     rollup_free(r->rollup);
     access_rows_free(r->access);
+    names_free(r->names);
     free(r);
 }
 
@@ -117,6 +118,16 @@ void rows_forget(struct rows *r)
 int rows_flush(struct rows *r)
 {
     return rollup_flush(r->rollup) == SQLITE_OK ? 0 : ROWS_TRANSACTION_FAILED;
+}
+
+int64_t rows_rollup_due(const struct rows *r)
+{
+    return rollup_due(r->rollup);
+}
+
+int rows_roll_up(struct rows *r)
+{
+    return rollup_take_chunk(r->rollup) == SQLITE_OK ? 0 : ROWS_TRANSACTION_FAILED;
 }
 
 /* ---- binding ----------------------------------------------------------------------------------------------------- */
@@ -236,7 +247,7 @@ static void bind_decision(sqlite3_stmt *s, const struct ledger_decision *d, int6
 
 static int write_decision(struct rows *r, const struct ledger_decision *d)
 {
-    int64_t who, account, plan, fallback, sums[SUMS] = { 0 };
+    int64_t who, account, plan, fallback;
     if (!decision_valid(d))
         return LEDGER_INVALID;
     int rc = names_who(r->names, &d->who, &who, &account);
@@ -248,11 +259,15 @@ static int write_decision(struct rows *r, const struct ledger_decision *d)
         return verdict(rc);
     bind_decision(r->s[INSERT_REQUEST], d, who, plan, fallback);
     int result = run(r->s[INSERT_REQUEST]);
-    if (result != LEDGER_OK || d->state == LEDGER_OPEN)
+    if (result != LEDGER_OK)
         return result;
-    sums[d->state == LEDGER_DENIED ? SUM_DENIED : SUM_SETTLED] = 1;
-    sums[SUM_SAVED] = d->saved_nano;
-    return verdict(rollup_add(r->rollup, d->started_us, who, account, plan, sums));
+    rollup_seen(r->rollup, d->id);
+    if (d->state == LEDGER_OPEN || !rollup_wants(r->rollup, d->id))
+        return LEDGER_OK;
+    struct rollup_change c = { .request = d->id, .started_us = d->started_us, .account_us = d->started_us, .who = who, .target = plan,
+                               .deny_reason = d->deny_reason, .http_status = d->http_status };
+    rollup_sums(&(struct rollup_figures){ .known_by = KNOWN_NONE, .saved_nano = d->saved_nano, .denied = d->state == LEDGER_DENIED }, c.sums);
+    return rollup_add(r->rollup, &c) == SQLITE_OK ? LEDGER_OK : ROWS_TRANSACTION_FAILED;
 }
 
 static void bind_settlement(sqlite3_stmt *s, const struct ledger_settlement *t, int64_t served, const int64_t tokens[TOKEN_KINDS])
@@ -275,6 +290,8 @@ static void bind_settlement(sqlite3_stmt *s, const struct ledger_settlement *t, 
     sqlite3_bind_int(s, 22, t->fallback);
     bind_known(s, 23, t->response_bytes);
     bind_known(s, 24, t->commit_us);
+    sqlite3_bind_int64(s, 25, t->discount_nano);
+    sqlite3_bind_int64(s, 26, t->prompt_saved_nano);
 }
 
 /* What an open request needs for its roll-up; *target is the planned one. SQLITE_ROW, SQLITE_DONE when it is not open, or an error. */
@@ -294,24 +311,28 @@ static int find_open(struct rows *r, int64_t id, int64_t *started_us, int64_t *w
 
 static int write_settlement(struct rows *r, const struct ledger_settlement *t)
 {
-    int64_t served, account, started_us, who, target, sums[SUMS] = { [SUM_SETTLED] = 1, [SUM_COST] = t->cost_nano };
-    spread(&t->usage, sums + SUM_TOKENS);
-    if (!within(sums + SUM_TOKENS, TOKEN_KINDS, 0, TOKENS_MAX) || !within(&t->cost_nano, 1, 0, NANO_MAX) ||
-        t->known_by == KNOWN_OPEN || t->settled_us < 0 || t->settled_us > TIME_MAX)
+    int64_t served, started_us, who, target;
+    struct rollup_figures f = { .known_by = (int64_t)t->known_by, .cost_nano = t->cost_nano, .discount_nano = t->discount_nano,
+                                .prompt_saved_nano = t->prompt_saved_nano,
+                                .fallback_answer = t->fallback && !slice_eq_cstr(t->outcome, "provider_error") };
+    spread(&t->usage, f.tokens);
+    if (!within(f.tokens, TOKEN_KINDS, 0, TOKENS_MAX) || !within((int64_t[]){ t->cost_nano, t->prompt_saved_nano }, 2, 0, NANO_MAX) ||
+        !within(&t->discount_nano, 1, -NANO_MAX, NANO_MAX) || t->known_by == KNOWN_OPEN || t->settled_us < 0 || t->settled_us > TIME_MAX)
         return LEDGER_INVALID;
     int rc = find_open(r, t->id, &started_us, &who, &target);
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? LEDGER_STALE : verdict(rc);
     rc = names_target(r->names, &t->served, &served);
-    if (rc == SQLITE_OK)
-        rc = names_account_of(r->names, who, &account);
     if (rc != SQLITE_OK)
         return verdict(rc);
-    bind_settlement(r->s[SETTLE_REQUEST], t, served, sums + SUM_TOKENS);
+    bind_settlement(r->s[SETTLE_REQUEST], t, served, f.tokens);
     int result = run(r->s[SETTLE_REQUEST]);
-    if (result != LEDGER_OK)
+    if (result != LEDGER_OK || !rollup_wants(r->rollup, t->id))
         return result;
-    rc = rollup_add(r->rollup, started_us, who, account, served ? served : target, sums);
+    struct rollup_change c = { .request = t->id, .started_us = started_us, .account_us = started_us, .who = who,
+                               .target = served ? served : target, .cost_after = t->cost_nano };
+    rollup_sums(&f, c.sums);
+    rc = rollup_add(r->rollup, &c);
     return rc == SQLITE_OK ? LEDGER_OK : ROWS_TRANSACTION_FAILED; /* the row is changed: it and its sums, or neither */
 }
 
@@ -353,7 +374,7 @@ static int closed_before(struct rows *r, int64_t *before_us)
 }
 
 struct settled {
-    int64_t started_us, who, target;
+    int64_t started_us, who, target, cost_nano; /* the cost with the corrections there are */
 };
 
 /* The request a correction is for. LEDGER_STALE when it is not settled, LEDGER_INVALID when a sum would become negative. */
@@ -363,7 +384,8 @@ static int find_settled(struct rows *r, int64_t id, const int64_t sums[SUMS], st
     sqlite3_bind_int64(s, 1, id);
     int rc = sqlite3_step(s), result = verdict(rc);
     if (rc == SQLITE_ROW) {
-        *out = (struct settled){ sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1), sqlite3_column_int64(s, 2) };
+        *out = (struct settled){ sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1), sqlite3_column_int64(s, 2),
+                                 sqlite3_column_int64(s, 4 + TOKEN_KINDS) };
         if (sqlite3_column_int64(s, 3) != LEDGER_SETTLED)
             result = LEDGER_STALE;
         for (int k = 0; k < TOKEN_KINDS + 1 && result == LEDGER_OK; k++) /* the cost follows the tokens in both */
@@ -379,18 +401,19 @@ static int find_settled(struct rows *r, int64_t id, const int64_t sums[SUMS], st
 static int write_correction(struct rows *r, const struct ledger_correction *c)
 {
     sqlite3_stmt *s = r->s[INSERT_CORRECTION];
-    struct settled row = { 0, 0, 0 };
-    int64_t closed, account, sums[SUMS] = { [SUM_CORRECTIONS] = 1, [SUM_COST] = c->cost_nano };
+    struct settled row = { 0, 0, 0, 0 };
+    struct rollup_change change = { .request = c->id, .sums = { [SUM_CORRECTIONS] = 1, [SUM_COST] = c->cost_nano, [SUM_DISCOUNT] = c->discount_nano,
+                                                                [SUM_CORRECTION_COST] = c->cost_nano } };
+    int64_t closed, *sums = change.sums;
     spread(&c->usage, sums + SUM_TOKENS);
-    if (!within(sums + SUM_TOKENS, TOKEN_KINDS, -TOKENS_MAX, TOKENS_MAX) || !within(&c->cost_nano, 1, -NANO_MAX, NANO_MAX) ||
-        c->known_by == KNOWN_OPEN || c->booked_us < 0 || c->booked_us > TIME_MAX)
+    if (!within(sums + SUM_TOKENS, TOKEN_KINDS, -TOKENS_MAX, TOKENS_MAX) ||
+        !within((int64_t[]){ c->cost_nano, c->discount_nano }, 2, -NANO_MAX, NANO_MAX) || c->known_by == KNOWN_OPEN || c->booked_us < 0 ||
+        c->booked_us > TIME_MAX)
         return LEDGER_INVALID;
     int result = find_settled(r, c->id, sums, &row);
     if (result != LEDGER_OK)
         return result;
     int rc = closed_before(r, &closed);
-    if (rc == SQLITE_OK)
-        rc = names_account_of(r->names, row.who, &account);
     if (rc != SQLITE_OK)
         return verdict(rc);
     int64_t account_us = row.started_us < closed ? c->booked_us : row.started_us;
@@ -403,10 +426,17 @@ static int write_correction(struct rows *r, const struct ledger_correction *c)
         sqlite3_bind_int64(s, 6 + k, sums[SUM_TOKENS + k]);
     sqlite3_bind_int64(s, 14, c->cost_nano);
     bind_id(s, 15, c->price_version);
+    sqlite3_bind_int64(s, 16, c->discount_nano);
     result = run(s);
-    if (result == LEDGER_OK && rollup_add(r->rollup, account_us, row.who, account, row.target, sums) != SQLITE_OK)
-        return ROWS_TRANSACTION_FAILED;
-    return result;
+    if (result != LEDGER_OK || !rollup_wants(r->rollup, c->id))
+        return result;
+    change.started_us = row.started_us;
+    change.account_us = account_us;
+    change.who = row.who;
+    change.target = row.target;
+    change.cost_before = row.cost_nano;
+    change.cost_after = row.cost_nano + c->cost_nano;
+    return rollup_add(r->rollup, &change) == SQLITE_OK ? LEDGER_OK : ROWS_TRANSACTION_FAILED;
 }
 
 static int close_month(struct rows *r, const struct ledger_month_close *m)
@@ -523,6 +553,9 @@ static int erase(struct rows *r, const struct ledger_op *op)
 /* Operations of several statements are undone whole when one of these is refused. */
 static int with_savepoint(struct rows *r, const struct ledger_op *op)
 {
+    /* Before the savepoint: an undo must not take sums with it. */
+    if (op->kind == LEDGER_ERASE && rollup_take_in(r->rollup, op->erase.last) != SQLITE_OK)
+        return ROWS_TRANSACTION_FAILED;
     if (run(r->s[SAVE]) != LEDGER_OK)
         return ROWS_TRANSACTION_FAILED;
     int result = op->kind == LEDGER_PRICES   ? write_prices(r, &op->prices)

@@ -102,22 +102,20 @@ static bool exec(sqlite3 *db, const char *sql)
 }
 
 /* All migrations that are missing, and the views, in one transaction: the file has the old schema or the new one. */
-static bool migrate(sqlite3 *db)
+static bool migrate(sqlite3 *db, const char *file, char *why, size_t why_size)
 {
     char pragma[80];
-    if (!exec(db, "BEGIN IMMEDIATE"))
-        return false;
+    bool begun = exec(db, "BEGIN IMMEDIATE");
     int64_t version = schema_integer(db, "PRAGMA user_version", 0);
-    bool ok = true;
+    bool ok = begun;
     for (int i = (int)version; ok && ledger_migrations[i]; i++)
         ok = exec(db, ledger_migrations[i]);
     snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d; PRAGMA application_id = %d", newest_schema(), SCHEMA_APPLICATION_ID);
     ok = ok && exec(db, (const char *)ledger_views) && (version == newest_schema() || exec(db, pragma)) && exec(db, "COMMIT");
-    if (!ok && !sqlite3_get_autocommit(db)) {
-        char error[200];
-        snprintf(error, sizeof error, "%s", sqlite3_errmsg(db));
+    if (!ok) /* before the rollback, which forgets it */
+        snprintf(why, why_size, "ledger %s: cannot be brought up to date: %s", file, sqlite3_errmsg(db));
+    if (!ok && !sqlite3_get_autocommit(db))
         exec(db, "ROLLBACK");
-    }
     return ok;
 }
 
@@ -160,10 +158,12 @@ sqlite3 *schema_open_writer(const char *file, int64_t max_bytes, char *why, size
         snprintf(why, why_size, "ledger %s: WAL mode is not possible here (%s); it needs a local file system", file, sqlite3_errmsg(db));
         goto refused;
     }
-    if (!exec(db, pragmas) || !migrate(db)) {
-        snprintf(why, why_size, "ledger %s: cannot be brought up to date: %s", file, sqlite3_errmsg(db));
+    if (!exec(db, pragmas)) {
+        snprintf(why, why_size, "ledger %s: %s", file, sqlite3_errmsg(db));
         goto refused;
     }
+    if (!migrate(db, file, why, why_size))
+        goto refused;
     if (max_bytes > 0) {
         int64_t page = schema_integer(db, "PRAGMA page_size", 4096);
         snprintf(pragmas, sizeof pragmas, "PRAGMA max_page_count = %lld", (long long)(max_bytes / page > 0 ? max_bytes / page : 1));

@@ -1,25 +1,25 @@
 /* How fast the ledger takes rows: decisions and settlements in groups as they come from a loop, with synchronous=FULL and roll-ups.
  *
  *   bench_ledger_rate [rows] [group] [users] [file]   (default 200000 50 500, a temporary file in the current directory)
- *   bench_ledger_rate curve LARGEST                   (10000 up to 10000000: the same at 10^4, 10^5, ... existing rows)
+ *   bench_ledger_rate curve LARGEST [file]            (10000 up to 10000000: the same at 10^4, 10^5, ... existing rows)
  *
- * Prints rows per second and CPU per row for decisions alone and for settlements alone, the longest commit, then how long reports
- * take. A row that exists stays. The curve fills a file with requests of 400 days, 500 users and 8 models, and at each size compares
- * with an empty ledger that is written to by turns with it, so that both see the same machine. */
+ * Prints rows per second and CPU per row for decisions and for settlements, the longest commit, then how long each report of the
+ * tollgatectl beside this program takes. A row that exists stays. The curve fills a file with requests of 400 days, 500 users, 50
+ * teams and 8 models (goes on with one that is given, and leaves it), and at each size compares with an empty ledger that is written
+ * to by turns with it, so that both see the same machine. */
 #include "base/clock.h"
 #include "ledger/ledger.h"
-#include "ledger/read.h"
 
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { USERS_MAX = 10000, CURVE_ROWS = 20000, CURVE_GROUP = 50, CURVE_TURNS = 3, CURVE_USERS = 500, FILL_GROUP = 1000, DAYS = 400 };
+enum { USERS_MAX = 10000, CURVE_ROWS = 20000, CURVE_GROUP = 50, CURVE_TURNS = 3, CURVE_USERS = 500, FILL_GROUP = 1000, SLICE_ROWS = 5000, DAYS = 400 };
 
 struct group {
     pthread_mutex_t lock;
@@ -45,6 +45,7 @@ static int64_t cpu_us(void)
     return (r.ru_utime.tv_sec + r.ru_stime.tv_sec) * INT64_C(1000000) + r.ru_utime.tv_usec + r.ru_stime.tv_usec;
 }
 
+static char program_folder[512];
 static char users[USERS_MAX][24], teams[100][24];
 static const char *const models[] = { "gpt-4o", "gpt-4o-mini", "o3", "gpt-4.1", "claude-sonnet-4-5", "claude-haiku-4-5", "mistral-large", "gpt-5" };
 
@@ -70,13 +71,22 @@ static void fill_decision(struct ledger_op *op, char name[40], int64_t id, int64
     };
 }
 
+/* Four orders of magnitude, most of them small: doubled as often as heads come in a row. */
+static int64_t cost_of(int64_t id)
+{
+    uint64_t h = (uint64_t)id * 0x9E3779B97F4A7C15u;
+    h = (h ^ h >> 31) * 0xBF58476D1CE4E5B9u;
+    return (int64_t)(400000 + h % 600000) << __builtin_ctzll(h >> 20 | 1u << 12);
+}
+
 static void fill_settlement(struct ledger_op *op, int64_t id, int64_t at)
 {
     op->kind = LEDGER_SETTLEMENT;
     op->settlement = (struct ledger_settlement){
         .id = id, .settled_us = at, .known_by = KNOWN_REPORTED, .http_status = 200, .outcome = SLICE_LIT("ok"),
-        .served = { SLICE_LIT("openai-eu"), SLICE_LIT("openai"), slice_cstr(model_of(id)) }, .usage = { .input = 512, .output = 300 },
-        .cost_nano = 4280000, .provider_cost_nano = -1, .price_version = INT64_C(0x123456789abc), .ttft_us = 400000, .tpot_ns = 12000000,
+        .served = { SLICE_LIT("openai-eu"), SLICE_LIT("openai"), slice_cstr(model_of(id)) },
+        .usage = { .input = 512, .input_cached = id % 3 * 128, .output = 300 },
+        .cost_nano = cost_of(id), .prompt_saved_nano = id % 3 * 160000, .fallback = id % 50 == 0, .provider_cost_nano = -1, .price_version = INT64_C(0x123456789abc), .ttft_us = 400000, .tpot_ns = 12000000,
         .total_us = 4000000, .attempts = 1, .response_bytes = 60000, .commit_us = 300
     };
 }
@@ -126,40 +136,48 @@ static double rate(const struct speed *s)
     return (double)s->rows * 1e6 / (double)s->us;
 }
 
-static void print_pass(struct ledger *l, const char *what, int64_t first, size_t rows, size_t size, int n_users, int64_t at)
+static void print_pass(const char *what, const struct speed *s, size_t size)
 {
-    struct speed s = { 0 };
-    struct ledger_status now;
-    pass(l, *what == 'd', first, rows, size, n_users, at, 1000, &s);
-    ledger_status(l, &now);
-    printf("%-12s %8zu rows in groups of %zu: %8.0f rows/s, %5.2f us CPU/row, longest group %6.2f ms, %.0f rows/batch, %zu failed\n", what,
-           rows, size, rate(&s), (double)s.cpu_us / (double)rows, (double)s.longest_us / 1000, (double)now.rows / (double)now.batches, s.failed);
+    printf("%-12s %8zu rows in groups of %zu: %8.0f rows/s, %5.2f us CPU/row, longest group %6.2f ms, %zu failed\n", what, s->rows, size, rate(s),
+           (double)s->cpu_us / (double)s->rows, (double)s->longest_us / 1000, s->failed);
 }
 
-static void report(const char *file, const char *sql)
+/* Each runs in a process of its own, as a person or a nightly job would start it; its output is thrown away. */
+static void report(const char *file, const char *options)
 {
-    sqlite3 *db;
-    sqlite3_stmt *s;
-    int64_t rows = 0, start = clock_mono_us();
-    if (sqlite3_open_v2(file, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK || sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK) {
-        printf("%s: %s\n", sql, sqlite3_errmsg(db));
-        return;
-    }
-    while (sqlite3_step(s) == SQLITE_ROW)
-        rows++;
-    printf("%8.1f ms %6lld rows  %s\n", (double)(clock_mono_us() - start) / 1000, (long long)rows, sql);
-    sqlite3_finalize(s);
-    sqlite3_close(db);
+    char command[1200];
+    snprintf(command, sizeof command, "%s/tollgatectl report --ledger %s %s > /dev/null", program_folder, file, options);
+    int64_t start = clock_mono_us();
+    int rc = system(command);
+    printf("%8.0f ms  report %s%s\n", (double)(clock_mono_us() - start) / 1000, options, rc == 0 ? "" : "  FAILED");
 }
 
 static void reports(const char *file)
 {
-    report(file, "SELECT * FROM spend_by_team_day");
-    report(file, "SELECT * FROM spend_by_cost_center_month");
-    report(file, "SELECT * FROM spend_by_model");
-    report(file, "SELECT * FROM spend_by_user_day WHERE day >= date('now', '-30 days')");
-    report(file, "SELECT * FROM open_holds");
-    report(file, "SELECT * FROM request WHERE started_us >= unixepoch('now', '-1 day') * 1000000 AND request_id = 'none'");
+    static const char *const kinds[] = {
+        "--by team", "--by user", "--by app", "--by model", "--by provider", "--by cost_center", "--by organization", "--by day", "--by month",
+        "--by team,model,month", "--by team,day", "--by user,model",
+    };
+    char from[16], options[160];
+    time_t first = time(NULL) - (DAYS + 1) * (time_t)86400;
+    strftime(from, sizeof from, "%Y-%m-%d", gmtime(&first));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        snprintf(options, sizeof options, "%s --from %s", kinds[i], from);
+        report(file, options);
+    }
+    report(file, "--by user,day"); /* this month */
+    report(file, "--kind burn");
+    report(file, "--kind burn --by user");
+    report(file, "--kind movers --by user,model");
+    snprintf(options, sizeof options, "--kind savings --from %s", from);
+    report(file, options);
+    snprintf(options, sizeof options, "--kind savings --by user --from %s", from);
+    report(file, options);
+    snprintf(options, sizeof options, "--kind anomalies --from %s", from);
+    report(file, options);
+    report(file, "--kind anomalies");
+    snprintf(options, sizeof options, "--format focus --from %s", from);
+    report(file, options);
 }
 
 static void remove_ledger(const char *file)
@@ -182,11 +200,16 @@ static struct ledger *open_or_exit(const char *file)
     exit(1);
 }
 
-static void add(struct ledger *l, int64_t *next, size_t rows, size_t group, int64_t at, int64_t step_us, struct speed *decide, struct speed *settle)
+/* In slices: at most so many requests are open at a time, as if answers took a few seconds. */
+static void add(struct ledger *l, int64_t *next, size_t rows, size_t group, int n_users, int64_t at, int64_t step_us, struct speed *decide,
+                struct speed *settle)
 {
-    pass(l, true, *next, rows, group, CURVE_USERS, at, step_us, decide);
-    pass(l, false, *next, rows, group, CURVE_USERS, at, step_us, settle);
-    *next += (int64_t)rows;
+    for (size_t done = 0; done < rows; done += SLICE_ROWS) {
+        size_t n = rows - done < SLICE_ROWS ? rows - done : SLICE_ROWS;
+        pass(l, true, *next, n, group, n_users, at + (int64_t)done * step_us, step_us, decide);
+        pass(l, false, *next, n, group, n_users, at + (int64_t)done * step_us, step_us, settle);
+        *next += (int64_t)n;
+    }
 }
 
 /* Both ledgers by turns. What the empty one takes between two sizes is thrown away. */
@@ -195,10 +218,12 @@ static void compare(struct ledger *large, int64_t *next, size_t existing, const 
     struct speed d = { 0 }, s = { 0 }, d0 = { 0 }, s0 = { 0 };
     struct ledger *empty = open_or_exit(empty_file);
     int64_t first = ledger_next_id(empty);
+    /* Past its first requests, which the roll-ups leave to readers. */
+    add(empty, &first, CURVE_ROWS, FILL_GROUP, CURVE_USERS, clock_wall_us(), 1000, &(struct speed){ 0 }, &(struct speed){ 0 });
     for (int i = 0; i < CURVE_TURNS; i++) {
         int64_t now = clock_wall_us();
-        add(empty, &first, CURVE_ROWS, CURVE_GROUP, now, 1000, &d0, &s0);
-        add(large, next, CURVE_ROWS, CURVE_GROUP, now, 1000, &d, &s);
+        add(empty, &first, CURVE_ROWS, CURVE_GROUP, CURVE_USERS, now, 1000, &d0, &s0);
+        add(large, next, CURVE_ROWS, CURVE_GROUP, CURVE_USERS, now, 1000, &d, &s);
     }
     ledger_close(empty);
     remove_ledger(empty_file);
@@ -209,29 +234,35 @@ static void compare(struct ledger *large, int64_t *next, size_t existing, const 
            (double)(d0.longest_us > s0.longest_us ? d0.longest_us : s0.longest_us) / 1000, d.failed + s.failed + d0.failed + s0.failed);
 }
 
-static int curve(size_t largest)
+static int curve(size_t largest, const char *given)
 {
-    char file[] = "./bench-ledger-XXXXXX", empty[] = "./bench-empty-XXXXXX";
-    int fd = mkstemp(file), other = mkstemp(empty);
-    if (fd < 0 || other < 0 || close(fd) != 0 || close(other) != 0)
+    char name[] = "./bench-ledger-XXXXXX", empty[] = "./bench-empty-XXXXXX";
+    int fd = given ? -1 : mkstemp(name), other = mkstemp(empty);
+    const char *file = given ? given : name;
+    size_t have = 0;
+    if ((!given && (fd < 0 || close(fd) != 0)) || other < 0 || close(other) != 0)
         return 1;
-    for (size_t size = 10000, have = 0; size <= largest; size *= 10) {
+    for (size_t size = 10000; size <= largest; size *= 10) {
         struct ledger *l = open_or_exit(file);
         struct speed ignored = { 0 };
         struct stat st = { 0 };
         int64_t next = ledger_next_id(l), days = DAYS * INT64_C(86400000000), step = days / (int64_t)largest;
-        if (size > have)
-            add(l, &next, size - have, FILL_GROUP, clock_wall_us() - days + (int64_t)have * step, step, &ignored, &ignored);
-        compare(l, &next, size, empty);
         have = (size_t)(next - 1);
-        have -= have % FILL_GROUP;
+        if (size <= have && size < largest) {
+            ledger_close(l);
+            continue;
+        }
+        if (size > have)
+            add(l, &next, (size - have) / FILL_GROUP * FILL_GROUP, FILL_GROUP, CURVE_USERS, clock_wall_us() - days + (int64_t)have * step, step, &ignored, &ignored);
+        compare(l, &next, size, empty);
         ledger_close(l);
         if (stat(file, &st) == 0)
             printf("%lld rows, %lld MiB, %.0f bytes a row\n", (long long)next - 1, (long long)st.st_size >> 20, (double)st.st_size / (double)(next - 1));
         reports(file);
         fflush(stdout);
     }
-    remove_ledger(file);
+    if (!given)
+        remove_ledger(file);
     return 0;
 }
 
@@ -241,8 +272,10 @@ int main(int argc, char **argv)
         snprintf(users[i], sizeof users[i], "user-%05d@acme.example", i);
     for (int i = 0; i < 100; i++)
         snprintf(teams[i], sizeof teams[i], "team-%02d", i);
-    if (argc == 3 && strcmp(argv[1], "curve") == 0)
-        return curve((size_t)atol(argv[2]));
+    const char *slash = strrchr(argv[0], '/');
+    snprintf(program_folder, sizeof program_folder, "%.*s", slash ? (int)(slash - argv[0]) : 1, slash ? argv[0] : ".");
+    if ((argc == 3 || argc == 4) && strcmp(argv[1], "curve") == 0)
+        return curve((size_t)atol(argv[2]), argc == 4 ? argv[3] : NULL);
     size_t rows = argc > 1 ? (size_t)atol(argv[1]) : 200000, size = argc > 2 ? (size_t)atol(argv[2]) : 50;
     int n_users = argc > 3 ? atoi(argv[3]) : 500;
     char name[] = "./bench-ledger-XXXXXX", why[300];
@@ -251,7 +284,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_ledger_rate [rows] [group] [users, at most %d] [file]\n", USERS_MAX);
         return 2;
     }
-    rows -= rows % size;
+    rows -= rows % size; /* a slice is a whole number of groups */
     if (temporary && close(mkstemp(name)) != 0)
         return 1;
     const char *file = temporary ? name : argv[4];
@@ -263,8 +296,10 @@ int main(int argc, char **argv)
     int64_t first = ledger_next_id(l);
     printf("%lld rows before\n", (long long)first - 1);
     int64_t now = clock_wall_us();
-    print_pass(l, "decisions", first, rows, size, n_users, now);
-    print_pass(l, "settlements", first, rows, size, n_users, now);
+    struct speed decide = { 0 }, settle = { 0 };
+    add(l, &first, rows, size, n_users, now, 1000, &decide, &settle);
+    print_pass("decisions", &decide, size);
+    print_pass("settlements", &settle, size);
     ledger_close(l);
     reports(file);
     if (temporary)

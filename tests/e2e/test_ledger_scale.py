@@ -58,9 +58,9 @@ def test_rows_are_in_one_file_and_reports_stay(book, tmp_path):
     assert len(left) == ROWS // 2 + 1  # October, and what is open
     assert ctl(*report).stdout == before
     raw = "SELECT (SELECT sum(cost_nano) FROM request_row) + (SELECT sum(cost_nano) FROM correction_row)"
-    rolled = book.query("SELECT sum(cost_nano) FROM rollup_row")[0][0]
+    rolled = book.query("SELECT sum(cost_nano) FROM quarters")[0][0]
     assert count(book.file, raw) + count(tmp_path / "old.db", raw) == rolled
-    assert book.query("SELECT sum(cost_nano) FROM rollup_day_row") == [(rolled,)]
+    assert book.query("SELECT sum(cost_nano) FROM days") == [(rolled,)]
 
 
 def test_killed_in_the_middle_and_run_again(book, tmp_path):

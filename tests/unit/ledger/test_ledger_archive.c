@@ -72,10 +72,10 @@ static void traffic_goes_on(void **state)
     ledger_close(a.l);
     assert_int_equal(query(a.file, "SELECT count(*) FROM request_row"), OLD);
     assert_int_equal(query(p.file, "SELECT count(*) FROM request_row"), TRAFFIC);
-    snprintf(sql, sizeof sql, "SELECT %lld + (SELECT sum(cost_nano) FROM request_row) - (SELECT sum(cost_nano) FROM rollup_row)",
+    snprintf(sql, sizeof sql, "SELECT %lld + (SELECT sum(cost_nano) FROM request_row) - (SELECT sum(cost_nano) FROM quarters)",
              (long long)query(a.file, "SELECT sum(cost_nano) FROM request_row"));
     assert_int_equal(query(p.file, sql), 0);
-    assert_int_equal(query(p.file, "SELECT (SELECT sum(cost_nano) FROM rollup_row) - (SELECT sum(cost_nano) FROM rollup_day_row)"), 0);
+    assert_int_equal(query(p.file, "SELECT (SELECT sum(cost_nano) FROM quarters) - (SELECT sum(cost_nano) FROM days)"), 0);
     place_remove(&p);
 }
 
