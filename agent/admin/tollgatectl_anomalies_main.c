@@ -1,21 +1,39 @@
 #include "admin/tollgatectl_report.h"
 
+#include "ledger/peers.h"
+
+#include <inttypes.h>
 #include <stdlib.h>
 
-enum { PEERS_MIN = 5 }; /* fewer have no median worth comparing with */
+/* Requests that cost `factor` times the median of their peers: those of their team on the same model in the same month. The histogram
+ * says what the median is and how many are that far above it; outlier_row holds them, but for some that were not far above the
+ * median of their day: when the count says so, those are looked for in the requests themselves. What no roll-up holds yet is read
+ * along with them. */
 
-/* The comparison is made here, not in SQL: ranking a million requests within their groups is one sort of integers. */
-struct cost {
-    int64_t group, nano, request; /* group: team and model */
+enum { PEERS_MIN = 5, BIN_COLUMNS = 4 }; /* fewer have no median worth comparing with */
+
+struct bin {
+    int64_t month, peers, nano, requests;
 };
 
-struct found {
-    int64_t request, nano, median, peers;
+/* A request that may be an anomaly. Peers that no row stands for yet have numbers below 0. */
+struct candidate {
+    int64_t month, peers, nano, request, started_us, who, target, known_by;
+    int64_t median, count; /* of its peers */
 };
+
+enum { CANDIDATE_COLUMNS = 8 };
 
 struct list {
     char *items;
     size_t count, room, size; /* size: of one item */
+};
+
+struct search {
+    const struct report *r;
+    struct list bins, newer, found; /* newer: candidates not in roll-ups */
+    sqlite3_stmt *outliers, *want;
+    int64_t wanted, missing; /* groups whose requests have to be looked through; anomalies that are nowhere */
 };
 
 static void *list_add(struct list *l)
@@ -23,69 +41,59 @@ static void *list_add(struct list *l)
     if (l->count == l->room) {
         size_t room = l->room > 0 ? l->room * 2 : 1024;
         char *more = realloc(l->items, room * l->size);
-        if (more == NULL)
+        if (more == NULL) {
+            fprintf(stderr, "tollgatectl: out of memory; ask for a shorter period\n");
             return NULL;
+        }
         l->items = more;
         l->room = room;
     }
     return l->items + l->count++ * l->size;
 }
 
-/* Rows of two or four integers into items of as many; ?1 and ?2 are the period. */
-static bool load(const struct report *r, const char *sql, struct list *out)
+/* The integers of the statement's row into a new item. */
+static void *list_add_row(struct list *l, sqlite3_stmt *s, int columns)
 {
-    sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(r->db, sql, -1, &s, NULL);
+    int64_t *item = list_add(l);
 
-    if (rc == SQLITE_OK && sqlite3_bind_parameter_count(s) == 2) {
-        sqlite3_bind_int64(s, 1, r->period.start_s * 1000000);
-        sqlite3_bind_int64(s, 2, r->period.end_s * 1000000);
-    }
-    while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
-        int64_t *item = list_add(out);
-        if (item == NULL) {
-            fprintf(stderr, "tollgatectl: out of memory; ask for a shorter period\n");
-            break;
-        }
-        for (int i = 0; i < sqlite3_column_count(s); i++)
-            item[i] = sqlite3_column_int64(s, i);
-        rc = SQLITE_OK;
-    }
-    if (rc != SQLITE_DONE && rc != SQLITE_ROW)
-        ctl_sql_failed(&r->place, r->db);
-    sqlite3_finalize(s);
-    return rc == SQLITE_DONE;
+    for (int i = 0; item != NULL && i < columns; i++)
+        item[i] = sqlite3_column_int64(s, i);
+    return item;
 }
 
-static int by_first(const void *a, const void *b)
+static struct bin *bin_at(const struct list *l, size_t i)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
+    return (struct bin *)(void *)l->items + i;
 }
 
-/* The second integer of the pair whose first is `key`; 0 when there is none. */
-static int64_t find(const struct list *pairs, int64_t key)
+static struct candidate *candidate_at(const struct list *l, size_t i)
 {
-    const int64_t *p = pairs->count > 0 ? bsearch(&key, pairs->items, pairs->count, pairs->size, by_first) : NULL;
-
-    return p != NULL ? p[1] : 0;
+    return (struct candidate *)(void *)l->items + i;
 }
 
-static int by_group_and_cost(const void *a, const void *b)
+static int by_bin(const void *a, const void *b)
 {
-    const struct cost *x = a, *y = b;
+    const struct bin *x = a, *y = b;
 
-    if (x->group != y->group)
-        return x->group > y->group ? 1 : -1;
-    if (x->nano != y->nano)
-        return x->nano > y->nano ? 1 : -1;
-    return (x->request > y->request) - (x->request < y->request);
+    if (x->month != y->month)
+        return x->month > y->month ? 1 : -1;
+    if (x->peers != y->peers)
+        return x->peers > y->peers ? 1 : -1;
+    return (x->nano > y->nano) - (x->nano < y->nano);
+}
+
+static int by_group(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    if (x->month != y->month)
+        return x->month > y->month ? 1 : -1;
+    return (x->peers > y->peers) - (x->peers < y->peers);
 }
 
 static int by_times(const void *a, const void *b)
 {
-    const struct found *x = a, *y = b;
+    const struct candidate *x = a, *y = b;
     int64_t p = x->nano / x->median, q = y->nano / y->median;
 
     if (p != q)
@@ -95,55 +103,210 @@ static int by_times(const void *a, const void *b)
     return (x->request > y->request) - (x->request < y->request);
 }
 
-/* Rows come as id, who, target, cost; they become costs in their groups, those of nothing are left out. */
-static bool group_all(const struct list *rows, const struct list *teams, const struct list *models, const struct list *changes, struct list *costs)
+/* Runs `sql`, whose ?1 and ?2 are two instants, into `l`. */
+static bool load(const struct report *r, const char *sql, int64_t from, int64_t until, struct list *l, int columns)
 {
-    for (size_t i = 0; i < rows->count; i++) {
-        const int64_t *row = (const int64_t *)(const void *)rows->items + i * 4;
-        int64_t nano = row[3] + find(changes, row[0]);
-        struct cost *c = nano > 0 ? list_add(costs) : NULL;
-        if (c == NULL && nano > 0)
-            return false;
-        if (c != NULL)
-            *c = (struct cost){ find(teams, row[1]) << 32 | find(models, row[2]), nano, row[0] };
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(r->db, sql, -1, &s, NULL);
+    bool room = true;
+
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_int64(s, 1, from);
+        sqlite3_bind_int64(s, 2, until);
     }
-    if (costs->count > 0)
-        qsort(costs->items, costs->count, costs->size, by_group_and_cost);
+    while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        room = list_add_row(l, s, columns) != NULL;
+        rc = room ? SQLITE_OK : SQLITE_DONE;
+    }
+    if (rc != SQLITE_DONE)
+        ctl_sql_failed(&r->place, r->db);
+    sqlite3_finalize(s);
+    return rc == SQLITE_DONE && room;
+}
+
+#define COST "r.cost_nano + (SELECT coalesce(sum(c.cost_nano), 0) FROM correction_row AS c WHERE c.request = r.id)"
+#define MONTH "unixepoch(r.started_us / 1000000, 'unixepoch', 'start of month')"
+#define ROLLED "(SELECT value FROM ledger_note WHERE name = 'rolled')"
+#define JOIN_PEERS                                                                                                     \
+    " JOIN who AS w ON w.id = r.who LEFT JOIN target AS t ON t.id = coalesce(r.served, r.plan)"                         \
+    " LEFT JOIN peers AS p ON p.team = w.team AND p.model = coalesce(t.model, '') AND p.organization = w.organization"
+
+/* The months that the period touches: their histogram, with what is newer than it. */
+static bool bins_load(struct search *s)
+{
+    static const char newer[] =
+        "SELECT " MONTH ", coalesce(p.id, -dense_rank() OVER (ORDER BY w.organization, w.team, t.model)), " COST ", r.id, r.started_us, r.who,"
+        " coalesce(r.served, r.plan, 0), r.known_by FROM request_row AS r" JOIN_PEERS " WHERE r.id > " ROLLED
+        " AND r.state = 1 AND r.started_us >= ?1 * 1000000 AND r.started_us < ?2 * 1000000";
+    int64_t from = period_month(s->r->period.start_s).start_s, until = period_month(s->r->period.end_s - 1).end_s;
+
+    if (!load(s->r, "SELECT month, peers, cost_nano, requests FROM cost_histogram_row WHERE month >= ?1 AND month < ?2 AND requests > 0"
+                    " ORDER BY month, peers, cost_nano", from, until, &s->bins, BIN_COLUMNS) ||
+        !load(s->r, newer, from, until, &s->newer, CANDIDATE_COLUMNS))
+        return false;
+    for (size_t i = 0; i < s->newer.count; i++) {
+        const struct candidate *c = candidate_at(&s->newer, i);
+        struct bin *b = c->nano > 0 ? list_add(&s->bins) : NULL;
+        if (b != NULL)
+            *b = (struct bin){ c->month, c->peers, peers_round(c->nano), 1 };
+        else if (c->nano > 0)
+            return false;
+    }
+    if (s->bins.count > 0)
+        qsort(s->bins.items, s->bins.count, s->bins.size, by_bin);
+    if (s->newer.count > 0)
+        qsort(s->newer.items, s->newer.count, s->newer.size, by_group);
     return true;
 }
 
-/* The median of an even number is the lower middle one: a cost that occurred, and an integer. */
-static bool search(const struct list *costs, int64_t factor, struct list *out)
+/* An anomaly of this group. False when memory is out. */
+static bool keep(struct search *s, const struct candidate *c, int64_t threshold, int64_t median, int64_t count, int64_t *kept)
 {
-    const struct cost *c = (const struct cost *)(const void *)costs->items;
+    if (peers_round(c->nano) < threshold)
+        return true;
+    ++*kept;
+    if (c->started_us < s->r->period.start_s * 1000000 || c->started_us >= s->r->period.end_s * 1000000)
+        return true;
+    struct candidate *f = list_add(&s->found);
+    if (f == NULL)
+        return false;
+    *f = *c;
+    f->median = median;
+    f->count = count;
+    return true;
+}
 
-    for (size_t start = 0, end; start < costs->count; start = end) {
-        for (end = start; end < costs->count && c[end].group == c[start].group; end++) {
-        }
-        int64_t median = c[start + (end - start - 1) / 2].nano;
-        for (size_t i = end; end - start >= PEERS_MIN && i > start && c[i - 1].nano / factor >= median; i--) {
-            struct found *f = list_add(out);
-            if (f == NULL)
-                return false;
-            *f = (struct found){ c[i - 1].request, c[i - 1].nano, median, (int64_t)(end - start) };
-        }
+static bool outliers_of(struct search *s, const struct bin *group, int64_t threshold, int64_t median, int64_t count, int64_t *kept)
+{
+    struct candidate c = { .month = group->month };
+    bool room = true;
+    int rc;
+
+    sqlite3_bind_int64(s->outliers, 1, group->month);
+    sqlite3_bind_int64(s->outliers, 2, group->peers);
+    sqlite3_bind_int64(s->outliers, 3, threshold);
+    while ((rc = sqlite3_step(s->outliers)) == SQLITE_ROW && room) {
+        int64_t *fields = &c.month;
+        for (int i = 0; i < CANDIDATE_COLUMNS; i++)
+            fields[i] = sqlite3_column_int64(s->outliers, i);
+        room = keep(s, &c, threshold, median, count, kept);
     }
-    if (out->count > 0)
-        qsort(out->items, out->count, out->size, by_times);
+    sqlite3_reset(s->outliers);
+    if (rc != SQLITE_DONE && rc != SQLITE_ROW)
+        ctl_sql_failed(&s->r->place, s->r->db);
+    return room && rc == SQLITE_DONE;
+}
+
+/* Notes a group of which `kept` were found where there should be `expected`. */
+static bool look_through(struct search *s, const struct bin *group, int64_t threshold, int64_t median, int64_t count, int64_t missing)
+{
+    const int64_t values[] = { group->month, group->peers, threshold, median, count };
+
+    for (int i = 0; i < 5; i++)
+        sqlite3_bind_int64(s->want, i + 1, values[i]);
+    int rc = sqlite3_step(s->want);
+    sqlite3_reset(s->want);
+    s->wanted++;
+    s->missing += missing;
+    return rc == SQLITE_DONE || ctl_sql_failed(&s->r->place, s->r->db) == CTL_DONE;
+}
+
+/* The median of an even number is the lower middle one. */
+static bool group_search(struct search *s, size_t start, size_t end, size_t *newer)
+{
+    const struct bin *b = bin_at(&s->bins, start);
+    const struct candidate group = { .month = b->month, .peers = b->peers };
+    int64_t count = 0, seen = 0, expected = 0, kept = 0, median = 0;
+
+    for (size_t i = 0; i < end - start; i++)
+        count += b[i].requests;
+    for (size_t i = 0; median == 0; i++)
+        if ((seen += b[i].requests) > (count - 1) / 2)
+            median = b[i].nano;
+    int64_t threshold = median > INT64_MAX / s->r->factor ? INT64_MAX : median * s->r->factor;
+    for (size_t i = 0; i < end - start; i++)
+        expected += b[i].nano >= threshold ? b[i].requests : 0;
+    while (*newer < s->newer.count && by_group(candidate_at(&s->newer, *newer), &group) < 0)
+        ++*newer;
+    if (count < PEERS_MIN || expected == 0)
+        return true;
+    for (size_t i = *newer; i < s->newer.count && by_group(candidate_at(&s->newer, i), &group) == 0; i++)
+        if (!keep(s, candidate_at(&s->newer, i), threshold, median, count, &kept))
+            return false;
+    return outliers_of(s, b, threshold, median, count, &kept) &&
+           (kept >= expected || look_through(s, b, threshold, median, count, expected - kept));
+}
+
+/* Through the requests of the groups that miss some: what outlier_row does not hold. */
+static bool look_through_all(struct search *s)
+{
+    static const char sql[] =
+        "SELECT x.month, x.peers, " COST " AS nano, r.id, r.started_us, r.who, coalesce(r.served, r.plan, 0), r.known_by, x.median, x.count, x.threshold"
+        " FROM request_row AS r INDEXED BY request_started" JOIN_PEERS " JOIN temp.wanted AS x ON x.peers = p.id AND x.month = " MONTH
+        " WHERE r.started_us >= (SELECT min(month) FROM temp.wanted) * 1000000"
+        " AND r.started_us < (SELECT unixepoch(max(month), 'unixepoch', '+1 month') FROM temp.wanted) * 1000000"
+        " AND r.state = 1 AND r.id <= " ROLLED " AND nano >= x.threshold AND NOT EXISTS (SELECT 1 FROM outlier_row AS o WHERE o.month = x.month"
+        " AND o.peers = x.peers AND o.cost_nano = nano AND o.request = r.id)";
+    struct candidate c;
+    sqlite3_stmt *t = NULL;
+    int64_t kept = 0;
+    bool room = true;
+
+    if (s->wanted == 0)
+        return true;
+    int rc = sqlite3_prepare_v2(s->r->db, sql, -1, &t, NULL);
+    while (rc == SQLITE_OK && room && (rc = sqlite3_step(t)) == SQLITE_ROW) {
+        int64_t *fields = &c.month;
+        for (int i = 0; i < CANDIDATE_COLUMNS; i++)
+            fields[i] = sqlite3_column_int64(t, i);
+        room = keep(s, &c, sqlite3_column_int64(t, 10), sqlite3_column_int64(t, 8), sqlite3_column_int64(t, 9), &kept);
+        rc = SQLITE_OK;
+    }
+    if (rc != SQLITE_DONE && room)
+        ctl_sql_failed(&s->r->place, s->r->db);
+    sqlite3_finalize(t);
+    s->missing -= kept;
+    return rc == SQLITE_DONE && room;
+}
+
+static bool search(struct search *s)
+{
+    size_t newer = 0;
+
+    if (sqlite3_exec(s->r->db, "BEGIN; CREATE TEMP TABLE wanted (month, peers, threshold, median, count, PRIMARY KEY (month, peers)) WITHOUT ROWID", NULL,
+                     NULL, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(s->r->db, "SELECT month, peers, cost_nano, request, started_us, who, target, known_by FROM outlier_row WHERE month = ?1"
+                                     " AND peers = ?2 AND cost_nano >= ?3", -1, &s->outliers, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(s->r->db, "INSERT INTO temp.wanted VALUES (?1, ?2, ?3, ?4, ?5)", -1, &s->want, NULL) != SQLITE_OK)
+        return ctl_sql_failed(&s->r->place, s->r->db) == CTL_DONE;
+    if (!bins_load(s))
+        return false;
+    for (size_t start = 0, end; start < s->bins.count; start = end) {
+        const struct bin *b = bin_at(&s->bins, start);
+        for (end = start + 1; end < s->bins.count && bin_at(&s->bins, end)->month == b->month && bin_at(&s->bins, end)->peers == b->peers; end++) {
+        }
+        if (!group_search(s, start, end, &newer))
+            return false;
+    }
+    if (!look_through_all(s))
+        return false;
+    if (s->found.count > 0)
+        qsort(s->found.items, s->found.count, s->found.size, by_times);
     return true;
 }
 
 static bool describe(const struct report *r, const struct list *found, struct table *t)
 {
     static const char sql[] =
-        "SELECT r.request_id, strftime('%Y-%m-%dT%H:%M:%SZ', r.started_us / 1000000, 'unixepoch'), w.team, w.user_name, coalesce(t.model, ''),"
-        " CASE r.known_by WHEN 1 THEN 'reported' WHEN 2 THEN 'counted' WHEN 3 THEN 'bounded' ELSE 'none' END, ?2, ?3, ?2 / ?3, ?4"
-        " FROM request_row AS r JOIN who AS w ON w.id = r.who LEFT JOIN target AS t ON t.id = coalesce(r.served, r.plan) WHERE r.id = ?1";
-    const struct found *f = (const struct found *)(const void *)found->items;
+        "SELECT coalesce((SELECT request_id FROM request_row WHERE id = ?1), (SELECT request_id FROM outlier_row WHERE month = ?8 AND peers = ?9"
+        " AND cost_nano = ?2 AND request = ?1)), strftime('%Y-%m-%dT%H:%M:%SZ', ?5 / 1000000, 'unixepoch'), w.team, w.user_name, coalesce(t.model, ''),"
+        " CASE ?7 WHEN 1 THEN 'reported' WHEN 2 THEN 'counted' WHEN 3 THEN 'bounded' ELSE 'none' END, ?2, ?3, ?2 / ?3, ?4"
+        " FROM who AS w LEFT JOIN target AS t ON t.id = ?10 WHERE w.id = ?6";
 
-    for (size_t i = 0; i < found->count; i++) {
-        const int64_t values[] = { f[i].request, f[i].nano, f[i].median, f[i].peers };
-        if (!ctl_fill(&r->place, r->db, sql, values, 4, t))
+    for (size_t i = 0; i < found->count && (r->top == 0 || (int64_t)i < r->top); i++) {
+        const struct candidate *f = candidate_at(found, i);
+        const int64_t values[] = { f->request, f->nano, f->median, f->count, f->started_us, f->who, f->known_by, f->month, f->peers, f->target };
+        if (!ctl_fill(&r->place, r->db, sql, values, 10, t))
             return false;
     }
     return true;
@@ -156,33 +319,25 @@ int report_anomalies(const struct report *r)
         { "model", TABLE_TEXT, false }, { "known_by", TABLE_TEXT, false }, { "cost_usd", TABLE_USD, true },
         { "median_usd", TABLE_USD, false }, { "times", TABLE_COUNT, false }, { "peers", TABLE_COUNT, false },
     };
-    struct list rows = { .size = 4 * sizeof(int64_t) }, costs = { .size = sizeof(struct cost) }, found = { .size = sizeof(struct found) };
-    struct list teams = { .size = 2 * sizeof(int64_t) }, models = teams, changes = teams;
+    struct search s = { .r = r, .bins = { .size = sizeof(struct bin) }, .newer = { .size = sizeof(struct candidate) },
+                        .found = { .size = sizeof(struct candidate) } };
     struct table *t = table_new(columns, sizeof columns / sizeof *columns);
     char head[160];
     int rc = CTL_FAILED;
 
-    if (t == NULL ||
-        !load(r, "SELECT id, dense_rank() OVER (ORDER BY organization, team) FROM who ORDER BY id", &teams) ||
-        !load(r, "SELECT id, dense_rank() OVER (ORDER BY model) FROM target ORDER BY id", &models) ||
-        !load(r, "SELECT request, sum(cost_nano) FROM correction_row GROUP BY request ORDER BY request", &changes) ||
-        !load(r, "SELECT id, who, coalesce(served, plan), cost_nano FROM request_row WHERE started_us >= ?1 AND started_us < ?2 AND state = 1",
-              &rows))
-        goto out;
-    if (!group_all(&rows, &teams, &models, &changes, &costs) || !search(&costs, r->factor, &found)) {
-        fprintf(stderr, "tollgatectl: out of memory; ask for a shorter period\n");
-        goto out;
+    if (t != NULL && search(&s) && describe(r, &s.found, t)) {
+        report_head(r, "anomalies", head, sizeof head);
+        rc = table_write(t, r->format, head, stdout) == 0 ? CTL_DONE : CTL_FAILED;
     }
-    report_head(r, "anomalies", head, sizeof head);
-    if (describe(r, &found, t) && table_write(t, r->format, head, stdout) == 0)
-        rc = CTL_DONE;
-out:
-    free(rows.items);
-    free(costs.items);
-    free(found.items);
-    free(teams.items);
-    free(models.items);
-    free(changes.items);
+    if (rc == CTL_DONE && r->top > 0 && s.found.count > (size_t)r->top)
+        fprintf(stderr, "tollgatectl: the first %" PRId64 " of %zu; --top shows more\n", r->top, s.found.count);
+    if (rc == CTL_DONE && s.missing > 0)
+        fprintf(stderr, "tollgatectl: %" PRId64 " more are in archives: ask there (--ledger)\n", s.missing);
+    sqlite3_finalize(s.outliers);
+    sqlite3_finalize(s.want);
+    free(s.bins.items);
+    free(s.newer.items);
+    free(s.found.items);
     table_free(t);
     return rc;
 }

@@ -11,7 +11,7 @@ static bool look(const struct ctl_place *p, const struct period *month, int64_t 
 {
     static const char sql[] = "SELECT (SELECT count(*) FROM month_close WHERE before_us >= ?2 * 1000000),"
                               " (SELECT count(*) FROM request_row INDEXED BY request_open WHERE state = 0 AND started_us < ?2 * 1000000),"
-                              " (SELECT coalesce(sum(cost_nano), 0) FROM rollup_day_row WHERE slot >= ?1 AND slot < ?2)";
+                              " (SELECT coalesce(sum(cost_nano), 0) FROM days WHERE slot >= ?1 AND slot < ?2)";
     sqlite3 *db = ctl_ledger_open(p);
     sqlite3_stmt *s = NULL;
 

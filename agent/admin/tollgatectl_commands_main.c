@@ -37,16 +37,17 @@ const struct ctl_command ctl_commands[] = {
       .status = STATUS_PLAIN, .run = ctl_count },
     { .name = "report", .summary = "spending, burn rate, movers, anomalies, savings, FOCUS export; from the ledger's file",
       .forms = { "[--ledger FILE | --config FILE] [--kind KIND] [--by DIMENSION,...] [--from DATE] [--to DATE] [--at TIME] [--factor N] "
-                 "[--format table|csv|json|focus]" },
+                 "[--top N] [--format table|csv|json|focus]" },
       .about = "Kinds: spend, what was spent (the default); burn, spent so far today, this week, this month, and the forecast to each "
                "window's end; movers, the last 7 days against the 7 before, the largest change first; anomalies, requests that cost N times "
-               "the median of their team and model; savings, saved by the answer cache and by providers' prompt caches, and requests rescued "
+               "the median of their team and model in that month (both rounded down to two digits); savings, saved by the answer cache and by providers' prompt caches, and requests rescued "
                "by fallback.\n\nReads the ledger's file, whether the agent runs or not. Every figure is an exact integer sum; JSON carries "
                "nano-dollars.",
       .options = { LEDGER, CONFIG, { "--kind", "spend|burn|movers|anomalies|savings", "what to report" },
                    { "--by", "DIMENSION,...", "team (default), model, cost_center, user, app, organization, provider, day, month" }, FROM, TO,
                    { "--at", "TIME", "burn and movers as of this moment (2026-11-23T14:30, UTC); default: now" },
                    { "--factor", "N", "anomalies: how many times the median; default 10" },
+                   { "--top", "N", "movers, anomalies: the first N; 0: all. Default: all movers, 1000 anomalies" },
                    { "--format", "table|csv|json|focus", "how to print; focus: FOCUS 1.2, CSV, a row for each day, account and model" }, JSON },
       .status = STATUS_PLAIN, .run = ctl_report },
     { .name = "prices", .summary = "the price table in force; what another one would change", .words = "list|import",

@@ -1,4 +1,4 @@
-#include "admin/tollgatectl_report.h"
+#include "admin/tollgatectl_cells.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -33,13 +33,14 @@ static void copy_names(const struct report *r, sqlite3_stmt *s, struct table *t)
         table_text(t, slice_make((const char *)sqlite3_column_text(s, i), (size_t)sqlite3_column_bytes(s, i)));
 }
 
-/* What was spent in slots from ?1 until before ?3, as u (slot, who, target, cost). Whole days come from the roll-up by day; the day of ?3
- * (which begins at ?2) in 15 minutes. By user there is only the latter. */
+/* What was spent in slots from ?1 until before ?3, as u (slot, who, target, cost). Whole days come from the roll-ups by day; the day of ?3
+ * (which begins at ?2) in 15 minutes. */
 static const char *spent_until(const struct report *r)
 {
-    return r->by_user ? "(SELECT slot, who, target, cost_nano AS cost FROM rollup_row WHERE slot >= ?1 AND slot < ?3 AND ?2 = ?2)"
-                      : "(SELECT slot, who, target, cost_nano AS cost FROM rollup_day_row WHERE slot >= ?1 AND slot < ?2 UNION ALL"
-                        " SELECT q.slot, x.account, q.target, q.cost_nano FROM rollup_row AS q JOIN who AS x ON x.id = q.who"
+    return r->by_user ? "(SELECT slot, who, target, cost_nano AS cost FROM user_days WHERE slot >= ?1 AND slot < ?2 UNION ALL"
+                        " SELECT slot, who, target, cost_nano FROM quarters WHERE slot >= ?2 AND slot < ?3)"
+                      : "(SELECT slot, who, target, cost_nano AS cost FROM days WHERE slot >= ?1 AND slot < ?2 UNION ALL"
+                        " SELECT q.slot, x.account, q.target, q.cost_nano FROM quarters AS q JOIN who AS x ON x.id = q.who"
                         " WHERE q.slot >= ?2 AND q.slot < ?3)";
 }
 
@@ -105,7 +106,7 @@ int report_burn(const struct report *r)
              " LEFT JOIN target AS t ON t.id = u.target GROUP BY %s, u.slot)"
              " SELECT %s, v.i, sum(iif(s.slot >= v.start, s.cost, 0)), sum(iif(s.slot < v.start, s.cost, 0))"
              " FROM v JOIN s ON s.slot >= v.before GROUP BY %s, v.i ORDER BY %s, v.i",
-             keys, spent_until(r), r->by_user ? "who" : "account", names, names, names, names);
+             keys, spent_until(r), cells_who(r), names, names, names, names);
     const int64_t values[] = { first, day, r->at_s, w[0].start, w[0].before, w[1].start, w[1].before, w[2].start, w[2].before };
     int rc = sqlite3_prepare_v2(r->db, sql, -1, &s, NULL);
     for (int i = 0; rc == SQLITE_OK && i < (int)(sizeof values / sizeof *values); i++)
@@ -122,6 +123,14 @@ int report_burn(const struct report *r)
 
 /* ---- movers ------------------------------------------------------------------------------------------------------ */
 
+/* Slots from ?1 until before ?3, as (who, target, now, before), parted at ?2. The three days that these instants are in (beginning at
+ * ?4, ?5 and ?6) come in 15 minutes, what lies between in whole days. */
+#define MOVED(who) "SELECT " who " AS who, target, iif(slot >= ?2, cost_nano, 0) AS now, iif(slot < ?2, cost_nano, 0) AS before FROM "
+#define PARTS(who, join, days)                                                                                                     \
+    "(" MOVED("who") days " WHERE slot >= ?4 + 86400 AND slot < ?6 AND slot <> ?5 UNION ALL "                                       \
+    MOVED(who) "quarters" join " WHERE slot >= ?1 AND slot < ?4 + 86400 UNION ALL "                                                 \
+    MOVED(who) "quarters" join " WHERE slot >= ?5 AND slot < ?5 + 86400 UNION ALL " MOVED(who) "quarters" join " WHERE slot >= ?6 AND slot < ?3)"
+
 int report_movers(const struct report *r)
 {
     static const struct table_column figures[] = { { "last_7_days_usd", TABLE_USD, true }, { "7_days_before_usd", TABLE_USD, true },
@@ -134,15 +143,17 @@ int report_movers(const struct report *r)
     if (t == NULL || !report_columns(r, false, keys, sizeof keys) || !report_columns(r, true, names, sizeof names))
         return CTL_FAILED;
     snprintf(sql, sizeof sql,
-             "SELECT %s, sum(u.now) AS now, sum(u.before) AS before FROM (SELECT who, target, sum(iif(slot >= ?2, cost_nano, 0)) AS now,"
-             " sum(iif(slot < ?2, cost_nano, 0)) AS before FROM rollup_row WHERE slot >= ?1 AND slot < ?3 GROUP BY who, target) AS u"
-             " JOIN who AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s HAVING sum(u.now) OR sum(u.before)"
-             " ORDER BY abs(sum(u.now) - sum(u.before)) DESC, %s", keys, names, names);
-    const int64_t values[] = { r->at_s - 14 * PERIOD_DAY_S, r->at_s - 7 * PERIOD_DAY_S, r->at_s };
+             "SELECT %s, sum(u.now) AS now, sum(u.before) AS before FROM (SELECT who, target, sum(now) AS now, sum(before) AS before FROM %s"
+             " GROUP BY who, target) AS u JOIN %s AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s"
+             " HAVING sum(u.now) OR sum(u.before) ORDER BY abs(sum(u.now) - sum(u.before)) DESC, %s", keys,
+             r->by_user ? PARTS("who", "", "user_days") : PARTS("account", " JOIN who AS x ON x.id = who", "days"), cells_who(r), names, names);
+    int64_t values[6] = { r->at_s - 14 * PERIOD_DAY_S, r->at_s - 7 * PERIOD_DAY_S, r->at_s };
+    for (int i = 0; i < 3; i++)
+        values[3 + i] = values[i] - values[i] % PERIOD_DAY_S;
     int rc = sqlite3_prepare_v2(r->db, sql, -1, &s, NULL);
-    for (int i = 0; rc == SQLITE_OK && i < 3; i++)
+    for (int i = 0; rc == SQLITE_OK && i < 6; i++)
         rc = sqlite3_bind_int64(s, i + 1, values[i]);
-    while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+    while (rc == SQLITE_OK && (r->top == 0 || (int64_t)table_rows(t) < r->top) && (rc = sqlite3_step(s)) == SQLITE_ROW) {
         int64_t now = sqlite3_column_int64(s, (int)r->by_count), before = sqlite3_column_int64(s, (int)r->by_count + 1);
         copy_names(r, s, t);
         table_int(t, now);
@@ -154,19 +165,13 @@ int report_movers(const struct report *r)
             table_null(t); /* from nothing: no percentage says it */
         rc = SQLITE_OK;
     }
-    if (rc != SQLITE_DONE)
+    if (rc != SQLITE_DONE && rc != SQLITE_OK)
         ctl_sql_failed(&r->place, r->db);
     sqlite3_finalize(s);
-    return table_end(r, "movers", t, rc == SQLITE_DONE);
+    return table_end(r, "movers", t, rc == SQLITE_DONE || rc == SQLITE_OK);
 }
 
-/* ---- savings, from the requests themselves -------------------------------------------------------------------------------- */
-
-/* What a cached token would have cost at the full input price of the version and tier the request was priced with. */
-#define PROMPT_CACHE_SAVED                                                                                                        \
-    "iif(u.input_cached > 0, (SELECT u.input_cached * (p.input - p.input_cached) / 1000 FROM price AS p"                            \
-    " WHERE p.version = u.price_version AND p.provider = t.provider AND p.model = t.model AND (p.tier = 0 OR p.above < u.input_all)" \
-    " ORDER BY p.tier DESC LIMIT 1), 0)"
+/* ---- savings ----------------------------------------------------------------------------------------------------- */
 
 int report_savings(const struct report *r)
 {
@@ -174,21 +179,23 @@ int report_savings(const struct report *r)
         { "cache_answers", TABLE_COUNT, true }, { "cache_saved_usd", TABLE_USD, true }, { "cached_tokens", TABLE_COUNT, true },
         { "prompt_cache_saved_usd", TABLE_USD, true }, { "fallback_answers", TABLE_COUNT, true }, { "fallback_cost_usd", TABLE_USD, true },
     };
+    static const struct cell_figure sums[] = {
+        { "answers", "sum(cache_answers)" }, { "saved", "sum(saved_nano)" }, { "cached", "sum(input_cached)" },
+        { "prompt", "sum(prompt_saved_nano)" }, { "rescued", "sum(fallback_answers)" }, { "rescue", "sum(fallback_nano)" },
+    };
+    enum { FIGURES = sizeof figures / sizeof *figures };
     struct table_column columns[COLUMNS_MAX];
-    struct table *t = table_for(r, columns, figures, sizeof figures / sizeof *figures);
-    char keys[512], names[128], sql[SQL_SIZE];
+    struct table *t = table_for(r, columns, figures, FIGURES);
+    char keys[512], names[128], cells[CELLS_SQL_SIZE], sql[CELLS_SQL_SIZE + 1024];
+    int64_t values[CELL_VALUES];
 
-    if (t == NULL || !report_columns(r, false, keys, sizeof keys) || !report_columns(r, true, names, sizeof names))
+    if (t == NULL || !report_columns(r, false, keys, sizeof keys) || !report_columns(r, true, names, sizeof names) ||
+        !cells_sql(r, sums, FIGURES, cells, sizeof cells))
         return CTL_FAILED;
     snprintf(sql, sizeof sql,
-             "SELECT %s, sum(u.saved_nano > 0), sum(u.saved_nano), sum(u.input_cached), sum(coalesce(" PROMPT_CACHE_SAVED ", 0)),"
-             " sum(u.fallback AND u.ok), sum(iif(u.fallback AND u.ok, u.cost_nano, 0)) FROM (SELECT started_us / 1000000 AS slot, who,"
-             " coalesce(served, plan) AS target, saved_nano, coalesce(input_cached, 0) AS input_cached, cost_nano, price_version,"
-             " coalesce(fallback, 0) AS fallback, coalesce(outcome, '') <> 'provider_error' AS ok,"
-             " coalesce(input + input_cached + input_cache_write + input_cache_write_1h + input_audio, 0) AS input_all FROM request_row"
-             " WHERE started_us >= ?1 AND started_us < ?2 AND state = 1 AND (saved_nano > 0 OR input_cached > 0 OR fallback = 1))"
-             " AS u JOIN who AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s ORDER BY %s",
-             keys, names, names);
-    const int64_t values[] = { r->period.start_s * 1000000, r->period.end_s * 1000000 };
-    return table_end(r, "savings", t, ctl_fill(&r->place, r->db, sql, values, 2, t));
+             "SELECT %s, sum(answers), sum(saved), sum(cached), sum(prompt), sum(rescued), sum(rescue) FROM %s AS u JOIN %s AS w ON w.id = u.who"
+             " LEFT JOIN target AS t ON t.id = u.target GROUP BY %s HAVING sum(answers) OR sum(cached) OR sum(rescued) ORDER BY %s",
+             keys, cells, cells_who(r), names, names);
+    cells_values(r->period.start_s, r->period.end_s, values);
+    return table_end(r, "savings", t, ctl_fill(&r->place, r->db, sql, values, CELL_VALUES, t));
 }

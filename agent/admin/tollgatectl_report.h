@@ -19,6 +19,7 @@ struct report {
     struct period period;
     int64_t at_s;          /* burn, movers: the moment looked from */
     int64_t factor;        /* anomalies */
+    int64_t top;           /* movers, anomalies: rows at most; 0: all */
     const struct dimension *by[DIMENSIONS_MAX];
     size_t by_count;
     bool by_user;

@@ -1,4 +1,4 @@
-#include "admin/tollgatectl_report.h"
+#include "admin/tollgatectl_cells.h"
 
 #include "base/clock.h"
 #include "config.h"
@@ -18,7 +18,7 @@ static const struct dimension dimensions[] = {
     { "month", "strftime('%Y-%m', u.slot, 'unixepoch')", false, true },
 };
 
-enum { DIMENSIONS = sizeof dimensions / sizeof *dimensions };
+enum { DIMENSIONS = sizeof dimensions / sizeof *dimensions, ANOMALIES_TOP = 1000 };
 
 static bool dimensions_parse(struct report *r, const char *text)
 {
@@ -78,7 +78,6 @@ void report_head(const struct report *r, const char *kind, char *buf, size_t siz
         snprintf(buf, size, "\"kind\":\"%s\",\"from\":\"%s\",\"to\":\"%s\",", kind, from, to);
 }
 
-/* Grouped by the keys of names first, which are small integers; the names are joined to what is left. */
 static int report_spend(const struct report *r)
 {
     static const struct table_column figures[] = {
@@ -86,46 +85,45 @@ static int report_spend(const struct report *r)
         { "input_tokens", TABLE_COUNT, true }, { "cached_tokens", TABLE_COUNT, true }, { "output_tokens", TABLE_COUNT, true },
         { "cost_usd", TABLE_USD, true },
     };
+    static const struct cell_figure sums[] = {
+        { "requests", "sum(settled + denied)" }, { "denied", "sum(denied)" }, { "corrections", "sum(corrections)" },
+        { "tokens_in", "sum(input + input_cached + input_cache_write + input_cache_write_1h + input_audio)" },
+        { "tokens_cached", "sum(input_cached)" }, { "tokens_out", "sum(output + output_reasoning + output_audio)" }, { "cost", "sum(cost_nano)" },
+    };
     enum { FIGURES = sizeof figures / sizeof *figures };
     struct table_column columns[DIMENSIONS_MAX + FIGURES];
-    char keys[512], names[128], sql[2048], head[160];
-    bool by_time = false;
+    char keys[512], names[128], cells[CELLS_SQL_SIZE], sql[CELLS_SQL_SIZE + 1024], head[160];
+    int64_t values[CELL_VALUES];
     int rc = CTL_FAILED;
 
-    for (size_t i = 0; i < r->by_count; i++) {
+    for (size_t i = 0; i < r->by_count; i++)
         columns[i] = (struct table_column){ r->by[i]->name, TABLE_TEXT, false };
-        by_time = by_time || r->by[i]->by_time;
-    }
     memcpy(columns + r->by_count, figures, sizeof figures);
     struct table *t = table_new(columns, r->by_count + FIGURES);
-    if (t == NULL || !report_columns(r, false, keys, sizeof keys) || !report_columns(r, true, names, sizeof names))
+    if (t == NULL || !report_columns(r, false, keys, sizeof keys) || !report_columns(r, true, names, sizeof names) ||
+        !cells_sql(r, sums, FIGURES, cells, sizeof cells))
         goto out;
     snprintf(sql, sizeof sql,
              "SELECT %s, sum(requests), sum(denied), sum(corrections), sum(tokens_in), sum(tokens_cached), sum(tokens_out), sum(cost)"
-             " FROM (SELECT %s AS slot, who, target, sum(settled + denied) AS requests, sum(denied) AS denied,"
-             " sum(corrections) AS corrections, sum(input + input_cached + input_cache_write + input_cache_write_1h + input_audio) AS tokens_in,"
-             " sum(input_cached) AS tokens_cached, sum(output + output_reasoning + output_audio) AS tokens_out, sum(cost_nano) AS cost"
-             " FROM %s WHERE slot >= ?1 AND slot < ?2 GROUP BY 1, 2, 3) AS u"
-             " JOIN %s AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s ORDER BY %s",
-             keys, by_time ? "slot / 86400 * 86400" : "0", r->by_user ? "rollup_row" : "rollup_day_row", r->by_user ? "who" : "account",
-             names, names);
+             " FROM %s AS u JOIN %s AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s ORDER BY %s",
+             keys, cells, cells_who(r), names, names);
     report_head(r, "spend", head, sizeof head);
-    const int64_t values[] = { r->period.start_s, r->period.end_s };
-    if (ctl_fill(&r->place, r->db, sql, values, 2, t) && table_write(t, r->format, head, stdout) == 0)
+    cells_values(r->period.start_s, r->period.end_s, values);
+    if (ctl_fill(&r->place, r->db, sql, values, CELL_VALUES, t) && table_write(t, r->format, head, stdout) == 0)
         rc = CTL_DONE;
 out:
     table_free(t);
     return rc;
 }
 
-static bool number_parse(const char *text, int64_t *out)
+static bool number_parse(const char *text, int64_t min, int64_t *out)
 {
     size_t n = strspn(text, "0123456789");
 
     *out = 0;
     for (size_t i = 0; i < n && n <= 9; i++)
         *out = *out * 10 + (text[i] - '0');
-    return n > 0 && n <= 9 && text[n] == '\0' && *out > 0;
+    return n > 0 && n <= 9 && text[n] == '\0' && *out >= min;
 }
 
 static const struct kind {
@@ -153,11 +151,11 @@ static const struct kind *kind_find(const char *name, const struct report *r)
 int ctl_report(int argc, char **argv)
 {
     struct report r = { .factor = 10, .at_s = clock_wall_us() / 1000000 };
-    const char *by = NULL, *from = NULL, *to = NULL, *format = NULL, *at = NULL, *factor = NULL, *name = "spend";
+    const char *by = NULL, *from = NULL, *to = NULL, *format = NULL, *at = NULL, *factor = NULL, *top = NULL, *name = "spend";
     bool json = false, help = false;
     const struct ctl_arg args[] = {
         { "--ledger", &r.place.ledger, NULL }, { "--config", &r.place.config_file, NULL }, { "--kind", &name, NULL }, { "--by", &by, NULL },
-        { "--from", &from, NULL }, { "--to", &to, NULL }, { "--at", &at, NULL }, { "--factor", &factor, NULL }, { "--format", &format, NULL },
+        { "--from", &from, NULL }, { "--to", &to, NULL }, { "--at", &at, NULL }, { "--factor", &factor, NULL }, { "--top", &top, NULL }, { "--format", &format, NULL },
         { "--json", NULL, &json }, { "--help", NULL, &help },
     };
     size_t words;
@@ -171,10 +169,16 @@ int ctl_report(int argc, char **argv)
         fprintf(stderr, "tollgatectl: --at %s is no time; allowed: 2026-11-23 or 2026-11-23T14:30 (UTC)\n", at);
         return CTL_USAGE;
     }
-    if (factor != NULL && !number_parse(factor, &r.factor)) {
+    if (factor != NULL && !number_parse(factor, 1, &r.factor)) {
         fprintf(stderr, "tollgatectl: --factor %s: a whole number from 1 on\n", factor);
         return CTL_USAGE;
     }
+    if (top != NULL && !number_parse(top, 0, &r.top)) {
+        fprintf(stderr, "tollgatectl: --top %s: a whole number\n", top);
+        return CTL_USAGE;
+    }
+    if (top == NULL && strcmp(name, "anomalies") == 0)
+        r.top = ANOMALIES_TOP;
     if (!dimensions_parse(&r, by) || !ctl_period(from, to, &r.period) || (!focus && !ctl_format(format, json, &r.format)))
         return CTL_USAGE;
     const struct kind *kind = kind_find(name, &r);

@@ -46,8 +46,8 @@ static const char *const sql[STATEMENTS] = {
         " FROM request_row AS r LEFT JOIN correction_row AS c ON c.request = r.id WHERE r.id = ?1 GROUP BY r.id",
     [INSERT_CORRECTION] =
         "INSERT INTO correction_row (request, booked_us, account_us, reason, known_by, input, input_cached, input_cache_write,"
-        " input_cache_write_1h, output, output_reasoning, input_audio, output_audio, cost_nano, price_version, discount_nano)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+        " input_cache_write_1h, output, output_reasoning, input_audio, output_audio, cost_nano, price_version, discount_nano,"
+        " started_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     [ADD_VERSION] = "INSERT OR IGNORE INTO price_version (id, hash, source, models, imported_us) VALUES (?1, ?2, ?3, ?4, ?5)",
     [ADD_PRICE] = "INSERT INTO price VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     [ADD_VALIDITY] = "INSERT INTO price_validity (version, valid_from_us, imported_us) VALUES (?1, ?2, ?3)",
@@ -427,6 +427,7 @@ static int write_correction(struct rows *r, const struct ledger_correction *c)
     sqlite3_bind_int64(s, 14, c->cost_nano);
     bind_id(s, 15, c->price_version);
     sqlite3_bind_int64(s, 16, c->discount_nano);
+    sqlite3_bind_int64(s, 17, row.started_us);
     result = run(s);
     if (result != LEDGER_OK || !rollup_wants(r->rollup, c->id))
         return result;

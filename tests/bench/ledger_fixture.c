@@ -4,7 +4,7 @@
  *
  * One operation a line, fields separated by tabs (they may be empty):
  *   decide   ID STARTED_US open|settled|denied ORGANIZATION TEAM USER APP COST_CENTER GROUP PROVIDER MODEL HOLD_NANO SAVED_NANO VERSION
- *   settle   ID KNOWN_BY GROUP PROVIDER MODEL INPUT CACHED OUTPUT REASONING COST_NANO FALLBACK VERSION
+ *   settle   ID KNOWN_BY GROUP PROVIDER MODEL INPUT CACHED OUTPUT REASONING COST_NANO FALLBACK VERSION PROMPT_SAVED_NANO DISCOUNT_NANO
  *   correct  ID BOOKED_US REASON KNOWN_BY INPUT OUTPUT COST_NANO
  *   close    BEFORE_US CLOSED_US
  *   price    VERSION HASH PROVIDER MODEL INPUT CACHED OUTPUT  (pico-dollars per token)
@@ -72,7 +72,8 @@ static void fill_settlement(struct ledger_op *op, char **f)
         .id = number(f[1]), .settled_us = 1, .known_by = (enum known_by)number(f[2]), .http_status = 200, .outcome = SLICE_LIT("ok"),
         .served = { slice_cstr(f[3]), slice_cstr(f[4]), slice_cstr(f[5]) },
         .usage = { .input = number(f[6]), .input_cached = number(f[7]), .output = number(f[8]), .output_reasoning = number(f[9]) },
-        .cost_nano = number(f[10]), .provider_cost_nano = -1, .fallback = number(f[11]) != 0, .price_version = number(f[12]), .attempts = 1
+        .cost_nano = number(f[10]), .provider_cost_nano = -1, .fallback = number(f[11]) != 0, .price_version = number(f[12]),
+        .prompt_saved_nano = number(f[13]), .discount_nano = number(f[14]), .attempts = 1
     };
 }
 
@@ -100,7 +101,7 @@ static bool run_line(struct ledger *l, char **f, int n)
 
     if (strcmp(f[0], "decide") == 0 && n == 15) {
         fill_decision(&op, f);
-    } else if (strcmp(f[0], "settle") == 0 && n == 13) {
+    } else if (strcmp(f[0], "settle") == 0 && n == 15) {
         fill_settlement(&op, f);
     } else if (strcmp(f[0], "correct") == 0 && n == 8) {
         op.kind = LEDGER_CORRECTION;

@@ -40,6 +40,8 @@ class Ledger:
         fallback=0,
         version=0,
         hold=1_000_000,
+        prompt_saved=0,
+        discount=0,
     ):
         """state: ok, open, denied, cached. tokens: input, cached, output, reasoning."""
         self.last += 1
@@ -48,7 +50,7 @@ class Ledger:
         names = (organization, team, user, app, cost_center, "group", provider, model)
         self.add("decide", self.last, at, kind, *names, hold if kind == "open" else 0, saved, version)
         if state == "ok":
-            self.add("settle", self.last, known_by, "group", provider, model, *tokens, cost, fallback, version)
+            self.add("settle", self.last, known_by, "group", provider, model, *tokens, cost, fallback, version, prompt_saved, discount)
         return self.last
 
     def correct(self, request, booked, cost, reason="late_record", known_by=1, tokens=(0, 0)):

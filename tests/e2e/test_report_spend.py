@@ -248,7 +248,7 @@ def test_anomalies_are_ten_times_their_peers(tmp_path):
 def test_savings_name_both_caches_and_the_fallback(tmp_path):
     book = Ledger(tmp_path / "ledger.db")
     version = book.price("ab" * 32, "openai", "gpt-4o-mini", 150_000, 75_000, 600_000)
-    book.request("2026-11-10", tokens=(100, 40, 10, 0), cost=24_000, version=version)
+    book.request("2026-11-10", tokens=(100, 40, 10, 0), cost=24_000, version=version, prompt_saved=40 * 75)
     book.request("2026-11-10", tokens=(100, 0, 10, 0), cost=21_000, version=version, fallback=1)
     book.request("2026-11-10", state="cached", saved=5_000)
     book.write()

@@ -1,4 +1,4 @@
--- Schema 3: roll-ups that every finance report can be read from.
+-- Schema 4: roll-ups that every finance report can be read from.
 --
 -- Roll-ups hold the requests up to the id in ledger_note 'rolled' (with their corrections); what is newer is still few enough to be
 -- summed from the rows themselves. The views rollup, rollup_day, rollup_user_day and rollup_user_month put both together: take those.
@@ -6,6 +6,10 @@
 ALTER TABLE request_row ADD COLUMN discount_nano INTEGER NOT NULL DEFAULT 0;     -- what list prices would have cost more than cost_nano
 ALTER TABLE request_row ADD COLUMN prompt_saved_nano INTEGER NOT NULL DEFAULT 0; -- what its cached input would have cost more, uncached
 ALTER TABLE correction_row ADD COLUMN discount_nano INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE correction_row ADD COLUMN started_us INTEGER NOT NULL DEFAULT 0;     -- of the request
+UPDATE correction_row SET started_us = (SELECT r.started_us FROM request_row AS r WHERE r.id = correction_row.request);
+-- Those that count for another month than their request's.
+CREATE INDEX correction_moved ON correction_row (account_us) WHERE account_us <> started_us;
 
 UPDATE request_row SET prompt_saved_nano = coalesce(
     (SELECT request_row.input_cached * (p.input - p.input_cached) / 1000 FROM price AS p JOIN target AS t ON t.id = request_row.served
