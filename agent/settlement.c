@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json_scan.h"
 #include "base/log.h"
+#include "costing.h"
 #include "inflight.h"
 #include "keys.h"
 #include "learning.h"
@@ -44,6 +45,7 @@ struct verdict_of {
     enum known_by known_by;
     struct token_usage usage;
     int64_t cost_nano;
+    struct costing price; /* of the usage; all 0 when it is not known */
     const char *outcome;
     int status;
     bool fallback;
@@ -92,26 +94,6 @@ static struct settling *settling_new(struct agent *a, struct inflight *f, enum l
 static int64_t nano_or_zero(int64_t n)
 {
     return n > 0 ? n : 0;
-}
-
-/* The price the hold was computed with; after a restart the current table's, which the row then names. */
-static struct price_table *table_of(struct agent *a, const struct inflight *f)
-{
-    if (f->prices != NULL)
-        return price_table_ref(f->prices);
-    struct runtime *r = agent_runtime(a);
-    struct price_table *t = price_table_ref(r->prices);
-    runtime_unref(r);
-    return t;
-}
-
-static bool cost_of(struct price_table *t, const struct inflight *f, bool fallback, const struct token_usage *u, int64_t *nano)
-{
-    const struct target *target = fallback && f->has_fallback ? &f->fallback : &f->primary;
-    const struct model_price *m = price_lookup(t, target->provider, target->model, NULL);
-
-    *nano = 0;
-    return m != NULL && price_cost(m, u, 0, nano) == PRICE_DONE;
 }
 
 static void log_settled(const struct inflight *f, const struct verdict_of *v)
@@ -168,6 +150,8 @@ static void settle(struct agent *a, struct inflight *f, const struct verdict_of 
         .outcome = slice_cstr(v->outcome),
         .usage = v->usage,
         .cost_nano = v->cost_nano,
+        .discount_nano = v->price.discount_nano,
+        .prompt_saved_nano = v->price.prompt_saved_nano,
         .provider_cost_nano = -1,
         .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
         .ttft_us = v->ttft_us,
@@ -275,17 +259,15 @@ static void usage_find(struct agent *a, const struct inflight *f, const struct s
 /* Prices what was found. A served model without a price (allowed by configuration) costs 0. */
 static void price(struct agent *a, const struct inflight *f, struct verdict_of *v)
 {
-    struct price_table *t;
-
     if (v->known_by != KNOWN_REPORTED && v->known_by != KNOWN_COUNTED)
         return;
-    t = table_of(a, f);
-    if (!cost_of(t, f, v->fallback, &v->usage, &v->cost_nano) && f->op.decision.hold_nano > 0) {
+    bool priced = costing_of(a, f, v->fallback, &v->usage, &v->price);
+    v->cost_nano = v->price.cost_nano;
+    if (!priced && f->op.decision.hold_nano > 0) {
         LOG(LOG_LEVEL_WARN, "cost_not_computable", LOG_STR("request_id", f->request_id));
         v->known_by = KNOWN_BOUNDED;
         v->cost_nano = f->op.decision.hold_nano;
     }
-    price_table_unref(t);
 }
 
 static const char *outcome_of(const struct settle_record *r, const struct inflight *f)
@@ -333,7 +315,7 @@ static void correct(struct agent *a, struct inflight *f, const struct verdict_of
     s->user = user;
     s->op.correction = (struct ledger_correction){
         .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT("late_record"), .known_by = v->known_by,
-        .usage = v->usage, .cost_nano = delta.nano,
+        .usage = v->usage, .cost_nano = delta.nano, .discount_nano = v->price.discount_nano,
         .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
     };
     atomic_fetch_add_explicit(&a->counters.corrected, 1, memory_order_relaxed);

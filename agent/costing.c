@@ -1,0 +1,41 @@
+#include "costing.h"
+
+#include "runtime.h"
+
+/* The price the hold was computed with; after a restart the current table's, which the row then names. */
+static struct price_table *table_of(struct agent *a, const struct inflight *f)
+{
+    if (f->prices != NULL)
+        return price_table_ref(f->prices);
+    struct runtime *r = agent_runtime(a);
+    struct price_table *t = price_table_ref(r->prices);
+    runtime_unref(r);
+    return t;
+}
+
+static int64_t prompt_saved(const struct model_price *m, const struct token_usage *usage, int64_t cost_nano)
+{
+    struct token_usage uncached = *usage;
+    int64_t nano;
+
+    uncached.input += uncached.input_cached;
+    uncached.input_cached = 0;
+    return price_cost(m, &uncached, 0, &nano) == PRICE_DONE && nano > cost_nano ? nano - cost_nano : 0;
+}
+
+bool costing_of(struct agent *a, const struct inflight *f, bool fallback, const struct token_usage *usage, struct costing *out)
+{
+    const struct target *target = fallback && f->has_fallback ? &f->fallback : &f->primary;
+    struct price_table *t = table_of(a, f);
+    const struct model_price *m = price_lookup(t, target->provider, target->model, NULL);
+    bool priced = m != NULL && price_cost(m, usage, 0, &out->cost_nano) == PRICE_DONE;
+
+    if (priced) {
+        out->discount_nano = 0;
+        out->prompt_saved_nano = prompt_saved(m, usage, out->cost_nano);
+    } else {
+        *out = (struct costing){ 0, 0, 0 };
+    }
+    price_table_unref(t);
+    return priced;
+}
