@@ -10,10 +10,10 @@
  * median of their day: when the count says so, those are looked for in the requests themselves. What no roll-up holds yet is read
  * along with them. */
 
-enum { PEERS_MIN = 5, BIN_COLUMNS = 4 }; /* fewer have no median worth comparing with */
+enum { PEERS_MIN = 5 }; /* fewer have no median worth comparing with */
 
 struct bin {
-    int64_t month, peers, nano, requests;
+    int64_t nano, requests;
 };
 
 /* A request that may be an anomaly. Peers that no row stands for yet have numbers below 0. */
@@ -31,8 +31,8 @@ struct list {
 
 struct search {
     const struct report *r;
-    struct list bins, newer, found; /* newer: candidates not in roll-ups */
-    sqlite3_stmt *outliers, *want;
+    struct list bins, newer, found; /* bins of one group; newer: candidates not in roll-ups, by group */
+    sqlite3_stmt *histogram, *outliers, *want;
     int64_t wanted, missing; /* groups whose requests have to be looked through; anomalies that are nowhere */
 };
 
@@ -71,14 +71,10 @@ static struct candidate *candidate_at(const struct list *l, size_t i)
     return (struct candidate *)(void *)l->items + i;
 }
 
-static int by_bin(const void *a, const void *b)
+static int by_cost(const void *a, const void *b)
 {
     const struct bin *x = a, *y = b;
 
-    if (x->month != y->month)
-        return x->month > y->month ? 1 : -1;
-    if (x->peers != y->peers)
-        return x->peers > y->peers ? 1 : -1;
     return (x->nano > y->nano) - (x->nano < y->nano);
 }
 
@@ -131,29 +127,16 @@ static bool load(const struct report *r, const char *sql, int64_t from, int64_t 
     " JOIN who AS w ON w.id = r.who LEFT JOIN target AS t ON t.id = coalesce(r.served, r.plan)"                         \
     " LEFT JOIN peers AS p ON p.team = w.team AND p.model = coalesce(t.model, '') AND p.organization = w.organization"
 
-/* The months that the period touches: their histogram, with what is newer than it. */
-static bool bins_load(struct search *s)
+/* What is newer than the roll-ups, of the months from `from` until before `until`. */
+static bool newer_load(struct search *s, int64_t from, int64_t until)
 {
-    static const char newer[] =
-        "SELECT " MONTH ", coalesce(p.id, -dense_rank() OVER (ORDER BY w.organization, w.team, t.model)), " COST ", r.id, r.started_us, r.who,"
-        " coalesce(r.served, r.plan, 0), r.known_by FROM request_row AS r" JOIN_PEERS " WHERE r.id > " ROLLED
-        " AND r.state = 1 AND r.started_us >= ?1 * 1000000 AND r.started_us < ?2 * 1000000";
-    int64_t from = period_month(s->r->period.start_s).start_s, until = period_month(s->r->period.end_s - 1).end_s;
+    static const char sql[] =
+        "SELECT " MONTH ", coalesce(p.id, -dense_rank() OVER (ORDER BY w.organization, w.team, t.model)), " COST " AS nano, r.id, r.started_us, r.who,"
+        " coalesce(r.served, r.plan, 0), r.known_by FROM request_row AS r NOT INDEXED" JOIN_PEERS " WHERE r.id > " ROLLED
+        " AND r.state = 1 AND r.started_us >= ?1 * 1000000 AND r.started_us < ?2 * 1000000 AND nano > 0";
 
-    if (!load(s->r, "SELECT month, peers, cost_nano, requests FROM cost_histogram_row WHERE month >= ?1 AND month < ?2 AND requests > 0"
-                    " ORDER BY month, peers, cost_nano", from, until, &s->bins, BIN_COLUMNS) ||
-        !load(s->r, newer, from, until, &s->newer, CANDIDATE_COLUMNS))
+    if (!load(s->r, sql, from, until, &s->newer, CANDIDATE_COLUMNS))
         return false;
-    for (size_t i = 0; i < s->newer.count; i++) {
-        const struct candidate *c = candidate_at(&s->newer, i);
-        struct bin *b = c->nano > 0 ? list_add(&s->bins) : NULL;
-        if (b != NULL)
-            *b = (struct bin){ c->month, c->peers, peers_round(c->nano), 1 };
-        else if (c->nano > 0)
-            return false;
-    }
-    if (s->bins.count > 0)
-        qsort(s->bins.items, s->bins.count, s->bins.size, by_bin);
     if (s->newer.count > 0)
         qsort(s->newer.items, s->newer.count, s->newer.size, by_group);
     return true;
@@ -176,7 +159,7 @@ static bool keep(struct search *s, const struct candidate *c, int64_t threshold,
     return true;
 }
 
-static bool outliers_of(struct search *s, const struct bin *group, int64_t threshold, int64_t median, int64_t count, int64_t *kept)
+static bool outliers_of(struct search *s, const struct candidate *group, int64_t threshold, int64_t median, int64_t count, int64_t *kept)
 {
     struct candidate c = { .month = group->month };
     bool room = true;
@@ -198,7 +181,7 @@ static bool outliers_of(struct search *s, const struct bin *group, int64_t thres
 }
 
 /* Notes a group of which `kept` were found where there should be `expected`. */
-static bool look_through(struct search *s, const struct bin *group, int64_t threshold, int64_t median, int64_t count, int64_t missing)
+static bool look_through(struct search *s, const struct candidate *group, int64_t threshold, int64_t median, int64_t count, int64_t missing)
 {
     const int64_t values[] = { group->month, group->peers, threshold, median, count };
 
@@ -211,30 +194,65 @@ static bool look_through(struct search *s, const struct bin *group, int64_t thre
     return rc == SQLITE_DONE || ctl_sql_failed(&s->r->place, s->r->db) == CTL_DONE;
 }
 
-/* The median of an even number is the lower middle one. */
-static bool group_search(struct search *s, size_t start, size_t end, size_t *newer)
+/* The group's bins are in s->bins, its newer requests from `start` until before `end`. The median of an even number is the lower middle one. */
+static bool group_search(struct search *s, const struct candidate *group, size_t start, size_t end)
 {
-    const struct bin *b = bin_at(&s->bins, start);
-    const struct candidate group = { .month = b->month, .peers = b->peers };
+    const struct bin *b = bin_at(&s->bins, 0);
     int64_t count = 0, seen = 0, expected = 0, kept = 0, median = 0;
 
-    for (size_t i = 0; i < end - start; i++)
+    for (size_t i = 0; i < s->bins.count; i++)
         count += b[i].requests;
+    if (count < PEERS_MIN)
+        return true;
     for (size_t i = 0; median == 0; i++)
         if ((seen += b[i].requests) > (count - 1) / 2)
             median = b[i].nano;
     int64_t threshold = median > INT64_MAX / s->r->factor ? INT64_MAX : median * s->r->factor;
-    for (size_t i = 0; i < end - start; i++)
-        expected += b[i].nano >= threshold ? b[i].requests : 0;
-    while (*newer < s->newer.count && by_group(candidate_at(&s->newer, *newer), &group) < 0)
-        ++*newer;
-    if (count < PEERS_MIN || expected == 0)
+    for (size_t i = s->bins.count; i > 0 && b[i - 1].nano >= threshold; i--)
+        expected += b[i - 1].requests;
+    if (expected == 0)
         return true;
-    for (size_t i = *newer; i < s->newer.count && by_group(candidate_at(&s->newer, i), &group) == 0; i++)
+    for (size_t i = start; i < end; i++)
         if (!keep(s, candidate_at(&s->newer, i), threshold, median, count, &kept))
             return false;
-    return outliers_of(s, b, threshold, median, count, &kept) &&
-           (kept >= expected || look_through(s, b, threshold, median, count, expected - kept));
+    return outliers_of(s, group, threshold, median, count, &kept) &&
+           (kept >= expected || look_through(s, group, threshold, median, count, expected - kept));
+}
+
+static bool bin_add(struct list *l, int64_t nano, int64_t requests)
+{
+    struct bin *b = list_add(l);
+
+    if (b != NULL)
+        *b = (struct bin){ nano, requests };
+    return b != NULL;
+}
+
+/* The next group of the histogram, of what is newer, or of both. *more is false at the end. */
+static bool next_group(struct search *s, size_t *newer, bool *more)
+{
+    bool row = sqlite3_data_count(s->histogram) > 0;
+    struct candidate at = { .month = sqlite3_column_int64(s->histogram, 0), .peers = sqlite3_column_int64(s->histogram, 1) };
+    size_t start = *newer;
+
+    *more = row || start < s->newer.count;
+    if (!*more)
+        return true;
+    if (!row || (start < s->newer.count && by_group(candidate_at(&s->newer, start), &at) < 0))
+        at = *candidate_at(&s->newer, start);
+    s->bins.count = 0;
+    while (sqlite3_data_count(s->histogram) > 0 && sqlite3_column_int64(s->histogram, 1) == at.peers && sqlite3_column_int64(s->histogram, 0) == at.month) {
+        if (!bin_add(&s->bins, sqlite3_column_int64(s->histogram, 2), sqlite3_column_int64(s->histogram, 3)))
+            return false;
+        if (sqlite3_step(s->histogram) != SQLITE_ROW && sqlite3_errcode(s->r->db) != SQLITE_DONE)
+            return ctl_sql_failed(&s->r->place, s->r->db) == CTL_DONE;
+    }
+    for (; *newer < s->newer.count && by_group(candidate_at(&s->newer, *newer), &at) == 0; ++*newer)
+        if (!bin_add(&s->bins, peers_round(candidate_at(&s->newer, *newer)->nano), 1))
+            return false;
+    if (*newer > start)
+        qsort(s->bins.items, s->bins.count, s->bins.size, by_cost);
+    return group_search(s, &at, start, *newer);
 }
 
 /* Through the requests of the groups that miss some: what outlier_row does not hold. */
@@ -269,25 +287,35 @@ static bool look_through_all(struct search *s)
     return rc == SQLITE_DONE && room;
 }
 
+static bool prepare(struct search *s, const char *sql, sqlite3_stmt **out)
+{
+    return sqlite3_prepare_v2(s->r->db, sql, -1, out, NULL) == SQLITE_OK || ctl_sql_failed(&s->r->place, s->r->db) == CTL_DONE;
+}
+
+/* All of it from one snapshot: in a transaction. */
 static bool search(struct search *s)
 {
+    int64_t from = period_month(s->r->period.start_s).start_s, until = period_month(s->r->period.end_s - 1).end_s;
     size_t newer = 0;
+    bool more = true;
 
     if (sqlite3_exec(s->r->db, "BEGIN; CREATE TEMP TABLE wanted (month, peers, threshold, median, count, PRIMARY KEY (month, peers)) WITHOUT ROWID", NULL,
-                     NULL, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(s->r->db, "SELECT month, peers, cost_nano, request, started_us, who, target, known_by FROM outlier_row WHERE month = ?1"
-                                     " AND peers = ?2 AND cost_nano >= ?3", -1, &s->outliers, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(s->r->db, "INSERT INTO temp.wanted VALUES (?1, ?2, ?3, ?4, ?5)", -1, &s->want, NULL) != SQLITE_OK)
+                     NULL, NULL) != SQLITE_OK)
         return ctl_sql_failed(&s->r->place, s->r->db) == CTL_DONE;
-    if (!bins_load(s))
+    if (!prepare(s, "SELECT month, peers, cost_nano, requests FROM cost_histogram_row WHERE month >= ?1 AND month < ?2 AND requests > 0"
+                    " ORDER BY month, peers, cost_nano", &s->histogram) ||
+        !prepare(s, "SELECT month, peers, cost_nano, request, started_us, who, target, known_by FROM outlier_row WHERE month = ?1"
+                    " AND peers = ?2 AND cost_nano >= ?3", &s->outliers) ||
+        !prepare(s, "INSERT INTO temp.wanted VALUES (?1, ?2, ?3, ?4, ?5)", &s->want) || !newer_load(s, from, until))
         return false;
-    for (size_t start = 0, end; start < s->bins.count; start = end) {
-        const struct bin *b = bin_at(&s->bins, start);
-        for (end = start + 1; end < s->bins.count && bin_at(&s->bins, end)->month == b->month && bin_at(&s->bins, end)->peers == b->peers; end++) {
-        }
-        if (!group_search(s, start, end, &newer))
+    sqlite3_bind_int64(s->histogram, 1, from);
+    sqlite3_bind_int64(s->histogram, 2, until);
+    int rc = sqlite3_step(s->histogram);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return ctl_sql_failed(&s->r->place, s->r->db) == CTL_DONE;
+    while (more)
+        if (!next_group(s, &newer, &more))
             return false;
-    }
     if (!look_through_all(s))
         return false;
     if (s->found.count > 0)
@@ -333,6 +361,7 @@ int report_anomalies(const struct report *r)
         fprintf(stderr, "tollgatectl: the first %" PRId64 " of %zu; --top shows more\n", r->top, s.found.count);
     if (rc == CTL_DONE && s.missing > 0)
         fprintf(stderr, "tollgatectl: %" PRId64 " more are in archives: ask there (--ledger)\n", s.missing);
+    sqlite3_finalize(s.histogram);
     sqlite3_finalize(s.outliers);
     sqlite3_finalize(s.want);
     free(s.bins.items);

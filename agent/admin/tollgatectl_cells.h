@@ -1,7 +1,7 @@
 /* Where reports get their sums from: the smallest roll-ups that answer the question, and what is newer than they are.
  *
- * By team and the like: days by account. By user: whole months from the roll-up by user and month, the rest from the one by user and
- * day. Figures are summed along the tables' keys, then by integers, and only then are names joined. */
+ * Whole months come from the roll-up by user and month, the rest (and everything, when days are asked for) from those by day: by account,
+ * or by user when the report is. Figures are summed along the tables' keys, then by integers, and only then are names joined. */
 #ifndef TOLLGATE_ADMIN_TOLLGATECTL_CELLS_H
 #define TOLLGATE_ADMIN_TOLLGATECTL_CELLS_H
 
@@ -13,12 +13,12 @@ struct cell_figure {
     const char *name, *sql; /* "cost", "sum(cost_nano)": over the columns of a roll-up */
 };
 
-/* A table for FROM: "(SELECT slot, who, target, figures...)". `who` is the account unless the report is by user; slot is 0 unless it is by
- * time. Parameters ?1 to ?4 are what cells_values gives. False when it does not fit. */
+/* A table for FROM: "(SELECT slot, who, target, figures...)". `who` is the account, or who when the report is by user; what the report is not
+ * grouped by is 0 (slot, who, target). Parameters ?1 to ?4 are what cells_values gives. False when it does not fit. */
 bool cells_sql(const struct report *r, const struct cell_figure *figures, size_t count, char *buf, size_t size);
 /* For any span of whole UTC days. */
 void cells_values(int64_t start_s, int64_t end_s, int64_t out[CELL_VALUES]);
-/* "who" or "account": what cells' `who` is the id of. */
+/* The table that names them, for JOIN: "who" or "account". Outer: the id may be 0. */
 const char *cells_who(const struct report *r);
 
 #endif

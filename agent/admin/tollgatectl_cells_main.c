@@ -36,56 +36,58 @@ static bool by_day(const struct report *r)
     return false;
 }
 
-static bool by_target(const struct report *r)
+/* Is there a dimension whose expression is over that table ("w.", "t.")? */
+static bool by_table(const struct report *r, const char *alias)
 {
     for (size_t i = 0; i < r->by_count; i++)
-        if (strncmp(r->by[i]->sql, "coalesce(t.", 11) == 0)
+        if (strstr(r->by[i]->sql, alias) != NULL)
             return true;
     return false;
 }
 
 struct arm {
-    const char *table, *span;   /* span: condition on slot */
-    const char *newer;          /* slot of what is newer than the roll-up */
+    const char *table, *span; /* span: condition on slot */
+    const char *newer;        /* slot of what is newer than the roll-up */
+    bool accounts;            /* the table's `who` is an account */
 };
 
+/* Grouped along the table's key, as far as the report needs it. */
 static void add_arm(struct text *t, const struct report *r, const struct arm *a, const struct cell_figure *figures, size_t count)
 {
-    const char *slot = by_time(r) ? "slot" : "0 AS slot", *target = by_target(r) ? "target" : "0 AS target";
+    const char *slot = by_time(r) ? "slot" : "0 AS slot", *target = by_table(r, "t.") ? "target" : "0 AS target", *who = "0 AS who";
+    bool names = by_table(r, "w."), joined = names && !r->by_user && !a->accounts;
 
-    add(t, "SELECT %s, who, %s", slot, target);
+    if (names)
+        who = r->by_user || a->accounts ? "who" : "account AS who";
+    add(t, "SELECT %s, %s, %s", slot, who, target);
     for (size_t i = 0; i < count; i++)
         add(t, ", %s AS %s", figures[i].sql, figures[i].name);
-    add(t, " FROM %s WHERE %s GROUP BY slot, who%s", a->table, a->span, by_target(r) ? ", target" : "");
-    add(t, " UNION ALL SELECT %s, %s, %s", slot, r->by_user ? "who" : "account", target);
+    add(t, " FROM %s%s WHERE %s GROUP BY slot%s%s", a->table, joined ? " JOIN who AS x ON x.id = who" : "", a->span,
+        !names ? "" : joined ? ", account" : ", who", by_table(r, "t.") ? ", target" : "");
+    add(t, " UNION ALL SELECT %s, %s, %s", slot, !names ? "0" : r->by_user ? "who" : "account", target);
     for (size_t i = 0; i < count; i++)
         add(t, ", %s", figures[i].sql);
-    add(t, " FROM (SELECT %s AS slot, * FROM unrolled%s) WHERE %s GROUP BY 1, 2, 3", a->newer, r->by_user ? "" : " JOIN who AS x ON x.id = who",
-        a->span);
+    add(t, " FROM (SELECT %s AS slot, * FROM unrolled%s) WHERE %s GROUP BY 1, 2, 3", a->newer,
+        names && !r->by_user ? " JOIN who AS x ON x.id = who" : "", a->span);
 }
 
 bool cells_sql(const struct report *r, const struct cell_figure *figures, size_t count, char *buf, size_t size)
 {
     static const char day[] = "second / 86400 * 86400", month[] = "unixepoch(second, 'unixepoch', 'start of month')";
-    static const struct arm accounts = { "rollup_day_row", "slot >= ?1 AND slot < ?2 AND ?3 = ?3 AND ?4 = ?4", day },
-                            users = { "rollup_user_day_row", "slot >= ?1 AND slot < ?2 AND ?3 = ?3 AND ?4 = ?4", day },
-                            before = { "rollup_user_day_row", "slot >= ?1 AND slot < ?3", day },
-                            months = { "rollup_user_month_row", "slot >= ?3 AND slot < ?4", month },
-                            after = { "rollup_user_day_row", "slot >= ?4 AND slot < ?2", day };
+    static const char all[] = "slot >= ?1 AND slot < ?2 AND ?3 = ?3 AND ?4 = ?4", before[] = "slot >= ?1 AND slot < ?3", after[] = "slot >= ?4 AND slot < ?2";
+    const char *days = r->by_user ? "rollup_user_day_row" : "rollup_day_row";
+    const struct arm arms[] = { { days, by_day(r) ? all : before, day, !r->by_user },
+                                { "rollup_user_month_row", "slot >= ?3 AND slot < ?4", month, false },
+                                { days, after, day, !r->by_user } };
     struct text t = { buf, size, 0 };
 
     add(&t, "(SELECT slot, who, target");
     for (size_t i = 0; i < count; i++)
         add(&t, ", sum(%s) AS %s", figures[i].name, figures[i].name);
     add(&t, " FROM (");
-    if (!r->by_user || by_day(r)) {
-        add_arm(&t, r, r->by_user ? &users : &accounts, figures, count);
-    } else {
-        const struct arm *arms[] = { &before, &months, &after };
-        for (size_t i = 0; i < 3; i++) {
-            add(&t, "%s", i > 0 ? " UNION ALL " : "");
-            add_arm(&t, r, arms[i], figures, count);
-        }
+    for (size_t i = 0; i < (by_day(r) ? 1 : 3); i++) {
+        add(&t, "%s", i > 0 ? " UNION ALL " : "");
+        add_arm(&t, r, &arms[i], figures, count);
     }
     add(&t, ") GROUP BY slot, who, target)");
     return t.used < size;

@@ -193,7 +193,7 @@ int report_savings(const struct report *r)
         !cells_sql(r, sums, FIGURES, cells, sizeof cells))
         return CTL_FAILED;
     snprintf(sql, sizeof sql,
-             "SELECT %s, sum(answers), sum(saved), sum(cached), sum(prompt), sum(rescued), sum(rescue) FROM %s AS u JOIN %s AS w ON w.id = u.who"
+             "SELECT %s, sum(answers), sum(saved), sum(cached), sum(prompt), sum(rescued), sum(rescue) FROM %s AS u LEFT JOIN %s AS w ON w.id = u.who"
              " LEFT JOIN target AS t ON t.id = u.target GROUP BY %s HAVING sum(answers) OR sum(cached) OR sum(rescued) ORDER BY %s",
              keys, cells, cells_who(r), names, names);
     cells_values(r->period.start_s, r->period.end_s, values);

@@ -105,7 +105,7 @@ static int report_spend(const struct report *r)
         goto out;
     snprintf(sql, sizeof sql,
              "SELECT %s, sum(requests), sum(denied), sum(corrections), sum(tokens_in), sum(tokens_cached), sum(tokens_out), sum(cost)"
-             " FROM %s AS u JOIN %s AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s ORDER BY %s",
+             " FROM %s AS u LEFT JOIN %s AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY %s ORDER BY %s",
              keys, cells, cells_who(r), names, names);
     report_head(r, "spend", head, sizeof head);
     cells_values(r->period.start_s, r->period.end_s, values);

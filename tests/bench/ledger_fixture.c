@@ -1,6 +1,8 @@
 /* Writes a ledger from a list of operations on standard input, for tests of what reads ledgers.
  *
- *   bench_ledger_fixture FILE < operations
+ *   bench_ledger_fixture FILE [LAG] < operations
+ *
+ * LAG: how many of the newest requests roll-ups leave out; the ledger's own default when it is not given.
  *
  * One operation a line, fields separated by tabs (they may be empty):
  *   decide   ID STARTED_US open|settled|denied ORGANIZATION TEAM USER APP COST_CENTER GROUP PROVIDER MODEL HOLD_NANO SAVED_NANO VERSION
@@ -124,11 +126,11 @@ int main(int argc, char **argv)
     char line[LINE_MAX_BYTES], why[300], *fields[FIELDS];
     int rc = 0;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: bench_ledger_fixture FILE < operations\n");
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: bench_ledger_fixture FILE [LAG] < operations\n");
         return 2;
     }
-    struct ledger *l = ledger_open(&(struct ledger_options){ .file = argv[1] }, why, sizeof why);
+    struct ledger *l = ledger_open(&(struct ledger_options){ .file = argv[1], .rollup_lag = argc > 2 ? number(argv[2]) : 0, .rollup_chunk = argc > 2 ? 7 : 0 }, why, sizeof why);
     if (l == NULL) {
         fprintf(stderr, "%s\n", why);
         return 1;

@@ -65,9 +65,10 @@ class Ledger:
         self.add("price", version, table_hash, provider, model, input_pico, cached_pico, output_pico)
         return version
 
-    def write(self):
+    def write(self, lag=None):
+        """lag: how many of the newest requests are left out of the roll-ups."""
         subprocess.run(
-            [build_folder() / "bench_ledger_fixture", self.file],
+            [build_folder() / "bench_ledger_fixture", self.file, *([str(lag)] if lag else [])],
             input="".join(line + "\n" for line in self.lines),
             text=True,
             check=True,

@@ -37,8 +37,8 @@ RAW_ROWS = """
      FROM correction_row AS c JOIN request_row AS r ON r.id = c.request)"""
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
+@pytest.fixture(scope="module", params=[None, 5], ids=["newer than roll-ups", "rolled up"])
+def ledger(request, tmp_path_factory):
     book = Ledger(tmp_path_factory.mktemp("report") / "ledger.db")
     dice = random.Random(7)
     old = []
@@ -48,7 +48,7 @@ def ledger(tmp_path_factory):
         state = dice.choices(["ok", "denied", "cached", "open"], [90, 5, 4, 1])[0]
         if state == "open":
             started = us("2026-11-20")
-        request = book.request(
+        number_of = book.request(
             started,
             team=dice.choice(TEAMS),
             user=f"user-{dice.randrange(7)}",
@@ -63,11 +63,14 @@ def ledger(tmp_path_factory):
             saved=number if state == "cached" else 0,
         )
         if state == "ok":
-            old.append((request, started))
+            old.append((number_of, started))
     book.close("2026-11-01", "2026-11-02T08:00")
-    for request, started in old[:40]:
-        book.correct(request, "2026-11-20T01:00", dice.randrange(1000), tokens=(3, 4))
-    return book.write()
+    for number_of, started in old[:40]:
+        book.correct(number_of, "2026-11-20T01:00", dice.randrange(1000), tokens=(3, 4))
+    book.write(request.param)
+    rolled, newest = book.query("SELECT value, (SELECT max(id) FROM request_row) FROM ledger_note WHERE name = 'rolled'")[0]
+    assert rolled > newest - 50 if request.param else rolled == 0
+    return book
 
 
 def raw(ledger, dimensions, start, end):
@@ -230,7 +233,8 @@ def test_movers_compare_seven_days_with_the_seven_before(ledger):
     assert changes == sorted(changes, reverse=True)
 
 
-def test_anomalies_are_ten_times_their_peers(tmp_path):
+@pytest.mark.parametrize("lag", [None, 1], ids=["newer than roll-ups", "rolled up"])
+def test_anomalies_are_ten_times_their_peers(tmp_path, lag):
     book = Ledger(tmp_path / "ledger.db")
     for cost in (90, 100, 110, 100, 95, 105):
         book.request("2026-11-10", cost=cost)
@@ -238,11 +242,53 @@ def test_anomalies_are_ten_times_their_peers(tmp_path):
     dear = book.request("2026-11-11", cost=1000, user="eve")
     book.request("2026-11-11", cost=999)
     book.request("2026-11-11", team="alone", cost=10**9)
-    book.write()
-    rows = json.loads(ctl("report", "--ledger", book.file, "--kind", "anomalies", "--from", "2026-11", "--json").stdout)["rows"]
+    for _ in range(8):  # roll-ups take rows in by seven
+        book.request("2026-12-10", team="other")
+    book.write(lag)
+    rows = json.loads(ctl("report", "--ledger", book.file, "--kind", "anomalies", "--from", "2026-11", "--to", "2026-11", "--json").stdout)["rows"]
     assert [(row["request_id"], row["user"], row["times"], row["median_nano"]) for row in rows] == [(str(dear), "eve", 10, 100)]
     more = ctl("report", "--ledger", book.file, "--kind", "anomalies", "--from", "2026-11", "--factor", "9", "--json")
     assert len(json.loads(more.stdout)["rows"]) == 2
+    first = ctl("report", "--ledger", book.file, "--kind", "anomalies", "--from", "2026-11", "--factor", "9", "--top", "1", "--json")
+    assert len(json.loads(first.stdout)["rows"]) == 1
+    assert "first 1 of 2" in first.stderr
+
+
+def test_anomalies_are_found_in_any_order_and_after_rows_left(tmp_path):
+    """What is far above the median of the whole month may not have been so when it came, or by little."""
+    book = Ledger(tmp_path / "ledger.db")
+    dice = random.Random(11)
+    costs = {}
+    for number in range(900):
+        # Dear ones first: the median falls as the month goes on.
+        cost = dice.randrange(2000, 9000) * 100 if number < 300 else dice.randrange(2000, 9000)
+        costs[book.request(f"2026-10-{number % 20 + 1:02}", cost=cost)] = cost
+    corrected = book.request("2026-10-25", cost=1)
+    book.correct(corrected, "2026-10-26", 899_999)
+    costs[corrected] = 900_000
+    for _ in range(8):
+        book.request("2026-11-10", team="other")
+    book.write(lag=1)
+
+    def rounded(nano):
+        unit = 10 ** max(len(str(nano)) - 2, 0)
+        return nano // unit * unit
+
+    def expected(factor):
+        median = sorted(map(rounded, costs.values()))[(len(costs) - 1) // 2]
+        return sorted(str(name) for name, cost in costs.items() if rounded(cost) >= factor * median)
+
+    def found(factor):
+        report = ("report", "--ledger", book.file, "--kind", "anomalies", "--from", "2026-10", "--to", "2026-10", "--top", "0", "--json")
+        return sorted(row["request_id"] for row in json.loads(ctl(*report, "--factor", factor).stdout)["rows"])
+
+    assert str(corrected) in found(100)
+    for factor in (2, 10, 50, 100):
+        assert found(factor) == expected(factor), factor
+    dear = found(100)
+    ctl("archive", "--before", "2026-11", "--to", tmp_path / "old.db", "--ledger", book.file)
+    assert set(found(100)) <= set(dear)
+    assert str(corrected) in found(100)
 
 
 def test_savings_name_both_caches_and_the_fallback(tmp_path):
