@@ -74,6 +74,11 @@ struct config_required {
     unsigned values_count;
 };
 
+struct config_introspection {
+    char *url, *client_id, *secret_file;
+    char *cache, *stale; /* durations; may be NULL */
+};
+
 struct config_issuer {
     char *name;       /* may be NULL */
     char *issuer;
@@ -86,6 +91,7 @@ struct config_issuer {
     struct config_required *required_claims;
     unsigned required_claims_count;
     bool access_tokens_only;
+    struct config_introspection *introspection; /* may be NULL */
     char **logout_audience;
     unsigned logout_audience_count;
     char *jwks;       /* may be NULL (discovery): an absolute path, or an http(s) URL */

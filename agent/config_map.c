@@ -97,6 +97,7 @@ static void issuer_map(const struct config_issuer *f, struct arena *a, struct id
                                            .organization = r->organization, .application = r->application,
                                            .cost_center = r->cost_center };
     }
+    const struct config_introspection none = { .url = NULL }, *x = f->introspection != NULL ? f->introspection : &none;
     *out = (struct identity_issuer){
         .name = f->name,
         .issuer = f->issuer,
@@ -107,6 +108,11 @@ static void issuer_map(const struct config_issuer *f, struct arena *a, struct id
         .algorithms = (const char **)f->algorithms,
         .algorithms_count = f->algorithms_count,
         .access_tokens_only = f->access_tokens_only,
+        .introspection_url = x->url,
+        .introspection_client_id = x->client_id,
+        .introspection_secret_file = x->secret_file,
+        .introspection_cache_s = duration_s_or_none(x->cache),
+        .introspection_stale_s = duration_s(x->stale),
         .logout_audiences = (const char **)f->logout_audience,
         .logout_audiences_count = f->logout_audience_count,
         .required = required,

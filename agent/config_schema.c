@@ -95,6 +95,15 @@ static const cyaml_schema_field_t required_fields[] = {
 };
 ENTRY(required_entry, config_required, required_fields);
 
+static const cyaml_schema_field_t introspection_fields[] = {
+    TEXT("url", config_introspection, url),
+    TEXT("client_id", config_introspection, client_id),
+    TEXT("secret_file", config_introspection, secret_file),
+    TEXT_OPT("cache", config_introspection, cache),
+    TEXT_OPT("stale", config_introspection, stale),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t issuer_fields[] = {
     TEXT_OPT("name", config_issuer, name),
     TEXT("issuer", config_issuer, issuer),
@@ -103,6 +112,7 @@ static const cyaml_schema_field_t issuer_fields[] = {
     LIST_OPT("algorithms", config_issuer, algorithms, &text_entry),
     LIST_OPT("required_claims", config_issuer, required_claims, &required_entry),
     BOOL_OPT("access_tokens_only", config_issuer, access_tokens_only),
+    PART_PTR_OPT("introspection", config_issuer, introspection, introspection_fields),
     LIST_OPT("logout_audience", config_issuer, logout_audience, &text_entry),
     TEXT_OPT("jwks", config_issuer, jwks),
     TEXT_OPT("discovery", config_issuer, discovery),

@@ -87,6 +87,12 @@ struct identity_issuer {
     const char *ca_file;       /* PEM bundle for these URLs; NULL: the system's */
     bool allow_http;           /* http: URLs; for loopback and tests */
 
+    /* Introspection (RFC 7662) of tokens that verify; NULL: none. */
+    const char *introspection_url, *introspection_client_id;
+    const char *introspection_secret_file; /* mode 600 */
+    int64_t introspection_cache_s;  /* how long an answer is used; default 60, at most 3600 */
+    int64_t introspection_stale_s;  /* how long beyond that while the endpoint does not answer; default 0: refused at once */
+
     int64_t leeway_s;            /* clock difference tolerated for exp, nbf, iat; default 60, -1: none, at most 600 */
     int64_t max_age_s;           /* refuse tokens issued longer ago (needs iat); default: no limit */
     int64_t refresh_s;           /* background refresh; default 3600; a shorter Cache-Control max-age wins, down to 60 */
@@ -172,9 +178,9 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 /* Codes and reasons in struct refusal (type, code, reason; all static strings):
  *   401 invalid_request_error invalid_api_key: reasons token_missing, token_malformed, token_algorithm, token_issuer, token_key,
- *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound, revoked
+ *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound, revoked, token_inactive
  *   403 invalid_request_error identity_not_mapped: reasons identity_ambiguous (several values where one is needed),
  *       token_group_overage (the issuer left the groups out: `_claim_names`)
- *   503 server_error auth_provider_unavailable: reason issuer_unavailable (retry_after_s is set) */
+ *   503 server_error auth_provider_unavailable: reason issuer_unavailable (retry_after_s is set), also when introspection gives no answer */
 
 #endif

@@ -130,6 +130,20 @@ static const char *check_names(const struct report *r, const struct identity_iss
     return NULL;
 }
 
+static const char *check_introspection(const struct report *r, const struct identity_issuer *i)
+{
+    const char *fault;
+
+    if (i->introspection_url == NULL)
+        return NULL;
+    if (i->introspection_client_id == NULL || i->introspection_secret_file == NULL)
+        return complain(r, "introspection", "needs url, client_id and secret_file");
+    if ((fault = check_url(r, i, "introspection", i->introspection_url)) != NULL ||
+        (fault = check_range(r, "introspection", i->introspection_cache_s, 1, 3600)) != NULL)
+        return fault;
+    return check_range(r, "introspection", i->introspection_stale_s, 1, 86400);
+}
+
 static const char *check_issuer(const struct report *r, const struct identity_issuer *i)
 {
     const char *fault;
@@ -145,6 +159,8 @@ static const char *check_issuer(const struct report *r, const struct identity_is
         (fault = check_range(r, "refresh_s", i->refresh_s, 10, 604800)) != NULL ||
         (fault = check_range(r, "refresh_cooldown_s", i->refresh_cooldown_s, 1, 3600)) != NULL ||
         (fault = check_range(r, "stale_s", i->stale_s, 1, 31536000)) != NULL)
+        return fault;
+    if ((fault = check_introspection(r, i)) != NULL)
         return fault;
     return check_range(r, "fetch_timeout_ms", i->fetch_timeout_ms, 100, 60000);
 }
@@ -273,6 +289,10 @@ static void issuer(struct copier *c, struct identity_issuer *i)
     i->jwks_url = text(c, i->jwks_url);
     i->discovery_url = text(c, i->discovery_url);
     i->ca_file = text(c, i->ca_file);
+    i->introspection_url = text(c, i->introspection_url);
+    i->introspection_client_id = text(c, i->introspection_client_id);
+    i->introspection_secret_file = text(c, i->introspection_secret_file);
+    set_default(&i->introspection_cache_s, 60);
     mapping(c, &i->mapping);
     set_default(&i->refresh_s, 3600);
     set_default(&i->refresh_cooldown_s, 30);

@@ -1,5 +1,6 @@
 #include "identity/store.h"
 
+#include "identity/introspect.h"
 #include "identity/options.h"
 
 #include <stdio.h>
@@ -19,8 +20,10 @@ void store_unref(struct identity_store *s)
     pthread_mutex_unlock(&s->lock);
     if (!last)
         return;
-    for (size_t i = 0; i < s->count; i++)
+    for (size_t i = 0; i < s->count; i++) {
         jwk_set_unref(s->issuers[i].keys);
+        introspect_free(s->issuers[i].introspection);
+    }
     pthread_mutex_destroy(&s->lock);
     arena_free(s->arena);
     free(s);
@@ -82,8 +85,7 @@ bool store_want(struct identity_store *s, size_t i, bool for_kid, int64_t now_us
 
 /* ---- for sources ------------------------------------------------------------------------------------------------------ */
 
-/* Under the lock. */
-static void release_waiting(struct identity_store *s)
+void store_release(struct identity_store *s)
 {
     for (struct identity_verifier *v = s->verifiers; v != NULL; v = v->next)
         if (v->waiting) {
@@ -115,7 +117,7 @@ void store_fetch_good(struct identity_store *s, size_t i, struct jwk_set *set, i
     }
     atomic_store_explicit(&st->fetched_us, now_us, memory_order_release);
     st->pending = st->wanted = false;
-    release_waiting(s);
+    store_release(s);
     pthread_mutex_unlock(&s->lock);
     jwk_set_unref(old);
 }
@@ -125,7 +127,7 @@ void store_fetch_failed(struct identity_store *s, size_t i)
     pthread_mutex_lock(&s->lock);
     s->issuers[i].failures++;
     s->issuers[i].pending = s->issuers[i].wanted = false;
-    release_waiting(s);
+    store_release(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -143,6 +145,8 @@ static void on_wake(struct ev_loop *loop, ev_async *w, int revents)
         pthread_mutex_unlock(&s->lock);
         if (wanted)
             source_fetch(s->issuers[i].source);
+        if (s->issuers[i].introspection != NULL)
+            introspect_run(s->issuers[i].introspection);
     }
 }
 
@@ -190,8 +194,12 @@ static bool open_issuer(struct identity_store *s, size_t i, struct identity_stor
     struct issuer_state *from = find_same(previous, st->o);
     if (from != NULL)
         take_over(s, st, previous, from);
-    if (st->o->jwks_file == NULL && s->http == NULL) {
+    if ((st->o->jwks_file == NULL || st->o->introspection_url != NULL) && s->http == NULL) {
         snprintf(why, why_size, "issuers[%zu]: keys from the network need an HTTP client", i);
+        return false;
+    }
+    if (st->o->introspection_url != NULL && (st->introspection = introspect_new(s, i, fault, sizeof fault)) == NULL) {
+        snprintf(why, why_size, "issuers[%zu]: introspection: %s", i, fault);
         return false;
     }
     st->source = source_new(s, i, from ? from->source : NULL);
@@ -245,12 +253,13 @@ void identity_store_retire(struct identity_store *s)
     for (size_t i = 0; i < s->count; i++) {
         source_free(s->issuers[i].source);
         s->issuers[i].source = NULL;
+        introspect_retire(s->issuers[i].introspection);
     }
     pthread_mutex_lock(&s->lock);
     s->retired = true; /* from here on nobody sends to the loop */
     for (size_t i = 0; i < s->count; i++)
         s->issuers[i].pending = s->issuers[i].wanted = false;
-    release_waiting(s);
+    store_release(s);
     pthread_mutex_unlock(&s->lock);
     ev_async_stop(s->loop, &s->wake);
     store_unref(s);

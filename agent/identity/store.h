@@ -13,10 +13,12 @@
 #include <pthread.h>
 
 struct source; /* source.c */
+struct introspection;
 
 struct issuer_state {
     const struct identity_issuer *o;
     unsigned algorithms;           /* bit i: enum jws_alg i */
+    struct introspection *introspection; /* NULL: none */
     struct source *source;         /* control thread; NULL once retired */
     _Atomic uint64_t generation;   /* of `keys`; 0: none yet */
     _Atomic int64_t fetched_us;    /* wall time of the last good fetch; 0: never */
@@ -68,6 +70,9 @@ uint64_t store_generation(const struct identity_store *s, size_t i);
 /* A worker lacks a key. for_kid, or when the keys are too old: ask for a refresh unless one was asked for within the cooldown. True when a fetch is pending; with
  * `v`, the verifier will then be notified of its end. */
 bool store_want(struct identity_store *s, size_t i, bool for_kid, int64_t now_us, struct identity_verifier *v);
+
+/* Under the lock: whoever waits is told to look again. */
+void store_release(struct identity_store *s);
 
 /* ---- store.c, called by source.c on the control thread ---- */
 void store_fetch_started(struct identity_store *s, size_t i);

@@ -1,5 +1,6 @@
 #include "identity/cache.h"
 #include "identity/claims.h"
+#include "identity/introspect.h"
 #include "identity/jws.h"
 #include "identity/revocation.h"
 #include "identity/store.h"
@@ -141,7 +142,7 @@ static bool digest_token(struct identity_verifier *v, struct slice token, uint8_
 }
 
 static bool from_cache(struct identity_verifier *v, const uint8_t digest[CACHE_DIGEST], int64_t now_us, struct arena *a,
-                       struct identity *out)
+                       struct identity *out, size_t *issuer)
 {
     struct cache_entry *e = cache_find(v->cache, digest);
     if (e == NULL)
@@ -150,6 +151,7 @@ static bool from_cache(struct identity_verifier *v, const uint8_t digest[CACHE_D
         cache_drop(v->cache, e);
         return false;
     }
+    *issuer = e->issuer;
     return identity_copy(&e->id, a, out);
 }
 
@@ -239,22 +241,22 @@ enum identity_result verifier_authenticate(struct identity_verifier *v, const st
 }
 
 static enum identity_result verify_parsed(struct identity_verifier *v, const struct jws *t, const uint8_t digest[CACHE_DIGEST],
-                                          int64_t now_us, bool may_wait, struct arena *a, struct identity *out, struct refusal *no)
+                                          int64_t now_us, bool may_wait, struct arena *a, struct identity *out, size_t *issuer,
+                                          struct refusal *no)
 {
     struct claims_times times = { 0 };
     uint64_t generation = 0;
     struct fault f = { 0 };
 
-    size_t i = 0;
-    enum identity_result r = verifier_authenticate(v, t, now_us, may_wait, &i, &generation, no);
+    enum identity_result r = verifier_authenticate(v, t, now_us, may_wait, issuer, &generation, no);
     if (r != IDENTITY_OK)
         return r;
-    struct issuer_state *st = &v->store->issuers[i];
+    struct issuer_state *st = &v->store->issuers[*issuer];
     if (!claims_check(st->o, t, now_us, a, &times, &f) || !claims_map(st->o, t->payload, a, out, &f))
         return verifier_refuse(no, &f);
     out->expires_s = times.exp_s;
     out->issued_s = times.issued_s;
-    cache_put(v->cache, digest, (unsigned)i, generation, times.until_s, out);
+    cache_put(v->cache, digest, (unsigned)*issuer, generation, times.until_s, out);
     return identity_copy(out, a, out) ? IDENTITY_OK : refuse_text(no, "token_malformed", "out of memory while reading the token");
 }
 
@@ -272,6 +274,26 @@ static enum identity_result not_revoked(struct identity_verifier *v, const uint8
                                                                revocation_kind_name(r->kind)) });
 }
 
+/* What the issuer itself says about the token, where it is asked. */
+static enum identity_result introspected(struct identity_verifier *v, size_t issuer, const uint8_t *digest, struct slice token, int64_t exp_s,
+                                         int64_t now_us, bool may_wait, struct refusal *no)
+{
+    struct introspection *x = v->store->issuers[issuer].introspection;
+
+    if (x == NULL)
+        return IDENTITY_OK;
+    switch (introspect_ask(x, digest, token, exp_s, now_us, may_wait && v->loop != NULL ? v : NULL)) {
+    case INTROSPECT_ACTIVE: return IDENTITY_OK;
+    case INTROSPECT_WAIT: return IDENTITY_WAIT;
+    case INTROSPECT_INACTIVE:
+        return refuse_text(no, "token_inactive", "the token's issuer says that it is no longer active; get a new one");
+    case INTROSPECT_UNAVAILABLE: break;
+    }
+    refuse_unavailable(no);
+    no->message = SLICE_LIT("the identity provider does not say at the moment whether this token is still active; try again shortly");
+    return IDENTITY_REFUSED;
+}
+
 enum identity_result identity_verify(struct identity_verifier *v, const struct http_request *rq, int64_t now_us, bool may_wait,
                                      struct arena *a, struct identity *out, struct refusal *no)
 {
@@ -279,6 +301,7 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
     struct slice token = find_token(rq, api_key);
     uint8_t digest[CACHE_DIGEST];
     struct fault f = { 0 };
+    size_t issuer = 0;
     struct jws t;
 
     if (token.n == 0)
@@ -288,11 +311,14 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
         return refuse_text(no, "token_malformed", "the token is larger than 16384 bytes");
     if (!digest_token(v, token, digest))
         return refuse_text(no, "token_malformed", "out of memory while reading the token");
-    if (from_cache(v, digest, now_us, a, out))
-        return not_revoked(v, digest, now_us, a, out, no);
-    if (!jws_parse(token, a, &t, &f))
-        return verifier_refuse(no, &f);
-    enum identity_result r = verify_parsed(v, &t, digest, now_us, may_wait, a, out, no);
-    jws_clear(&t);
-    return r == IDENTITY_OK ? not_revoked(v, digest, now_us, a, out, no) : r;
+    if (!from_cache(v, digest, now_us, a, out, &issuer)) {
+        if (!jws_parse(token, a, &t, &f))
+            return verifier_refuse(no, &f);
+        enum identity_result r = verify_parsed(v, &t, digest, now_us, may_wait, a, out, &issuer, no);
+        jws_clear(&t);
+        if (r != IDENTITY_OK)
+            return r;
+    }
+    enum identity_result r = not_revoked(v, digest, now_us, a, out, no);
+    return r == IDENTITY_OK ? introspected(v, issuer, digest, token, out->expires_s, now_us, may_wait, no) : r;
 }

@@ -167,7 +167,7 @@ ledger: {{file: {s.ledger_file}, hold_timeout: {s.hold_timeout}}}
 issuers:
   - issuer: {s.issuer}
     audience: [tollgate]
-    logout_audience: [shop]
+    logout_audience: [shop]{s.introspection}
     allow_http: true
 providers:
   - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/v1", credential: {{file: {s.folder}/alpha.key}}}}
@@ -199,6 +199,7 @@ class Stack:
         build=None,
         sockets=None,
         revocations=None,
+        introspection=None,
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -211,6 +212,7 @@ class Stack:
         self.ports = dict.fromkeys(("gateway", "spop", "ring", "metrics", "alpha", "beta", "control", "idp", "idp_admin"), 0)
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
+        self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
         self.revocations = revocations  # name of a watched file in the folder
         self.tokens = {}
         self.agent_env = {}  # for the agent alone, at its next start
@@ -224,6 +226,10 @@ class Stack:
         missing = [name for name in ("gateway", "spop", "ring", "metrics") if not self.ports[name]]
         self.ports.update(zip(missing, free_ports(len(missing))))
         self.write_secret("alpha.key", self.keys["alpha"] + "\n")
+        if self.introspect:
+            secret = secrets.token_hex(16)
+            self.write_secret("introspector.key", secret + "\n")
+            self.idp_admin("PUT", "/introspector", {"secret": secret, "delay": 0})
         if self.revocations:
             (self.folder / self.revocations).touch()
         self.write_configuration()
@@ -248,6 +254,15 @@ class Stack:
     @property
     def gateway(self):
         return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    @property
+    def introspection(self):
+        if not self.introspect:
+            return ""
+        return (
+            f"\n    introspection: {{url: {self.issuer}/check, client_id: gateway, secret_file: {self.folder}/introspector.key, "
+            f"{self.introspect}}}"
+        )
 
     def extra(self):
         """Parts of the configuration that most stacks do without."""

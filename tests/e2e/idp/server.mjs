@@ -10,6 +10,8 @@
 //   POST /rotate        {"keep_old": bool}: new keys under new ids; the old ones stay published only on request
 //   POST /mint          {"claims", "header", "alg", "key": "current"|"previous"|"stray"}: a token that the provider would not issue
 //   POST /outage        {"mode": "none"|"refuse"|"error"|"hang"}
+//   POST /deactivate    {"jti"}: introspection (POST /check, client `gateway`) says of it from now on that it is not active
+//   PUT  /introspector  {"secret", "delay": ms}: how the gateway authenticates there, and how long an answer takes
 //   GET  /counts        how often each path of the provider was asked for
 import { createHmac, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -24,6 +26,8 @@ const people = new Map();
 const apps = new Map();
 const cookieKeys = [randomBytes(32).toString('hex')];
 const counts = {};
+const inactive = new Set();
+let introspector = { secret: randomBytes(16).toString('hex'), delay: 0 };
 let outage = 'none';
 let issuer;
 let keys;          // signing now
@@ -98,6 +102,27 @@ async function logIn(req, res) {
   await provider.interactionFinished(req, res, { login: { accountId: params.login_hint }, consent: { grantId: await grant.save() } });
 }
 
+// RFC 7662. The provider's own endpoint does not look at JWTs, so this one stands beside it.
+async function introspect(req, res) {
+  let text = '';
+  for await (const data of req) text += data;
+  const form = new URLSearchParams(text);
+  const basic = `Basic ${Buffer.from(`gateway:${introspector.secret}`).toString('base64')}`;
+  if (req.method !== 'POST' || req.headers.authorization !== basic || form.get('token_type_hint') !== 'access_token') {
+    res.writeHead(401);
+    return res.end();
+  }
+  await new Promise((resolve) => setTimeout(resolve, introspector.delay));
+  let answer = { active: false };
+  try {
+    const keys = published.map(({ jwk: { d, p, q, dp, dq, qi, ...open } }) => open);
+    const { payload } = await jose.jwtVerify(form.get('token'), jose.createLocalJWKSet({ keys }));
+    if (!inactive.has(payload.jti)) answer = { active: true, sub: payload.sub, exp: payload.exp, token_type: 'Bearer' };
+  } catch { /* not one of ours */ }
+  res.writeHead(200, { 'content-type': 'application/json' });
+  return res.end(JSON.stringify(answer));
+}
+
 async function rotate(keepOld) {
   previous = keys;
   keys = await newKeys(`k${++generation}`);
@@ -134,6 +159,7 @@ const front = createServer((req, res) => {
     res.writeHead(500, { 'content-type': 'text/plain' });
     return res.end('simulated outage\n');
   }
+  if (path === '/check') return introspect(req, res);
   if (path.startsWith('/interaction/')) {
     return logIn(req, res).catch((error) => {
       res.writeHead(500);
@@ -175,6 +201,8 @@ async function admin(method, path, body) {
     case 'POST /rotate': await rotate(body.keep_old); return { kids: published.map((key) => key.kid) };
     case 'POST /mint': return { token: await mint(body) };
     case 'POST /outage': await setOutage(body.mode); return {};
+    case 'POST /deactivate': inactive.add(body.jti); return {};
+    case 'PUT /introspector': introspector = body; return {};
     case 'GET /counts': return counts;
     default: return undefined;
   }
