@@ -395,7 +395,7 @@ static bool start(struct server *s, const char *config_file)
     }
     log_level_apply(s->config);
     a->telemetry = telemetry_new(s->config);
-    if (a->telemetry == NULL || !auditing_open(a, s->config, s->why, sizeof s->why))
+    if (a->telemetry == NULL)
         return false;
     a->inflight = inflight_table_new();
     a->counter = token_counter_new(NULL);
@@ -403,7 +403,8 @@ static bool start(struct server *s, const char *config_file)
     if (a->inflight == NULL || a->counter == NULL || a->http == NULL)
         return false;
     a->tokenizers = tokenizer_set_open(NULL, s->why, sizeof s->why);
-    if (a->tokenizers == NULL || !books_open(s))
+    /* The ledger first: of two agents with one configuration, the second is told of what matters most. */
+    if (a->tokenizers == NULL || !books_open(s) || !auditing_open(a, s->config, s->why, sizeof s->why))
         return false;
     struct config *own = config_load(config_file, &errors); /* the runtime's copy; s->config keeps what a restart is needed for */
     if (own == NULL)

@@ -15,9 +15,9 @@ TOOLS = [
 ]
 
 
-def ctl(stack, *arguments):
+def ctl(*arguments):
     done = subprocess.run(
-        [build_folder() / "tollgatectl", "--socket", stack.admin_socket, *arguments],
+        [build_folder() / "tollgatectl", *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -27,7 +27,7 @@ def ctl(stack, *arguments):
 
 
 def classes(stack, shape):
-    return [c for c in json.loads(ctl(stack, "--json", "tokens")) if c["shape"] == shape]
+    return [c for c in json.loads(ctl("--socket", stack.admin_socket, "--json", "tokens")) if c["shape"] == shape]
 
 
 def observed(stack, shape, wanted):
@@ -73,7 +73,7 @@ def test_reported_tokens_are_learned_kept_and_used(stack, sub, settled):
     stack.kill_agent()
     stack.restart_agent()
     assert sum(c["observations"] for c in classes(stack, "tools")) == before + 42
-    assert "gpt-4o-mini" in ctl(stack, "tokens")
+    assert "gpt-4o-mini" in ctl("--socket", stack.admin_socket, "tokens")
 
 
 def test_exact_counts_stay_and_their_agreement_is_told(stack, sub, settled):
@@ -111,6 +111,6 @@ def test_a_megabyte_is_counted_in_slices_as_at_once(stack, sub, settled):
     row = settled(sub)
     file = stack.folder / "body.json"
     file.write_bytes(body)
-    told = json.loads(ctl(stack, "--json", "count", "--config", str(stack.config), str(file)))
+    told = json.loads(ctl("--json", "count", "--config", str(stack.config), str(file)))
     assert row["input_counted"] == told["input"] > 50_000 // scale
     assert row["hold"] == told["hold_nano"]
