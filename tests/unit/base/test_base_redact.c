@@ -100,11 +100,11 @@ static void test_log_lines(void **state)
     ssize_t n = 0, all = 0;
     while ((n = read(fd, buf + all, sizeof buf - (size_t)all)) > 0) {
         assert_null(memmem(buf, (size_t)(all + n), "quoted", 6));
-        if (all == 0) {
+        if (all == 0)
             assert_non_null(memmem(buf, (size_t)n, "the endpoint said: [secret] is wrong\" status=401\n", 48));
-            all = 64; /* enough of the end for a match across two reads */
-        }
-        memmove(buf, buf + n, (size_t)all);
+        n += all;
+        all = n < 64 ? n : 64; /* enough of the end for a match across two reads */
+        memmove(buf, buf + n - all, (size_t)all);
     }
     close(fd);
 }
