@@ -24,6 +24,13 @@ struct token_counter {
     const char *path;
 };
 
+/* Pieces that no table knew, to be merged four at a time. */
+struct waiting {
+    struct vocab_piece piece[4];
+    uint64_t hash[4];
+    unsigned n;
+};
+
 struct token_job {
     struct token_counter *counter;
     const struct tokenizer *tokenizer;
@@ -35,6 +42,7 @@ struct token_job {
     const uint8_t *p, *end; /* what is left of the text */
     int64_t tokens;
     struct long_piece long_piece;
+    struct waiting waiting;
     bool hashing;
     struct history_hash hash_state;
     uint64_t hash[2];
@@ -115,15 +123,43 @@ static inline struct vocab_piece load_piece(const uint8_t *p, size_t n, const ui
     return piece;
 }
 
-static __attribute__((noinline)) uint32_t merge_small(struct token_job *j, const uint8_t *p, size_t n)
+/* Merges what waits; returns its tokens. */
+static __attribute__((noinline)) uint32_t merge_waiting(struct token_job *j)
 {
-    const struct vocab *v = &j->tokenizer->vocab;
-    j->counter->stats.piece_misses++;
-    /* Text beyond ASCII has tokens of many bytes: matching them takes fewer steps than merging. */
-    return p[n - 1] & 0x80 ? merge_medium(v, p, n) : merge_short(v, p, n);
+    static const struct vocab_piece nothing = { 0, (uint64_t)1 << 56 };
+    struct waiting *w = &j->waiting;
+    uint32_t count[4], sum = 0;
+    for (unsigned i = w->n; i < 4; i++)
+        w->piece[i] = nothing;
+    merge_four(&j->tokenizer->vocab, w->piece, count);
+    for (unsigned i = 0; i < w->n; i++) {
+        sum += count[i];
+        if (j->pieces)
+            piece_cache_add(j->pieces, w->hash[i], w->piece[i].low, w->piece[i].high, count[i]);
+    }
+    w->n = 0;
+    return sum;
 }
 
-/* 1 to 15 bytes. */
+/* The tokens of a piece that is none; 0 when it was left waiting. */
+static __attribute__((noinline)) uint32_t merge_small(struct token_job *j, const uint8_t *p, struct vocab_piece piece, uint64_t hash)
+{
+    size_t n = piece.high >> 56;
+    struct waiting *w = &j->waiting;
+    j->counter->stats.piece_misses++;
+    /* Text beyond ASCII has tokens of many bytes: matching them takes fewer steps than merging. */
+    if (p[n - 1] & 0x80) {
+        uint32_t count = merge_medium(&j->tokenizer->vocab, p, n);
+        if (j->pieces)
+            piece_cache_add(j->pieces, hash, piece.low, piece.high, count);
+        return count;
+    }
+    w->piece[w->n] = piece;
+    w->hash[w->n++] = hash;
+    return w->n == 4 ? merge_waiting(j) : 0;
+}
+
+/* 1 to 15 bytes. What is left waiting counts 0 for now. */
 static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t n, const uint8_t *end)
 {
     const struct vocab *v = &j->tokenizer->vocab;
@@ -134,10 +170,11 @@ static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t
     uint32_t count;
     if (j->pieces && (count = piece_cache_find(j->pieces, hash, piece.low, piece.high)) != 0)
         return count;
-    count = vocab_is_token(v, hash, piece.low, piece.high) ? 1 : merge_small(j, p, n);
+    if (!vocab_is_token(v, hash, piece.low, piece.high))
+        return merge_small(j, p, piece, hash);
     if (j->pieces)
-        piece_cache_add(j->pieces, hash, piece.low, piece.high, count);
-    return count;
+        piece_cache_add(j->pieces, hash, piece.low, piece.high, 1);
+    return 1;
 }
 
 /* 16 to MERGE_MEDIUM bytes. */
@@ -215,7 +252,11 @@ static int count_step(struct token_job *j, size_t work)
         if (status != 0)
             return status;
     }
-    return j->p == j->end;
+    if (j->p != j->end)
+        return 0;
+    if (j->waiting.n > 0)
+        j->tokens += merge_waiting(j);
+    return 1;
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */

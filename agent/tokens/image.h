@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define VOCAB_MAGIC "TGVOCAB"
-#define VOCAB_VERSION 3u
+#define VOCAB_VERSION 4u
 #define VOCAB_BYTE_ORDER 0x01020304u
 #define VOCAB_NONE UINT32_MAX
 #define VOCAB_MAX_TOKEN 128 /* bytes of the longest token of any encoding */
@@ -25,8 +25,8 @@ enum vocab_section {
     VOCAB_FACTS,       /* struct vocab_fact[tokens] */
     VOCAB_BYTES,       /* uint32_t[256]: the token of each byte; all are below 256 */
     VOCAB_FIRST_PAIRS, /* uint32_t[65536]: token of two bytes (first * 256 + second), or VOCAB_NONE */
-    VOCAB_PAIRS,       /* uint64_t[1 << pair_bits]: open addressing, see vocab_pair_entry; 0 = empty */
-    VOCAB_MAY_PAIR,    /* one bit for each value of vocab_pair_bit: whether the pair table may hold such a pair */
+    VOCAB_PAIRS,       /* uint64_t[1 << pair_bits]: see vocab_pair_entry */
+    VOCAB_SHIFTS,      /* uint8_t[VOCAB_GROUPS]: see vocab_pair_slot */
     VOCAB_WHOLE,       /* struct vocab_piece[4 << whole_bits]: tokens of up to 15 bytes by content, buckets of 4 = 64 bytes */
     VOCAB_TRIE,        /* struct vocab_state[states]: double array over all tokens */
     VOCAB_STARTS,      /* uint32_t[65536]: the trie's state behind two bytes (first * 256 + second), or 0 */
@@ -66,33 +66,41 @@ struct vocab_header {
     uint32_t pair_bits, whole_bits, states;
     uint32_t root;       /* index of the trie's root state */
     uint32_t reserved;
+    uint64_t pair_multiplier;
     uint64_t offset[VOCAB_SECTIONS], bytes[VOCAB_SECTIONS];
 };
 
 #define VOCAB_RANK_BITS 18
+#define VOCAB_RANKS_MOST ((1u << VOCAB_RANK_BITS) - 2) /* the two values above are no token's */
+#define VOCAB_NO_TOKEN ((1u << VOCAB_RANK_BITS) - 1)   /* part of no pair */
 
-/* A filled slot of the pair table: left, right and token, 18 bits each, plus a bit that tells it from an empty slot. */
+static inline uint64_t vocab_pair_key(uint32_t left, uint32_t right)
+{
+    return (uint64_t)left << VOCAB_RANK_BITS | right;
+}
+
+/* A slot of the pair table: the token, and below it the pair that makes it. */
 static inline uint64_t vocab_pair_entry(uint32_t left, uint32_t right, uint32_t token)
 {
-    return (uint64_t)1 << 63 | (uint64_t)token << 36 | (uint64_t)left << 18 | right;
+    return (uint64_t)token << 2 * VOCAB_RANK_BITS | vocab_pair_key(left, right);
 }
 
-static inline uint64_t vocab_pair_hash(uint32_t left, uint32_t right)
+#define VOCAB_PAIR_EMPTY (vocab_pair_entry(VOCAB_NO_TOKEN, VOCAB_NO_TOKEN - 1, 0)) /* a pair nobody asks for */
+
+/* 0 when the entry is that of the pair. */
+static inline uint64_t vocab_pair_differs(uint64_t entry, uint32_t left, uint32_t right)
 {
-    return ((uint64_t)left << 18 | right) * 0x9e3779b97f4a7c15u;
+    return (entry ^ vocab_pair_key(left, right)) << (64 - 2 * VOCAB_RANK_BITS);
 }
 
-static inline uint32_t vocab_pair_slot(uint64_t hash, uint32_t bits)
-{
-    return (uint32_t)(hash >> (64 - bits));
-}
+/* The pair table is perfect: a pair can stand in one slot only, so that looking it up takes no branch. The top bits of its hash name a
+ * group, whose shift was chosen so that the pairs of all groups fall into different slots. */
+#define VOCAB_GROUP_BITS 16
+#define VOCAB_GROUPS (1u << VOCAB_GROUP_BITS)
 
-/* Most pairs asked for do not exist; a map that fits the second-level cache says so for nine of ten of them. */
-#define VOCAB_MAY_PAIR_BITS 21
-
-static inline uint32_t vocab_pair_bit(uint64_t hash)
+static inline uint64_t vocab_pair_slot(uint64_t hash, uint8_t shift, uint32_t bits)
 {
-    return (uint32_t)(hash >> (64 - VOCAB_MAY_PAIR_BITS));
+    return (hash << VOCAB_GROUP_BITS ^ (uint64_t)shift << 56) >> (64 - bits);
 }
 
 /* All ones for 0, else 0: which entry of a bucket is meant cannot be predicted, so no branch may ask. */

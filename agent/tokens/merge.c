@@ -3,69 +3,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* A pair is held as its rank and, in the low bits, its place: the least of all is the one to merge. */
-#define PLACE_BITS 5
-#define NO_PAIR INT32_MAX
-
-typedef int32_t four __attribute__((vector_size(16)));
-
-static inline four least_of(four a, four b)
-{
-    four less = a < b;
-    return (a & less) | (b & ~less);
-}
-
-static inline int32_t pair_at(uint32_t token, unsigned place)
-{
-    return token == VOCAB_NONE ? NO_PAIR : (int32_t)(token << PLACE_BITS | place);
-}
-
-/* `room`: 8, 16 or 32, and at least n. Nothing is moved: a token stays where its first byte was. */
-static inline __attribute__((always_inline)) uint32_t merge_in(const struct vocab *v, const uint8_t *p, size_t n, size_t room)
-{
-    four pairs[MERGE_SHORT / 4];
-    int32_t *pair = (int32_t *)pairs;
-    uint32_t ids[MERGE_SHORT];
-    uint64_t starts = ((uint64_t)1 << n) - 1; /* where tokens start */
-    for (size_t i = 0; i < room / 4; i++)
-        pairs[i] = (four){ NO_PAIR, NO_PAIR, NO_PAIR, NO_PAIR };
-    for (size_t i = 0; i < n; i++)
-        ids[i] = v->bytes[p[i]];
-    for (size_t i = 0; i + 1 < n; i++)
-        pair[i] = pair_at(v->first_pairs[p[i] << 8 | p[i + 1]], (unsigned)i);
-    for (;;) {
-        four least = pairs[0];
-        for (size_t i = 1; i < room / 4; i++)
-            least = least_of(least, pairs[i]);
-        int32_t a = least[0] < least[1] ? least[0] : least[1], b = least[2] < least[3] ? least[2] : least[3];
-        int32_t best = a < b ? a : b;
-        if (best == NO_PAIR)
-            break;
-        unsigned at = (unsigned)best & ((1u << PLACE_BITS) - 1);
-        uint32_t token = (uint32_t)best >> PLACE_BITS;
-        uint64_t behind = starts & (~(uint64_t)1 << at), before = starts & (((uint64_t)1 << at) - 1);
-        pair[__builtin_ctzll(behind)] = NO_PAIR;
-        behind &= behind - 1;
-        starts = before | (uint64_t)1 << at | behind;
-        ids[at] = token;
-        n--;
-        pair[at] = NO_PAIR;
-        if (behind)
-            pair[at] = pair_at(vocab_merge(v, token, ids[__builtin_ctzll(behind)]), at);
-        if (before) {
-            unsigned left = 63 - (unsigned)__builtin_clzll(before);
-            pair[left] = pair_at(vocab_merge(v, ids[left], token), left);
-        }
-    }
-    return (uint32_t)n;
-}
-
-uint32_t merge_short(const struct vocab *v, const uint8_t *p, size_t n)
-{
-    assert(n >= 1 && n <= MERGE_SHORT);
-    return n <= 8 ? merge_in(v, p, n, 8) : n <= 16 ? merge_in(v, p, n, 16) : merge_in(v, p, n, MERGE_SHORT);
-}
-
 bool merge_is_token(const struct vocab *v, const uint8_t *p, size_t n)
 {
     uint32_t state = v->root;

@@ -9,12 +9,10 @@
 
 #include "tokens/vocab.h"
 
-#define MERGE_SHORT 32 /* bytes; longer pieces go to long_piece */
+/* Tokens of four pieces of 1 to 15 bytes each. */
+void merge_four(const struct vocab *v, const struct vocab_piece piece[4], uint32_t count[4]);
 
-/* Tokens of a piece of 1..MERGE_SHORT bytes. */
-uint32_t merge_short(const struct vocab *v, const uint8_t *p, size_t n);
-
-/* The same by the method for long pieces, without memory of its own; 1..MERGE_MEDIUM bytes. */
+/* Tokens of a piece by the method for long ones, without memory of its own; 1..MERGE_MEDIUM bytes. */
 #define MERGE_MEDIUM 64
 uint32_t merge_medium(const struct vocab *v, const uint8_t *p, size_t n);
 

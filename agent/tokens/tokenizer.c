@@ -61,8 +61,8 @@ static const void *section(const struct tokenizer *t, enum vocab_section which)
 /* The sizes the header must agree with itself on, so that a damaged file cannot send a reader outside the mapping. */
 static bool sections_fit(const struct vocab_header *h, size_t file_size)
 {
-    if (h->size != file_size || h->tokens < 256 || h->tokens >= 1u << VOCAB_RANK_BITS || h->pair_bits > 24 ||
-        h->whole_bits > 24 || h->pair_bits < 1 || h->whole_bits < 1 || h->states < 512 || h->root >= h->states - 256)
+    if (h->size != file_size || h->tokens < 256 || h->tokens > VOCAB_RANKS_MOST || h->pair_bits > 24 ||
+        h->whole_bits > 24 || h->pair_bits < 8 || h->whole_bits < 1 || h->states < 512 || h->root >= h->states - 256)
         return false;
     const uint64_t expected[VOCAB_SECTIONS] = {
         [VOCAB_CLASS_INDEX] = CHAR_BLOCKS,
@@ -71,7 +71,7 @@ static bool sections_fit(const struct vocab_header *h, size_t file_size)
         [VOCAB_BYTES] = 256 * 4,
         [VOCAB_FIRST_PAIRS] = 65536 * 4,
         [VOCAB_PAIRS] = (uint64_t)8 << h->pair_bits,
-        [VOCAB_MAY_PAIR] = (1u << VOCAB_MAY_PAIR_BITS) / 8,
+        [VOCAB_SHIFTS] = VOCAB_GROUPS,
         [VOCAB_WHOLE] = (uint64_t)64 << h->whole_bits,
         [VOCAB_TRIE] = (uint64_t)h->states * sizeof(struct vocab_state),
         [VOCAB_STARTS] = 65536 * 4,
@@ -120,7 +120,8 @@ static void fill(struct tokenizer *t)
         .bytes = section(t, VOCAB_BYTES),
         .first_pairs = section(t, VOCAB_FIRST_PAIRS),
         .pairs = section(t, VOCAB_PAIRS),
-        .may_pair = section(t, VOCAB_MAY_PAIR),
+        .shifts = section(t, VOCAB_SHIFTS),
+        .pair_multiplier = h->pair_multiplier,
         .whole = section(t, VOCAB_WHOLE),
         .trie = section(t, VOCAB_TRIE),
         .starts = section(t, VOCAB_STARTS),

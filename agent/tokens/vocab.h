@@ -14,7 +14,8 @@ struct vocab {
     const uint32_t *bytes;
     const uint32_t *first_pairs;
     const uint64_t *pairs;
-    const uint8_t *may_pair;
+    const uint8_t *shifts;
+    uint64_t pair_multiplier;
     const struct vocab_piece *whole;
     const struct vocab_state *trie;
     const uint32_t *starts;
@@ -34,20 +35,18 @@ static inline enum char_class vocab_class(const struct vocab *v, uint32_t code_p
     return (enum char_class)v->classes[v->class_index[code_point >> 7] * 128u + (code_point & 127)];
 }
 
+/* What stands in the one slot where the pair of `left` and `right` could stand. */
+static inline uint64_t vocab_pair_entry_of(const struct vocab *v, uint32_t left, uint32_t right)
+{
+    uint64_t hash = vocab_pair_key(left, right) * v->pair_multiplier;
+    return v->pairs[vocab_pair_slot(hash, v->shifts[hash >> (64 - VOCAB_GROUP_BITS)], v->pair_bits)];
+}
+
 /* The token made of these two, or VOCAB_NONE. */
 static inline uint32_t vocab_merge(const struct vocab *v, uint32_t left, uint32_t right)
 {
-    uint64_t key = (uint64_t)left << 18 | right, hash = vocab_pair_hash(left, right);
-    uint32_t mask = (1u << v->pair_bits) - 1, bit = vocab_pair_bit(hash);
-    if (!(v->may_pair[bit / 8] >> (bit % 8) & 1))
-        return VOCAB_NONE;
-    for (uint32_t i = vocab_pair_slot(hash, v->pair_bits);; i = (i + 1) & mask) {
-        uint64_t entry = v->pairs[i];
-        if ((entry & (((uint64_t)1 << 36) - 1)) == key && entry)
-            return (uint32_t)(entry >> 36) & ((1u << VOCAB_RANK_BITS) - 1);
-        if (!entry)
-            return VOCAB_NONE;
-    }
+    uint64_t entry = vocab_pair_entry_of(v, left, right);
+    return vocab_pair_differs(entry, left, right) ? VOCAB_NONE : (uint32_t)(entry >> 2 * VOCAB_RANK_BITS);
 }
 
 /* Whether a piece of up to 15 bytes is a token. */

@@ -83,7 +83,7 @@ static void load_ranks(struct build *b, const char *path)
     if (length < 12 || memcmp(data, "TKV1", 4) != 0)
         die("%s: not a rank file", path);
     uint32_t first = get32(data + 4), count = get32(data + 8);
-    if (count > length - 12 || first > (1u << VOCAB_RANK_BITS) || first + count >= (1u << VOCAB_RANK_BITS))
+    if (count > length - 12 || first > VOCAB_RANKS_MOST || first + count > VOCAB_RANKS_MOST)
         die("%s: wrong count", path);
     if (first + count > b->count) {
         b->tokens = realloc(b->tokens, (first + count) * sizeof *b->tokens);
@@ -201,26 +201,95 @@ static void build_facts(struct build *b)
             die("byte %u has no token among the first 256 ranks", c);
 }
 
-static void build_pairs(struct build *b)
+/* ---- the pair table ---------------------------------------------------------------------------------------------- */
+
+struct pair_groups {
+    uint32_t first[VOCAB_GROUPS], size[VOCAB_GROUPS]; /* rank + 1 of a member, 0: none */
+    uint32_t *next;                                   /* by rank: rank + 1 of the group's next member */
+    uint32_t largest;
+};
+
+static uint64_t pair_hash(const struct build *b, uint32_t rank)
 {
-    uint32_t bits = 10;
-    while ((1u << bits) < b->count * 2)
-        bits++;
-    b->header.pair_bits = bits;
-    uint64_t *pairs = new_section(b, VOCAB_PAIRS, sizeof(uint64_t) << bits);
-    uint8_t *may_pair = new_section(b, VOCAB_MAY_PAIR, (1u << VOCAB_MAY_PAIR_BITS) / 8);
-    const struct vocab_fact *facts = b->section[VOCAB_FACTS];
+    const struct vocab_fact *fact = (const struct vocab_fact *)b->section[VOCAB_FACTS] + rank;
+    return vocab_pair_key(fact->left, fact->right) * b->header.pair_multiplier;
+}
+
+static void group_pairs(const struct build *b, struct pair_groups *g)
+{
+    memset(g->first, 0, sizeof g->first);
+    memset(g->size, 0, sizeof g->size);
+    g->largest = 0;
     for (uint32_t rank = 0; rank < b->count; rank++) {
         if (b->tokens[rank].length < 2)
             continue;
-        uint64_t hash = vocab_pair_hash(facts[rank].left, facts[rank].right);
-        uint32_t i = vocab_pair_slot(hash, bits), bit = vocab_pair_bit(hash);
-        may_pair[bit / 8] |= (uint8_t)(1u << (bit % 8));
-        while (pairs[i])
-            i = (i + 1) & ((1u << bits) - 1);
-        pairs[i] = vocab_pair_entry(facts[rank].left, facts[rank].right, rank);
+        uint32_t group = (uint32_t)(pair_hash(b, rank) >> (64 - VOCAB_GROUP_BITS));
+        g->next[rank] = g->first[group];
+        g->first[group] = rank + 1;
+        if (++g->size[group] > g->largest)
+            g->largest = g->size[group];
     }
 }
+
+/* Puts a group's pairs into the table, or leaves it as it was when two fall together. */
+static bool place_group(const struct build *b, const struct pair_groups *g, uint32_t group, uint8_t shift, uint64_t *pairs)
+{
+    const struct vocab_fact *facts = b->section[VOCAB_FACTS];
+    uint32_t i, bits = b->header.pair_bits;
+    for (i = g->first[group]; i; i = g->next[i - 1]) {
+        uint64_t *slot = &pairs[vocab_pair_slot(pair_hash(b, i - 1), shift, bits)];
+        if (*slot != VOCAB_PAIR_EMPTY)
+            break;
+        *slot = vocab_pair_entry(facts[i - 1].left, facts[i - 1].right, i - 1);
+    }
+    for (uint32_t k = g->first[group]; i && k != i; k = g->next[k - 1])
+        pairs[vocab_pair_slot(pair_hash(b, k - 1), shift, bits)] = VOCAB_PAIR_EMPTY;
+    return i == 0;
+}
+
+/* The large groups first, while there is room. False: not with this multiplier. */
+static bool place_pairs(const struct build *b, const struct pair_groups *g, uint64_t *pairs, uint8_t *shifts)
+{
+    for (size_t i = 0; i < (size_t)1 << b->header.pair_bits; i++)
+        pairs[i] = VOCAB_PAIR_EMPTY;
+    for (uint32_t size = g->largest; size > 0; size--)
+        for (uint32_t group = 0; group < VOCAB_GROUPS; group++) {
+            unsigned shift = 0;
+            if (g->size[group] != size)
+                continue;
+            while (shift < 256 && !place_group(b, g, group, (uint8_t)shift, pairs))
+                shift++;
+            if (shift == 256)
+                return false;
+            shifts[group] = (uint8_t)shift;
+        }
+    return true;
+}
+
+static void build_pairs(struct build *b)
+{
+    struct pair_groups *g = zalloc(1, sizeof *g);
+    uint32_t bits = 16;
+    while ((1u << bits) < b->count + b->count / 4)
+        bits++;
+    b->header.pair_bits = bits;
+    uint64_t *pairs = new_section(b, VOCAB_PAIRS, sizeof(uint64_t) << bits);
+    uint8_t *shifts = new_section(b, VOCAB_SHIFTS, VOCAB_GROUPS);
+    g->next = zalloc(b->count, sizeof *g->next);
+    b->header.pair_multiplier = 0x9e3779b97f4a7c15u;
+    for (int tries = 0;; tries++) {
+        group_pairs(b, g);
+        if (place_pairs(b, g, pairs, shifts))
+            break;
+        if (tries == 1000)
+            die("the pair table does not fit");
+        b->header.pair_multiplier = b->header.pair_multiplier * 6364136223846793005u + 2; /* stays odd */
+    }
+    free(g->next);
+    free(g);
+}
+
+/* ---- tokens by content --------------------------------------------------------------------------------------------- */
 
 /* A full bucket spills into the next one; readers stop at the first bucket with an empty place. */
 static void build_whole(struct build *b)
