@@ -22,14 +22,21 @@ struct piece_cache {
 int piece_cache_init(struct piece_cache *c, size_t bytes) __attribute__((warn_unused_result));
 void piece_cache_free(struct piece_cache *c);
 
+/* Which of the four it is cannot be predicted, so this must be a conditional move. */
+static inline uint64_t piece_entry_if(const struct vocab_piece *e, uint64_t low, uint64_t high, uint64_t otherwise)
+{
+    uint64_t differs = (e->low ^ low) | (e->high ^ high) << (64 - PIECE_COUNT_SHIFT), entry = e->high;
+    return __builtin_expect_with_probability(differs == 0, 1, 0.5) ? entry : otherwise;
+}
+
 /* The count of a piece, or 0 when it is not there. */
 static inline uint32_t piece_cache_find(const struct piece_cache *c, uint64_t hash, uint64_t low, uint64_t high)
 {
     const struct vocab_piece *e = c->entries + vocab_piece_bucket(hash, c->bits) * (size_t)4;
-    const uint64_t key = ~((uint64_t)15 << PIECE_COUNT_SHIFT);
-    uint64_t found = 0;
-    for (int i = 0; i < 4; i++)
-        found |= e[i].high & vocab_if_zero((e[i].low ^ low) | ((e[i].high & key) ^ high));
+    uint64_t found = piece_entry_if(&e[0], low, high, 0);
+    found = piece_entry_if(&e[1], low, high, found);
+    found = piece_entry_if(&e[2], low, high, found);
+    found = piece_entry_if(&e[3], low, high, found);
     return (uint32_t)(found >> PIECE_COUNT_SHIFT);
 }
 

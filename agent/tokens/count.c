@@ -3,6 +3,7 @@
 #include "tokens/cache.h"
 #include "tokens/merge.h"
 #include "tokens/scan.h"
+#include "tokens/small.h"
 #include "tokens/text.h"
 
 #include <stdlib.h>
@@ -24,25 +25,17 @@ struct token_counter {
     const char *path;
 };
 
-/* Pieces that no table knew, to be merged four at a time. */
-struct waiting {
-    struct vocab_piece piece[4];
-    uint64_t hash[4];
-    unsigned n;
-};
-
 struct token_job {
     struct token_counter *counter;
     const struct tokenizer *tokenizer;
-    struct piece_cache *pieces;   /* NULL: none */
-    struct medium_cache *mediums; /* likewise */
+    struct medium_cache *mediums; /* NULL: none */
     struct text_source source;
     struct text_buffer buffer;
     bool text_ready, in_long, finished, remember;
     const uint8_t *p, *end; /* what is left of the text */
     int64_t tokens;
     struct long_piece long_piece;
-    struct waiting waiting;
+    struct small_counter small;
     bool hashing;
     struct history_hash hash_state;
     uint64_t hash[2];
@@ -95,88 +88,6 @@ void token_counter_stats(const struct token_counter *c, struct token_cache_stats
 
 /* ---- pieces ------------------------------------------------------------------------------------------------------ */
 
-/* Near the end of the text, where 16 bytes cannot be read. */
-static __attribute__((noinline)) struct vocab_piece load_last_piece(const uint8_t *p, size_t n)
-{
-    uint8_t bytes[16] = { 0 };
-    struct vocab_piece piece;
-    memcpy(bytes, p, n);
-    memcpy(&piece.low, bytes, 8);
-    memcpy(&piece.high, bytes + 8, 8);
-    return piece;
-}
-
-/* The first n bytes at p (1..15) as the tables hold them; `end` is where reading must stop. */
-static inline struct vocab_piece load_piece(const uint8_t *p, size_t n, const uint8_t *end)
-{
-    struct vocab_piece piece;
-    if (end - p >= 16) {
-        uint64_t keep = ~(~(uint64_t)0 << (8 * (n & 7))), longer = (uint64_t)0 - (n >> 3);
-        memcpy(&piece.low, p, 8);
-        memcpy(&piece.high, p + 8, 8);
-        piece.low &= keep | longer;
-        piece.high &= keep & longer;
-    } else {
-        piece = load_last_piece(p, n);
-    }
-    piece.high |= (uint64_t)n << 56;
-    return piece;
-}
-
-/* Merges what waits; returns its tokens. */
-static __attribute__((noinline)) uint32_t merge_waiting(struct token_job *j)
-{
-    static const struct vocab_piece nothing = { 0, (uint64_t)1 << 56 };
-    struct waiting *w = &j->waiting;
-    uint32_t count[4], sum = 0;
-    for (unsigned i = w->n; i < 4; i++)
-        w->piece[i] = nothing;
-    merge_four(&j->tokenizer->vocab, w->piece, count);
-    for (unsigned i = 0; i < w->n; i++) {
-        sum += count[i];
-        if (j->pieces)
-            piece_cache_add(j->pieces, w->hash[i], w->piece[i].low, w->piece[i].high, count[i]);
-    }
-    w->n = 0;
-    return sum;
-}
-
-/* The tokens of a piece that is none; 0 when it was left waiting. */
-static __attribute__((noinline)) uint32_t merge_small(struct token_job *j, const uint8_t *p, struct vocab_piece piece, uint64_t hash)
-{
-    size_t n = piece.high >> 56;
-    struct waiting *w = &j->waiting;
-    j->counter->stats.piece_misses++;
-    /* Text beyond ASCII has tokens of many bytes: matching them takes fewer steps than merging. */
-    if (p[n - 1] & 0x80) {
-        uint32_t count = merge_medium(&j->tokenizer->vocab, p, n);
-        if (j->pieces)
-            piece_cache_add(j->pieces, hash, piece.low, piece.high, count);
-        return count;
-    }
-    w->piece[w->n] = piece;
-    w->hash[w->n++] = hash;
-    return w->n == 4 ? merge_waiting(j) : 0;
-}
-
-/* 1 to 15 bytes. What is left waiting counts 0 for now. */
-static inline uint32_t count_small(struct token_job *j, const uint8_t *p, size_t n, const uint8_t *end)
-{
-    const struct vocab *v = &j->tokenizer->vocab;
-    if (n == 1)
-        return 1;
-    struct vocab_piece piece = load_piece(p, n, end);
-    uint64_t hash = vocab_piece_hash(piece.low, piece.high);
-    uint32_t count;
-    if (j->pieces && (count = piece_cache_find(j->pieces, hash, piece.low, piece.high)) != 0)
-        return count;
-    if (!vocab_is_token(v, hash, piece.low, piece.high))
-        return merge_small(j, p, piece, hash);
-    if (j->pieces)
-        piece_cache_add(j->pieces, hash, piece.low, piece.high, 1);
-    return 1;
-}
-
 /* 16 to MERGE_MEDIUM bytes. */
 static uint32_t count_medium(struct token_job *j, const uint8_t *p, size_t n)
 {
@@ -194,39 +105,65 @@ static uint32_t count_medium(struct token_job *j, const uint8_t *p, size_t n)
     return count;
 }
 
-/* Pieces from j->p on, up to `stop` or to the first long one, which is then under way. -1: memory is out. */
-static inline __attribute__((always_inline)) int count_pieces(struct token_job *j, const uint8_t *stop, enum vocab_pattern pattern)
+/* One piece. True when it is a long one, which is not counted here. */
+static inline __attribute__((always_inline)) bool count_piece(struct token_job *j, const uint8_t *p, size_t n, int64_t *tokens)
 {
-    const struct vocab *v = &j->tokenizer->vocab;
-    const uint8_t *p = j->p, *const end = j->end;
-    struct window w;
+    if (n <= SMALL_MOST)
+        *tokens += small_count(&j->small, p, n, j->end);
+    else if (n <= MERGE_MEDIUM)
+        *tokens += count_medium(j, p, n);
+    else if (merge_is_token(&j->tokenizer->vocab, p, n))
+        ++*tokens;
+    else
+        return true;
+    return false;
+}
+
+/* Pieces from j->p on, up to about `stop` or to the first long one. Returns the length of that one, or 0. */
+static inline __attribute__((always_inline)) size_t count_pieces(struct token_job *j, const uint8_t *stop, enum vocab_pattern pattern)
+{
+    struct window w = { .from = j->p };
+    const uint8_t *p = j->p, *next;
     int64_t tokens = j->tokens;
-    int status = 0;
-    w.from = p;
-    w.covered = 0;
+    size_t length = 0;
     while (p < stop) {
-        if ((size_t)(p - w.from) >= w.covered)
-            window_move(&w, j->counter->blocks, p, end, pattern == VOCAB_O200K);
-        const uint8_t *next = scan_ascii(&w, pattern, p, end);
+        size_t at = (size_t)(p - w.from);
+        if (at >= w.covered) {
+            window_move(&w, j->counter->blocks, p, j->end, pattern);
+            at = 0;
+        }
+        if (pattern != VOCAB_GPT2) {
+            size_t b = at / 64;
+            uint64_t starts = w.start[b] & ~(uint64_t)1 << at % 64, unsure = w.unsure[b] & ~(uint64_t)0 << at % 64;
+            for (;;) {
+                for (starts &= (unsure & (0 - unsure)) - 1; starts; starts &= starts - 1, p = next) {
+                    next = w.from + b * 64 + (unsigned)__builtin_ctzll(starts);
+                    if (count_piece(j, p, (size_t)(next - p), &tokens)) {
+                        length = (size_t)(next - p);
+                        goto out;
+                    }
+                }
+                if (unsure || ++b == w.blocks)
+                    break;
+                starts = w.start[b];
+                unsure = w.unsure[b];
+            }
+            if ((size_t)(p - w.from) >= w.covered)
+                continue;
+        }
+        next = scan_ascii(&w, pattern, p, j->end);
         if (!next)
-            next = scan_slowly(v, p, end);
-        size_t n = (size_t)(next - p);
-        if (n <= 15) {
-            tokens += count_small(j, p, n, end);
-        } else if (n <= MERGE_MEDIUM) {
-            tokens += count_medium(j, p, n);
-        } else if (merge_is_token(v, p, n)) {
-            tokens++;
-        } else {
-            j->in_long = true;
-            status = long_piece_start(&j->long_piece, v, p, n);
+            next = scan_slowly(&j->tokenizer->vocab, p, j->end);
+        if (count_piece(j, p, (size_t)(next - p), &tokens)) {
+            length = (size_t)(next - p);
             break;
         }
         p = next;
     }
+out:
     j->p = p;
     j->tokens = tokens;
-    return status;
+    return length;
 }
 
 /* Up to about `work` bytes of the text. 1: all is counted. */
@@ -246,16 +183,18 @@ static int count_step(struct token_job *j, size_t work)
             j->in_long = false;
             continue;
         }
-        int status = v->pattern == VOCAB_O200K    ? count_pieces(j, stop, VOCAB_O200K)
-                     : v->pattern == VOCAB_CL100K ? count_pieces(j, stop, VOCAB_CL100K)
-                                                  : count_pieces(j, stop, VOCAB_GPT2);
-        if (status != 0)
-            return status;
+        size_t length = v->pattern == VOCAB_O200K    ? count_pieces(j, stop, VOCAB_O200K)
+                        : v->pattern == VOCAB_CL100K ? count_pieces(j, stop, VOCAB_CL100K)
+                                                     : count_pieces(j, stop, VOCAB_GPT2);
+        j->in_long = length > 0;
+        if (length > 0 && long_piece_start(&j->long_piece, v, j->p, length) != 0)
+            return -1;
     }
     if (j->p != j->end)
         return 0;
-    if (j->waiting.n > 0)
-        j->tokens += merge_waiting(j);
+    if (j->small.waiting.n > 0)
+        j->tokens += small_finish(&j->small);
+    j->counter->stats.piece_misses += j->small.misses;
     return 1;
 }
 
@@ -267,10 +206,11 @@ static int job_init(struct token_job *j, struct token_counter *c, const struct t
     memset(j, 0, sizeof *j);
     j->counter = c;
     j->tokenizer = t;
+    j->small.vocab = &t->vocab;
     if (c->options.piece_cache_bytes > 0) {
-        j->pieces = &c->pieces[t->number % PIECE_CACHES];
+        j->small.cache = &c->pieces[t->number % PIECE_CACHES];
         j->mediums = &c->mediums[t->number % PIECE_CACHES];
-        if (!j->pieces->entries && piece_cache_init(j->pieces, c->options.piece_cache_bytes / 2) != 0)
+        if (!j->small.cache->entries && piece_cache_init(j->small.cache, c->options.piece_cache_bytes / 2) != 0)
             return -1;
         if (!j->mediums->entries && medium_cache_init(j->mediums, c->options.piece_cache_bytes / 2) != 0)
             return -1;

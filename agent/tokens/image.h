@@ -112,9 +112,7 @@ static inline uint64_t vocab_if_zero(uint64_t x)
 /* Where a piece of up to 15 bytes stands in a table of 1 << bits buckets. */
 static inline uint64_t vocab_piece_hash(uint64_t low, uint64_t high)
 {
-    uint64_t h = (low ^ (high * 0xd6e8feb86659fd93u >> 7 ^ high << 9)) * 0x9e3779b97f4a7c15u;
-    h ^= h >> 32;
-    return h * 0xff51afd7ed558ccdu;
+    return low * 0x9e3779b97f4a7c15u + high * 0xd6e8feb86659fd93u;
 }
 
 static inline uint32_t vocab_piece_bucket(uint64_t hash, uint32_t bits)

@@ -19,7 +19,6 @@
 struct window {
     const uint8_t *from; /* NULL: nothing is covered yet */
     size_t covered;      /* a piece may start at the first so many bytes */
-    uint64_t last_lower; /* whether the last byte of the block before was lower case */
     /* Little endian; one block behind the last for reading past it. */
     uint64_t letter[WINDOW_BLOCKS + 2];
     uint64_t word_end[WINDOW_BLOCKS + 2];   /* no letter, or (o200k) upper case behind lower case */
@@ -27,42 +26,40 @@ struct window {
     uint64_t digit[WINDOW_BLOCKS + 2];
     uint64_t space[WINDOW_BLOCKS + 2];      /* line breaks too */
     uint64_t newline[WINDOW_BLOCKS + 2];
+    /* o200k and cl100k, as numbers: where pieces start, and where that is not sure: see window_starts.c. */
+    size_t blocks;
+    uint64_t start[WINDOW_BLOCKS + 2];
+    uint64_t unsure[WINDOW_BLOCKS + 2];
 };
 
-/* What one block of 64 bytes holds; `high` is 0x80 and above. */
+/* What one block of 64 bytes holds. */
 struct block_masks {
-    uint64_t letter, upper, digit, space, newline, high;
+    uint64_t letter, upper, digit;
+    uint64_t space, newline, blank; /* space: all white space; newline: CR and LF; blank: 0x20 */
+    uint64_t quote, slash;          /* ' and / */
+    uint64_t high;                  /* 0x80 and above */
 };
 
-/* Puts `count` blocks from p into the maps, from block `at` on. */
-typedef void window_blocks(struct window *w, size_t at, const uint8_t *p, size_t count, bool split_case);
+/* The masks of `count` blocks from p on. */
+typedef void window_blocks(struct block_masks *m, const uint8_t *p, size_t count);
 
-void window_blocks_portable(struct window *w, size_t at, const uint8_t *p, size_t count, bool split_case);
+void window_blocks_portable(struct block_masks *m, const uint8_t *p, size_t count);
 #if defined __x86_64__ || defined __i386__
 #define WINDOW_X86 1
-void window_blocks_sse2(struct window *w, size_t at, const uint8_t *p, size_t count, bool split_case);
-void window_blocks_avx2(struct window *w, size_t at, const uint8_t *p, size_t count, bool split_case);
+void window_blocks_sse2(struct block_masks *m, const uint8_t *p, size_t count);
+void window_blocks_avx2(struct block_masks *m, const uint8_t *p, size_t count);
+void window_blocks_avx512(struct block_masks *m, const uint8_t *p, size_t count);
 #endif
 
-/* The code for `path` ("portable", "sse2", "avx2"; NULL: the fastest), or NULL when this CPU does not run it; *name is what it is. */
+/* The code for `path` ("portable", "sse2", "avx2", "avx512"; NULL: the fastest), or NULL when this CPU does not run it; *name is what it
+ * is. */
 window_blocks *window_choose(const char *path, const char **name);
 
-/* Moves the window to p. */
-void window_move(struct window *w, window_blocks *blocks, const uint8_t *p, const uint8_t *end, bool split_case);
+/* Moves the window to p, where a piece starts. */
+void window_move(struct window *w, window_blocks *blocks, const uint8_t *p, const uint8_t *end, enum vocab_pattern pattern);
 
-static inline void window_put(struct window *w, size_t at, const struct block_masks *m, bool split_case)
-{
-    uint64_t lower = m->letter & ~m->upper, word_end = ~m->letter;
-    if (split_case)
-        word_end |= m->upper & (lower << 1 | w->last_lower);
-    w->last_lower = lower >> 63;
-    w->letter[at] = htole64(m->letter);
-    w->word_end[at] = htole64(word_end);
-    w->symbol_end[at] = htole64(m->letter | m->digit | m->space | m->high);
-    w->digit[at] = htole64(m->digit);
-    w->space[at] = htole64(m->space);
-    w->newline[at] = htole64(m->newline);
-}
+/* Fills in `start` and `unsure`. `m` has one more block than `count`. */
+void window_starts(struct window *w, const struct block_masks *m, size_t count, bool o200k);
 
 /* WINDOW_SEEN bits of a map or more, from bit i on; the bits above are 0. */
 static inline uint64_t window_bits(const uint64_t *map, size_t i)
