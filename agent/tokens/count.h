@@ -17,14 +17,14 @@ struct token_counter;
 struct token_counter_options {
     size_t piece_cache_bytes;    /* of each encoding in use, rounded down to a power of two; 0: no piece cache. Default 4 MB */
     size_t history_cache_bytes;  /* 32 bytes for each remembered string; 0: none. Default 2 MB */
-    const char *force_path;      /* NULL: the fastest code this CPU runs; "portable", "sse2", "avx2" for tests */
+    const char *force_path;      /* NULL: the fastest code this CPU runs; "portable", "sse2", "avx2", "avx512" for tests */
 };
 
 /* `options` NULL: the defaults. The cache key is drawn from the kernel for each counter. NULL when memory is out or the forced
  * path does not exist here. */
 struct token_counter *token_counter_new(const struct token_counter_options *options) __attribute__((warn_unused_result));
 void token_counter_free(struct token_counter *c);
-/* The code path in use: "avx2", "sse2", "portable". */
+/* The code path in use: "avx512", "avx2", "sse2", "portable". */
 const char *token_counter_path(const struct token_counter *c);
 
 /* What a count found. */

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Pieces of text are compared as numbers, their first byte lowest. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "token counting needs a little-endian machine");
+
 #define VOCAB_MAGIC "TGVOCAB"
 #define VOCAB_VERSION 4u
 #define VOCAB_BYTE_ORDER 0x01020304u
@@ -22,7 +25,9 @@ enum vocab_pattern { VOCAB_O200K = 1, VOCAB_CL100K, VOCAB_GPT2 };
 enum vocab_section {
     VOCAB_CLASS_INDEX, /* uint8_t[CHAR_BLOCKS]: block of each 128 code points */
     VOCAB_CLASSES,     /* uint8_t[blocks][128]: char_class */
-    VOCAB_FACTS,       /* struct vocab_fact[tokens] */
+    VOCAB_HALVES,      /* struct vocab_halves[tokens] */
+    VOCAB_PREFIXES,    /* uint32_t[tokens]: length in bytes (0 for a gap) and, from bit 8 on, the longest token that is a proper
+                          prefix, or VOCAB_NO_TOKEN */
     VOCAB_BYTES,       /* uint32_t[256]: the token of each byte; all are below 256 */
     VOCAB_FIRST_PAIRS, /* uint32_t[65536]: token of two bytes (first * 256 + second), or VOCAB_NONE */
     VOCAB_PAIRS,       /* uint64_t[1 << pair_bits]: see vocab_pair_entry */
@@ -38,10 +43,9 @@ enum char_class { CHAR_OTHER, CHAR_UPPER, CHAR_LOWER, CHAR_LETTER, CHAR_MARK, CH
 
 #define CHAR_BLOCKS (0x110000 / 128)
 
-struct vocab_fact {
-    uint32_t left, right; /* the pair a token is merged from; a byte's own token: itself twice */
-    uint32_t shorter;     /* the longest token that is a proper prefix, or VOCAB_NONE */
-    uint32_t length;      /* bytes; 0 for a gap */
+/* The pair a token is merged from; a byte's own token: itself twice. */
+struct vocab_halves {
+    uint32_t left, right;
 };
 
 /* Up to 15 bytes, zero-padded, with the length in the top byte of `high`. */

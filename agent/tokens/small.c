@@ -5,7 +5,6 @@
 #define BYTES(n) ((n) >= 8 ? ~(uint64_t)0 : ~(~(uint64_t)0 << (8 * ((n) & 7))))
 #define MASK(n) { BYTES(n), (n) > 8 ? BYTES((n) - 8) : 0 }
 
-/* In memory order, as the pieces are. */
 const struct vocab_piece small_masks[SMALL_MOST + 1] = { MASK(0),  MASK(1),  MASK(2),  MASK(3),  MASK(4),  MASK(5),  MASK(6),  MASK(7),
                                                          MASK(8),  MASK(9),  MASK(10), MASK(11), MASK(12), MASK(13), MASK(14), MASK(15) };
 
@@ -37,24 +36,26 @@ uint32_t small_finish(struct small_counter *s)
     return sum;
 }
 
+static uint32_t merge_high(const struct vocab *v, struct vocab_piece piece)
+{
+    uint8_t bytes[16];
+    memcpy(bytes, &piece, 16);
+    return merge_medium(v, bytes, bytes[15]);
+}
+
 uint32_t small_miss(struct small_counter *s, struct vocab_piece piece, uint64_t hash)
 {
     struct small_waiting *w = &s->waiting;
-    if (s->cache && vocab_is_token(s->vocab, hash, piece.low, piece.high)) {
-        piece_cache_add(s->cache, hash, piece.low, piece.high, 1);
-        return 1;
+    bool is_high = small_is_high(&piece);
+    if (!is_high && !(s->cache && vocab_is_token(s->vocab, hash, piece.low, piece.high))) {
+        s->misses++;
+        w->piece[w->n] = piece;
+        w->hash[w->n++] = hash;
+        return w->n == 4 ? small_finish(s) : 0;
     }
-    s->misses++;
-    /* Text beyond ASCII has tokens of many bytes: matching them takes fewer steps than merging. */
-    if ((piece.low | piece.high) & 0x8080808080808080u) {
-        uint8_t bytes[16];
-        memcpy(bytes, &piece, 16);
-        uint32_t count = merge_medium(s->vocab, bytes, bytes[15]);
-        if (s->cache)
-            piece_cache_add(s->cache, hash, piece.low, piece.high, count);
-        return count;
-    }
-    w->piece[w->n] = piece;
-    w->hash[w->n++] = hash;
-    return w->n == 4 ? small_finish(s) : 0;
+    uint32_t count = is_high ? merge_high(s->vocab, piece) : 1;
+    s->misses += count > 1;
+    if (s->cache)
+        piece_cache_add(s->cache, hash, piece.low, piece.high, count);
+    return count;
 }

@@ -20,7 +20,7 @@ struct small_counter {
     uint64_t misses;           /* pieces that had to be merged */
 };
 
-/* The count of a piece that the cache does not hold; 0 when it was left waiting. */
+/* The count of a piece that small_count could not tell; 0 when it was left waiting. */
 uint32_t small_miss(struct small_counter *s, struct vocab_piece piece, uint64_t hash);
 /* The tokens of what is left waiting. */
 uint32_t small_finish(struct small_counter *s);
@@ -28,6 +28,7 @@ uint32_t small_finish(struct small_counter *s);
 /* Near the end of the text, where 16 bytes cannot be read. */
 struct vocab_piece small_load_last(const uint8_t *p, size_t n);
 
+/* The first n bytes of a piece. */
 extern const struct vocab_piece small_masks[SMALL_MOST + 1];
 
 /* The first n bytes at p (1..15) as the tables hold them; `end` is where reading must stop. */
@@ -44,6 +45,13 @@ static inline struct vocab_piece small_load(const uint8_t *p, size_t n, const ui
     return small_load_last(p, n);
 }
 
+/* Whether there is text beyond ASCII: it has tokens of many bytes, so that matching them takes fewer steps than merging, and shows on
+ * the way whether the piece is a token. */
+static inline bool small_is_high(const struct vocab_piece *piece)
+{
+    return (piece->low | piece->high) & 0x8080808080808080u;
+}
+
 /* What is left waiting counts 0 for now. */
 static inline __attribute__((always_inline)) uint32_t small_count(struct small_counter *s, const uint8_t *p, size_t n, const uint8_t *end)
 {
@@ -55,7 +63,7 @@ static inline __attribute__((always_inline)) uint32_t small_count(struct small_c
         uint32_t count = piece_cache_find(s->cache, hash, piece.low, piece.high);
         if (count != 0)
             return count;
-    } else if (vocab_is_token(s->vocab, hash, piece.low, piece.high)) {
+    } else if (!small_is_high(&piece) && vocab_is_token(s->vocab, hash, piece.low, piece.high)) {
         return 1;
     }
     return small_miss(s, piece, hash);

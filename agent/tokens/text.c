@@ -1,5 +1,7 @@
 #include "tokens/text.h"
 
+#include "tokens/utf8.h"
+
 #include <stdlib.h>
 
 #ifdef __SSE2__
@@ -88,6 +90,8 @@ static size_t valid_run(const uint8_t *p, const uint8_t *end, size_t limit, uint
     const uint8_t *start = p, *to = (size_t)(end - p) > limit ? p + limit : end;
     while (p < to) {
         p += plain_run(p, (size_t)(to - p), stop, stop);
+        if (p < to && *p >= 0x80)
+            p += utf8_blocks(p, to, stop);
         /* Runs of text beyond ASCII, the commonest lengths first. */
         while (p < to && *p >= 0x80) {
             bool valid;

@@ -10,7 +10,8 @@ struct vocab {
     uint32_t tokens, pair_bits, whole_bits, states, root;
     const uint8_t *class_index;
     const uint8_t *classes;
-    const struct vocab_fact *facts;
+    const struct vocab_halves *halves;
+    const uint32_t *prefixes;
     const uint32_t *bytes;
     const uint32_t *first_pairs;
     const uint64_t *pairs;
@@ -40,6 +41,11 @@ static inline uint64_t vocab_pair_entry_of(const struct vocab *v, uint32_t left,
 {
     uint64_t hash = vocab_pair_key(left, right) * v->pair_multiplier;
     return v->pairs[vocab_pair_slot(hash, v->shifts[hash >> (64 - VOCAB_GROUP_BITS)], v->pair_bits)];
+}
+
+static inline uint32_t vocab_length(const struct vocab *v, uint32_t token)
+{
+    return v->prefixes[token] & 255;
 }
 
 /* The token made of these two, or VOCAB_NONE. */

@@ -150,7 +150,7 @@ static void *new_section(struct build *b, enum vocab_section which, size_t bytes
 
 /* Byte-pair encoding by the book, on the bytes of one token and with lower ranks only: what is left at the end must be the pair
  * that the token itself joins. */
-static struct vocab_fact split_token(const struct build *b, uint32_t rank)
+static struct vocab_halves split_token(const struct build *b, uint32_t rank)
 {
     const struct token *t = &b->tokens[rank];
     uint32_t start[VOCAB_MAX_TOKEN + 1], parts = t->length;
@@ -170,7 +170,7 @@ static struct vocab_fact split_token(const struct build *b, uint32_t rank)
         memmove(start + at + 1, start + at + 2, (parts - at - 1) * sizeof *start);
         parts--;
     }
-    struct vocab_fact pair = { .left = find_content(b, t->bytes, start[1]),
+    struct vocab_halves pair = { .left = find_content(b, t->bytes, start[1]),
                                .right = find_content(b, t->bytes + start[1], t->length - start[1]) };
     if (pair.left == VOCAB_NONE || pair.right == VOCAB_NONE || pair.left >= rank || pair.right >= rank)
         die("token %u is not made of earlier tokens", rank);
@@ -179,18 +179,19 @@ static struct vocab_fact split_token(const struct build *b, uint32_t rank)
 
 static void build_facts(struct build *b)
 {
-    struct vocab_fact *facts = new_section(b, VOCAB_FACTS, b->count * sizeof *facts);
+    struct vocab_halves *halves = new_section(b, VOCAB_HALVES, b->count * sizeof *halves);
+    uint32_t *prefixes = new_section(b, VOCAB_PREFIXES, b->count * sizeof *prefixes);
     uint32_t *bytes = new_section(b, VOCAB_BYTES, 256 * sizeof *bytes);
     uint32_t *first = new_section(b, VOCAB_FIRST_PAIRS, 65536 * sizeof *first);
     memset(bytes, 0xff, 256 * sizeof *bytes);
     memset(first, 0xff, 65536 * sizeof *first);
     for (uint32_t rank = 0; rank < b->count; rank++) {
         const struct token *t = &b->tokens[rank];
-        facts[rank] = t->length > 1 ? split_token(b, rank) : (struct vocab_fact){ .left = rank, .right = rank };
-        facts[rank].length = t->length;
-        facts[rank].shorter = VOCAB_NONE;
-        for (uint32_t n = t->length; n-- > 1 && facts[rank].shorter == VOCAB_NONE;)
-            facts[rank].shorter = find_content(b, t->bytes, n);
+        uint32_t shorter = VOCAB_NONE;
+        halves[rank] = t->length > 1 ? split_token(b, rank) : (struct vocab_halves){ rank, rank };
+        for (uint32_t n = t->length; n-- > 1 && shorter == VOCAB_NONE;)
+            shorter = find_content(b, t->bytes, n);
+        prefixes[rank] = (shorter & VOCAB_NO_TOKEN) << 8 | t->length;
         if (t->length == 1)
             bytes[t->bytes[0]] = rank;
         if (t->length == 2)
@@ -211,8 +212,8 @@ struct pair_groups {
 
 static uint64_t pair_hash(const struct build *b, uint32_t rank)
 {
-    const struct vocab_fact *fact = (const struct vocab_fact *)b->section[VOCAB_FACTS] + rank;
-    return vocab_pair_key(fact->left, fact->right) * b->header.pair_multiplier;
+    const struct vocab_halves *pair = (const struct vocab_halves *)b->section[VOCAB_HALVES] + rank;
+    return vocab_pair_key(pair->left, pair->right) * b->header.pair_multiplier;
 }
 
 static void group_pairs(const struct build *b, struct pair_groups *g)
@@ -234,13 +235,13 @@ static void group_pairs(const struct build *b, struct pair_groups *g)
 /* Puts a group's pairs into the table, or leaves it as it was when two fall together. */
 static bool place_group(const struct build *b, const struct pair_groups *g, uint32_t group, uint8_t shift, uint64_t *pairs)
 {
-    const struct vocab_fact *facts = b->section[VOCAB_FACTS];
+    const struct vocab_halves *halves = b->section[VOCAB_HALVES];
     uint32_t i, bits = b->header.pair_bits;
     for (i = g->first[group]; i; i = g->next[i - 1]) {
         uint64_t *slot = &pairs[vocab_pair_slot(pair_hash(b, i - 1), shift, bits)];
         if (*slot != VOCAB_PAIR_EMPTY)
             break;
-        *slot = vocab_pair_entry(facts[i - 1].left, facts[i - 1].right, i - 1);
+        *slot = vocab_pair_entry(halves[i - 1].left, halves[i - 1].right, i - 1);
     }
     for (uint32_t k = g->first[group]; i && k != i; k = g->next[k - 1])
         pairs[vocab_pair_slot(pair_hash(b, k - 1), shift, bits)] = VOCAB_PAIR_EMPTY;

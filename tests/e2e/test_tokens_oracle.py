@@ -140,7 +140,7 @@ def sample():
     return texts, count("o200k_base", texts, "--no-cache")
 
 
-@pytest.mark.parametrize("path", ["portable", "sse2", "avx2"])
+@pytest.mark.parametrize("path", ["portable", "sse2", "avx2", "avx512"])
 def test_every_code_path_agrees(path):
     """What the fastest path of this machine counted was compared above; the others must say the same."""
     texts, expected = sample()

@@ -12,7 +12,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define LONGEST 3000
-#define COUNTERS 6
+#define COUNTERS 8
 
 /* ---- the definition, as slow as it is simple --------------------------------------------------------------------- */
 
@@ -197,14 +197,14 @@ static struct tokenizer_set *set;
 
 static void start(void)
 {
-    static const char *const paths[] = { "portable", "sse2", "avx2" };
+    static const char *const paths[] = { "portable", "sse2", "avx2", "avx512" };
     char why[512];
     set = tokenizer_set_open(NULL, why, sizeof why);
     if (!set) {
         fprintf(stderr, "%s\n", why);
         abort();
     }
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < COUNTERS / 2; i++) {
         struct token_counter_options bare = { .force_path = paths[i] }, cached = { 16384, 16384, paths[i] };
         counters[i * 2] = token_counter_new(&bare);
         counters[i * 2 + 1] = token_counter_new(&cached);

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-static const char *const paths[] = { "portable", "sse2", "avx2" };
+static const char *const paths[] = { "portable", "sse2", "avx2", "avx512" };
 
 struct fixture {
     struct tokenizer_set *set;
