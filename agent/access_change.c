@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "gateway_keys.h"
 #include "ledger/read.h"
 #include "logout.h"
 #include "revoking.h"
@@ -53,6 +54,7 @@ static void on_written(struct ledger_op *op, enum ledger_result result)
         audit(&op->access);
         pthread_mutex_lock(&l->lock);
         revoking_apply(c->agent, &op->access);
+        gateway_keys_apply(c->agent, &op->access);
         pthread_mutex_unlock(&l->lock);
     }
     if (c->where == ACCESS_DONE_ON_CONTROL)
@@ -74,7 +76,7 @@ bool access_change_submit(struct agent *a, const struct ledger_access *change, e
 {
     struct ledger_access copy = *change;
     struct slice *texts[] = { &copy.kind, &copy.issuer, &copy.value, &copy.origin, &copy.note, &copy.actor, &copy.action, &copy.detail,
-                              &copy.key.name, &copy.key.groups, &copy.key.models, &copy.key.who.organization, &copy.key.who.team,
+                              &copy.key.name, &copy.key.groups, &copy.key.models, &copy.key.endpoints, &copy.key.budget, &copy.key.secret, &copy.key.who.organization, &copy.key.who.team,
                               &copy.key.who.user, &copy.key.who.application, &copy.key.who.cost_center };
     size_t bytes = 0;
 
@@ -105,6 +107,7 @@ bool access_lists_open(struct agent *a, const char *ledger_file, const struct co
     if (a->access == NULL)
         return false;
     snapshot_cell_init(&a->access->revocations);
+    snapshot_cell_init(&a->access->keys);
     pthread_mutex_init(&a->access->lock, NULL);
     a->access->logouts = logout_memory_new();
     if (a->access->logouts == NULL)
@@ -112,7 +115,7 @@ bool access_lists_open(struct agent *a, const char *ledger_file, const struct co
     struct ledger_reader *r = ledger_reader_open(ledger_file, why, why_size);
     if (r == NULL)
         return false;
-    bool ok = revoking_open(a, r, c, why, why_size);
+    bool ok = revoking_open(a, r, c, why, why_size) && gateway_keys_open(a, r, c, why, why_size);
     ledger_reader_close(r);
     return ok;
 }
@@ -135,8 +138,10 @@ void access_lists_close(struct agent *a)
     if (a->access == NULL)
         return;
     revoking_close(a);
+    gateway_keys_close(a);
     logout_memory_free(a->access->logouts);
     snapshot_cell_clear(&a->access->revocations);
+    snapshot_cell_clear(&a->access->keys);
     pthread_mutex_destroy(&a->access->lock);
     free(a->access);
     a->access = NULL;

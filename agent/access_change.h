@@ -23,9 +23,10 @@ bool access_change_submit(struct agent *a, const struct ledger_access *change, e
 
 /* What the ledger says, and what workers read of it. */
 struct access_lists {
-    struct snapshot_cell revocations; /* any thread, through a reader */
+    struct snapshot_cell revocations, keys; /* any thread, through a reader */
     pthread_mutex_t lock;             /* for what follows */
     struct revoking *revoking;
+    struct gateway_keys *gateway_keys;
     struct logout_memory *logouts;    /* any thread */
 };
 

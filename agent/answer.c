@@ -1,5 +1,7 @@
 #include "answer.h"
 
+#include "permission.h"
+
 #include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -80,6 +82,8 @@ static cJSON *models_json(const struct assessment *s)
     bool ok = list != NULL && cJSON_AddStringToObject(o, "object", "list") != NULL;
 
     for (size_t i = 0; ok && i < s->runtime->routes.alias_count; i++) {
+        if (!permission_alias(&s->who, s->runtime->routes.aliases[i].name, NULL))
+            continue;
         cJSON *m = cJSON_CreateObject();
         ok = m != NULL && cJSON_AddItemToArray(list, m) && add_text(m, "id", s->runtime->routes.aliases[i].name, s->arena) &&
              cJSON_AddStringToObject(m, "object", "model") != NULL && cJSON_AddRawToObject(m, "created", "0") != NULL &&

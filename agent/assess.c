@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "dialect/dialect.h"
 #include "dialect/dialect_rewrite.h"
+#include "permission.h"
 #include "verdict.h"
 
 #include <arpa/inet.h>
@@ -158,6 +159,8 @@ bool assess_parse(struct assessment *s)
                                          SLICE_FMT(s->no.message));
         return false;
     }
+    if (!permission_check(s))
+        return false;
     struct route_query query = { .model = s->ask.model, .endpoint = endpoint, .features = s->ask.features, .input = -1,
                                  .usable = has_key, .user = s };
     s->credentials = credential_acquire(s->runtime->credentials);
@@ -327,7 +330,7 @@ static bool reroute(struct assessment *s, const char *name)
     struct route_choice choice;
     struct refusal no;
 
-    if (slice_eq(query.model, s->alias->name) || !route_select(&s->runtime->routes, &query, s->arena, &choice, &no))
+    if (slice_eq(query.model, s->alias->name) || !permission_alias(&s->who, query.model, &s->ask.endpoint) || !route_select(&s->runtime->routes, &query, s->arena, &choice, &no))
         return false;
     s->choice = choice;
     s->alias = choice.alias;

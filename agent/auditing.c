@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PARAM_BYTES = 200, PARAMS = 12, DETAIL_BYTES = PARAMS * (PARAM_BYTES + 4) };
+enum { PARAM_BYTES = 200, PARAMS = 16, DETAIL_BYTES = PARAMS * (PARAM_BYTES + 4) };
 
 /* Methods that change nothing. Whatever is not here is an act. */
-static const char *const reading[] = { "ping", "status", "budget", "tokens", "revocations", "archive_status", NULL };
+static const char *const reading[] = { "ping", "status", "budget", "tokens", "revocations", "keys", "archive_status", NULL };
 
 static bool reads_only(const char *method)
 {
@@ -35,7 +35,17 @@ bool auditing_note(struct agent *a, const char *actor, const char *action, const
                                                          .object = slice_cstr(object), .detail = slice_cstr(detail) });
 }
 
-/* Parameters, a blank between them. A token given where its id was asked for stays out. */
+/* What stands for a parameter that must not be kept: a token given where its id was asked for, the unkeyed digest of a gateway key. */
+static const char *kept_out(struct slice param)
+{
+    if (slice_starts(param, SLICE_LIT("eyJ")))
+        return "(token)";
+    if (slice_starts(param, SLICE_LIT("digest:")))
+        return "(digest)";
+    return slice_starts(param, SLICE_LIT("tg_")) ? "(key)" : NULL;
+}
+
+/* Parameters, a blank between them. */
 static void params_print(const msgpack_object *params, char out[static DETAIL_BYTES])
 {
     uint32_t count = params->via.array.size;
@@ -46,9 +56,11 @@ static void params_print(const msgpack_object *params, char out[static DETAIL_BY
         const msgpack_object *o = &params->via.array.ptr[i];
         if (o->type != MSGPACK_OBJECT_STR)
             continue;
-        bool token = o->via.str.size > 3 && memcmp(o->via.str.ptr, "eyJ", 3) == 0;
-        int len = o->via.str.size < PARAM_BYTES ? (int)o->via.str.size : PARAM_BYTES;
-        n += (size_t)snprintf(out + n, DETAIL_BYTES - n, "%s%.*s", i > 0 ? " " : "", token ? 7 : len, token ? "(token)" : o->via.str.ptr);
+        struct slice param = slice_make(o->via.str.ptr, o->via.str.size < PARAM_BYTES ? o->via.str.size : PARAM_BYTES);
+        const char *instead = kept_out(param);
+        if (instead != NULL)
+            param = slice_cstr(instead);
+        n += (size_t)snprintf(out + n, DETAIL_BYTES - n, "%s%.*s", i > 0 ? " " : "", SLICE_FMT(param));
     }
     if (count >= PARAMS)
         snprintf(out + n, DETAIL_BYTES - n, " (%u in all)", count);

@@ -53,19 +53,20 @@ static void strip_unix(char *path)
         memmove(path, path + 5, strlen(path + 5) + 1);
 }
 
-/* "audit.log" in the folder of the ledger. */
-static void audit_default(struct config *c)
+/* `name` in the folder of the ledger, unless the file has a place of its own. */
+static void beside_ledger(const struct config *c, char **file, const char *name)
 {
     const char *ledger = c->ledger.file != NULL ? c->ledger.file : "", *slash = strrchr(ledger, '/');
     int folder = slash != NULL ? (int)(slash - ledger) + 1 : 0;
 
-    if (c->audit.file == NULL && asprintf(&c->audit.file, "%.*saudit.log", folder, ledger) < 0)
+    if (*file == NULL && asprintf(file, "%.*s%s", folder, ledger, name) < 0)
         abort();
 }
 
 static void defaults_fill(struct config *c)
 {
-    audit_default(c);
+    beside_ledger(c, &c->audit.file, "audit.log");
+    beside_ledger(c, &c->keys.secret_file, "keys.secret");
     if (c->workers == 0)
         c->workers = 2;
     set_default(&c->log_level, "info");

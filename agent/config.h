@@ -219,6 +219,10 @@ struct config_prices {
     bool allow_unpriced;
 };
 
+struct config_keys {
+    char *secret_file; /* default: keys.secret beside the ledger */
+};
+
 struct config_revocations {
     char *file;       /* may be NULL */
 };
@@ -241,6 +245,7 @@ struct config {
     struct config_metrics metrics;
     struct config_audit audit;
     struct config_revocations revocations;
+    struct config_keys keys;
     /* Derived by config_load. */
     int64_t hold_timeout_us;
 };

@@ -308,6 +308,11 @@ static const cyaml_schema_field_t revocations_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t keys_fields[] = {
+    TEXT_OPT("secret_file", config_keys, secret_file),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t config_fields[] = {
     PART("listen", config, listen, listen_fields),
     INT_OPT("workers", config, workers),
@@ -322,6 +327,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART_OPT("metrics", config, metrics, metrics_fields),
     PART_OPT("audit", config, audit, audit_fields),
     PART_OPT("revocations", config, revocations, revocations_fields),
+    PART_OPT("keys", config, keys, keys_fields),
     CYAML_FIELD_END
 };
 

@@ -101,6 +101,8 @@ static size_t slices_of(struct inflight *f, struct slice *list[SLICES_MAX])
     list[n++] = &w->cost_center;
     list[n++] = &w->subject;
     list[n++] = &w->issuer;
+    list[n++] = &w->key_id;
+    list[n++] = &w->key_budget;
     list[n++] = &f->primary.group;
     list[n++] = &f->primary.provider;
     list[n++] = &f->primary.model;
@@ -137,6 +139,7 @@ struct inflight *inflight_new(const struct ledger_decision *d, const struct iden
     f->has_fallback = fallback != NULL;
     f->who.groups = NULL;
     f->who.group_count = 0;
+    f->who.token_id = f->who.session = f->who.key_models = SLICE_NONE;
     f->primary.credential = f->fallback.credential = f->primary.encoding = f->fallback.encoding = SLICE_NONE;
     f->total_us = -1;
     f->commit_us = -1;

@@ -35,6 +35,9 @@ struct identity {
     size_t group_count;
     struct slice token_id, session; /* `jti` and `sid` of the token; empty: it has none */
     struct slice key_id;            /* of a gateway key; empty: it is none */
+    struct slice key_budget;        /* the key's own, "$50 month"; empty: none */
+    struct slice key_models;        /* what the key may ask for, one a line, '*' at the end stands for any ending; empty: everything */
+    unsigned key_endpoints;         /* bit per enum endpoint the key may use; 0: all */
     int64_t expires_s;              /* seconds since 1970: exp of the token */
     int64_t issued_s;               /* iat; 0: it does not say */
 };

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "budget/budget.h"
+#include "gateway_keys.h"
+#include "identity/gateway_key.h"
 #include "inflight.h"
 #include "ledger/read.h"
 
@@ -15,9 +17,12 @@ struct load {
     int64_t slots, events, holds;
 };
 
-static struct identity identity_of(const struct ledger_who *w)
+static struct identity identity_of(struct agent *a, const struct ledger_who *w)
 {
-    return (struct identity){ .organization = w->organization, .team = w->team, .user = w->user, .application = w->application,
+    bool key = slice_eq_cstr(w->issuer, GATEWAY_KEY_ISSUER);
+
+    return (struct identity){ .key_id = key ? w->subject : SLICE_NONE, .key_budget = key ? gateway_keys_budget_of(a, w->subject) : SLICE_NONE,
+                              .organization = w->organization, .team = w->team, .user = w->user, .application = w->application,
                               .cost_center = w->cost_center, .subject = w->subject, .issuer = w->issuer };
 }
 
@@ -29,7 +34,7 @@ static struct target target_of(const struct ledger_target *t)
 static bool on_slot(void *user, const struct ledger_slot *slot)
 {
     struct load *l = user;
-    struct identity who = identity_of(&slot->who);
+    struct identity who = identity_of(l->agent, &slot->who);
     struct target target = target_of(&slot->target);
     struct budget_subjects s = { .who = &who, .primary = &target };
     struct budget_use use = { .nano = slot->cost_nano, .tokens = token_usage_total(&slot->usage), .requests = slot->settled };
@@ -52,7 +57,7 @@ static bool on_event(void *user, const struct ledger_row *row)
 
     if (row->decision.state != LEDGER_SETTLED || row->settlement.known_by == KNOWN_OPEN)
         return true;
-    struct identity who = identity_of(&row->decision.who);
+    struct identity who = identity_of(l->agent, &row->decision.who);
     struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
     struct budget_subjects s = { .who = &who, .alias = row->decision.alias, .primary = &target };
     struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = token_usage_total(&row->settlement.usage), .requests = 1 };
@@ -71,7 +76,7 @@ static bool on_open(void *user, const struct ledger_row *row)
 {
     struct load *l = user;
     const struct ledger_decision *d = &row->decision;
-    struct identity who = identity_of(&d->who);
+    struct identity who = identity_of(l->agent, &d->who);
     struct target primary = target_of(&d->primary), fallback = target_of(&d->fallback);
     struct target *second = d->fallback.group.n > 0 ? &fallback : NULL;
 

@@ -9,12 +9,12 @@
 #include "base/log.h"
 #include "budget/budget.h"
 #include "config.h"
-#include "config_map.h"
 #include "control.h"
 #include "inflight.h"
 #include "intake.h"
 #include "learning.h"
 #include "ledger/ledger.h"
+#include "limiting.h"
 #include "listener.h"
 #include "observe/audit.h"
 #include "restore.h"
@@ -32,7 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLUSH_WAIT_MS = 2000, SHARED_MODE = 0660, ADMIN_MODE = 0600 };
+enum { SHARED_MODE = 0660, ADMIN_MODE = 0600 };
 
 struct server {
     struct agent agent;
@@ -207,22 +207,6 @@ static void errors_log(const struct config_errors *e)
     }
 }
 
-/* What is queued at the ledger now gets its commit before balances are read from it: two batches from here hold it all. */
-static void ledger_flush(struct ledger *l)
-{
-    struct ledger_status s;
-
-    ledger_status(l, &s);
-    uint64_t enough = s.batches + 2;
-    for (int i = 0; i < FLUSH_WAIT_MS; i++) {
-        ledger_status(l, &s);
-        if ((s.queued == 0 || s.batches >= enough) && s.retrying == 0)
-            return;
-        struct timespec ms = { .tv_nsec = 1000000 };
-        nanosleep(&ms, NULL);
-    }
-}
-
 static bool listeners_differ(const struct config *a, const struct config *b)
 {
     bool differ = a->listen.spop_count != b->listen.spop_count || strcmp(a->listen.settle, b->listen.settle) != 0 ||
@@ -231,26 +215,6 @@ static bool listeners_differ(const struct config *a, const struct config *b)
     for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
         differ = strcmp(a->listen.spop[i], b->listen.spop[i]) != 0;
     return differ;
-}
-
-static bool limits_reload(struct server *s, const struct config *c)
-{
-    struct agent *a = &s->agent;
-    unsigned fresh = 0;
-    struct arena *arena = arena_new(16384);
-
-    if (arena == NULL)
-        return false;
-    struct budget_options o = config_budget(c, arena);
-    ledger_flush(a->ledger);
-    int rc = budget_reload(a->budget, &o, clock_wall_us(), clock_mono_us(), &fresh, s->why, sizeof s->why);
-    arena_free(arena);
-    if (rc != 0)
-        return false;
-    if (fresh > 0 && !restore_fresh(a, s->config->ledger.file, s->why, sizeof s->why))
-        LOG(LOG_LEVEL_ERROR, "new_limits_not_loaded", LOG_CSTR("error", s->why),
-            LOG_CSTR("effect", "new limits refuse until a reload succeeds"));
-    return true;
 }
 
 static void reload_over(struct agent *a, bool good)
@@ -274,7 +238,7 @@ static void reload(struct server *s)
     if (listeners_differ(s->config, c))
         LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, ledger.file and audit.file change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
-    if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !limits_reload(s, c)) {
+    if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !limits_reload(a, c, s->config->ledger.file, s->why, sizeof s->why)) {
         reload_over(a, false);
         LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("error", s->why), LOG_CSTR("effect", "the configuration in force stays"));
         if (fresh == NULL)
@@ -326,19 +290,12 @@ static bool books_open(struct server *s)
 {
     struct agent *a = &s->agent;
     struct ledger_options o = { .file = s->config->ledger.file, .on_state = on_ledger_state, .user = a };
-    struct arena *arena = arena_new(16384);
 
-    if (arena == NULL)
-        return false;
     a->ledger = ledger_open(&o, s->why, sizeof s->why);
-    if (a->ledger != NULL) {
-        struct budget_options budget = config_budget(s->config, arena);
-        a->budget = budget_new(&budget, clock_wall_us(), clock_mono_us(), s->why, sizeof s->why);
-    }
-    arena_free(arena);
-    return a->budget != NULL && restore_all(a, s->config->ledger.file, s->why, sizeof s->why) &&
-           learning_open(a, s->config->ledger.file, s->why, sizeof s->why) &&
-           access_lists_open(a, s->config->ledger.file, s->config, s->why, sizeof s->why);
+    /* Gateway keys bring limits of their own, so they come before the budgets. */
+    return a->ledger != NULL && access_lists_open(a, s->config->ledger.file, s->config, s->why, sizeof s->why) &&
+           limits_open(a, s->config, s->why, sizeof s->why) && restore_all(a, s->config->ledger.file, s->why, sizeof s->why) &&
+           learning_open(a, s->config->ledger.file, s->why, sizeof s->why);
 }
 
 static bool spop_listen(struct server *s)

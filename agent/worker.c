@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "decision.h"
+#include "gateway_keys.h"
 #include "identity/identity.h"
 #include "listener.h"
 #include "observe/metrics.h"
@@ -304,6 +305,7 @@ static bool runtime_take(struct worker *w)
         return false;
     }
     identity_verifier_revocations(v, &w->agent->access->revocations);
+    identity_verifier_keys(v, &w->agent->access->keys, gateway_keys_secret(w->agent));
     identity_verifier_free(w->verifier);
     runtime_unref(w->runtime);
     w->runtime = fresh;

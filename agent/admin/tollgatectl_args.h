@@ -57,5 +57,6 @@ int ctl_audit(int argc, char **argv);
 int ctl_revoke(int argc, char **argv);
 int ctl_unrevoke(int argc, char **argv);
 int ctl_revocations(int argc, char **argv);
+int ctl_key(int argc, char **argv);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { CTL_OPTIONS_MAX = 14, CTL_FORMS_MAX = 4 };
+enum { CTL_OPTIONS_MAX = 20, CTL_FORMS_MAX = 4 };
 
 struct ctl_option {
     const char *name;    /* "--before"; NULL ends the list */

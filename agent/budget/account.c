@@ -15,6 +15,8 @@ void values_fill(struct values *v, const struct budget_subjects *s)
         v->v[LEVEL_USER] = who->user;
         v->v[LEVEL_APPLICATION] = who->application;
         v->v[LEVEL_COST_CENTER] = who->cost_center;
+        v->v[LEVEL_KEY] = who->key_id;
+        v->v[LEVEL_KEY_BUDGET] = who->key_budget;
     }
     v->v[LEVEL_ALIAS] = s->alias;
     if (s->primary) {
@@ -38,7 +40,7 @@ bool limit_matches(const struct limit *l, const struct values *v, int leg)
     for (unsigned i = 0; i < l->scope_count; i++) {
         const struct scope *s = &l->scopes[i];
         struct slice value = v->v[values_index(s->level, leg)];
-        bool found = s->any;
+        bool found = s->any && (s->level != LEVEL_KEY || value.n > 0); /* people without a key have no account for one */
         for (unsigned j = 0; !found && j < s->count; j++)
             found = value.n > 0 && pattern_matches(&s->patterns[j], value);
         if (!found)

@@ -7,8 +7,8 @@
 
 #define HOUR_US (INT64_C(3600) * 1000000)
 
-static const char *const level_names[] = { "organization", "team", "user", "application", "cost_center", "alias", "global", "model",
-                                           "provider" };
+static const char *const level_names[] = { "organization", "team", "user", "application", "cost_center", "alias", "global", "key",
+                                           "key_budget", "model", "provider" };
 static const char *const action_names[] = { "hard", "soft", "downgrade" };
 static const char *const calendar_names[] = { "minute", "hour", "day", "week", "month", "quarter", "year" };
 
@@ -103,7 +103,7 @@ static int compile_scope(struct limit *l, const struct budget_scope *o, const ch
     int level = o->level ? find_name(o->level, level_names, LEVEL_COUNT) : -1;
     if (level < 0)
         return wrong(c, field,
-                     "%s%.40s%s; allowed are organization, team, user, application, cost_center, alias, model, provider, global",
+                     "%s%.40s%s; allowed are organization, team, user, application, cost_center, key, alias, model, provider, global",
                      o->level ? "\"" : "is missing", o->level ? o->level : "", o->level ? "\" is no level" : "");
     for (unsigned i = 0; i < l->scope_count; i++)
         if ((int)l->scopes[i].level == level)

@@ -17,7 +17,8 @@
 
 enum budget_unit { BUDGET_USD, BUDGET_TOKENS, BUDGET_REQUESTS, BUDGET_CONCURRENT };
 
-/* Whom a limit is about. Levels: organization, team, user, application, cost_center (from the identity), alias (the model name the
+/* Whom a limit is about. Levels: organization, team, user, application, cost_center (from the identity), key (a gateway key's id; such a limit concerns
+ * nobody else), alias (the model name the
  * client used), model, provider (the real ones of primary and fallback), global. */
 struct budget_scope {
     const char *level;

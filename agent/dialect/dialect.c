@@ -3,14 +3,15 @@
 #include "dialect/walk.h"
 
 static const struct {
+    const char *name;
     struct slice path;
     void (*walk)(struct walk *w);
 } endpoints[] = {
-    [ENDPOINT_CHAT] = { FIELD("/v1/chat/completions"), dialect_chat },
-    [ENDPOINT_RESPONSES] = { FIELD("/v1/responses"), dialect_responses },
-    [ENDPOINT_COMPLETIONS] = { FIELD("/v1/completions"), dialect_completions },
-    [ENDPOINT_EMBEDDINGS] = { FIELD("/v1/embeddings"), dialect_embeddings },
-    [ENDPOINT_MESSAGES] = { FIELD("/v1/messages"), dialect_messages },
+    [ENDPOINT_CHAT] = { "chat", FIELD("/v1/chat/completions"), dialect_chat },
+    [ENDPOINT_RESPONSES] = { "responses", FIELD("/v1/responses"), dialect_responses },
+    [ENDPOINT_COMPLETIONS] = { "completions", FIELD("/v1/completions"), dialect_completions },
+    [ENDPOINT_EMBEDDINGS] = { "embeddings", FIELD("/v1/embeddings"), dialect_embeddings },
+    [ENDPOINT_MESSAGES] = { "messages", FIELD("/v1/messages"), dialect_messages },
 };
 
 enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum endpoint *out)
@@ -27,6 +28,21 @@ enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum
 const char *dialect_path(enum endpoint e)
 {
     return endpoints[e].path.p;
+}
+
+const char *dialect_endpoint_name(enum endpoint e)
+{
+    return endpoints[e].name;
+}
+
+bool dialect_endpoint_from_name(struct slice name, enum endpoint *out)
+{
+    for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++)
+        if (slice_eq_cstr(name, endpoints[i].name)) {
+            *out = (enum endpoint)i;
+            return true;
+        }
+    return false;
 }
 
 /* The scanner stopped: the body is not JSON, or not all of it. */

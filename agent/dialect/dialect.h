@@ -31,6 +31,9 @@ enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum
     __attribute__((warn_unused_result));
 /* The path of an endpoint, e.g. "/v1/chat/completions". */
 const char *dialect_path(enum endpoint e);
+/* Its word in configurations and commands: chat, responses, completions, embeddings, messages. */
+const char *dialect_endpoint_name(enum endpoint e);
+bool dialect_endpoint_from_name(struct slice name, enum endpoint *out) __attribute__((warn_unused_result));
 
 #define DIALECT_MAX_CHOICES 128        /* n and best_of */
 #define DIALECT_MAX_OUTPUT 2147483647  /* any output ceiling */

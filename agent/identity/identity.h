@@ -160,10 +160,12 @@ struct identity_verifier *identity_verifier_new(struct identity_store *s, struct
                                                 void *user) __attribute__((warn_unused_result));
 /* From now on what the list in `cell` names is refused (identity/revocation.h). The cell outlives the verifier. */
 void identity_verifier_revocations(struct identity_verifier *v, struct snapshot_cell *cell);
+/* From now on the gateway keys of the table in `cell` are accepted (identity/gateway_key.h). Cell and secret outlive the verifier. */
+void identity_verifier_keys(struct identity_verifier *v, struct snapshot_cell *cell, struct slice secret);
 /* On the worker's thread, or after it ended. NULL is allowed. */
 void identity_verifier_free(struct identity_verifier *v);
 
-/* Verifies the token in rq->authorization ("Bearer ..."; the scheme in any case) or, without one, rq->api_key. All slices of *out
+/* Verifies the token, or the gateway key, in rq->authorization ("Bearer ..."; the scheme in any case) or, without one, rq->api_key. All slices of *out
  * and *no are in `a` or static. `now_us`: wall time. With may_wait the result may be IDENTITY_WAIT, which only happens while a
  * fetch for the token's issuer is pending; park the request, and call again at `ready`, or with may_wait false once
  * identity_store_wait_ms has passed. A token is never verified against keys of an issuer other than the one it names. */
@@ -178,7 +180,8 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 /* Codes and reasons in struct refusal (type, code, reason; all static strings):
  *   401 invalid_request_error invalid_api_key: reasons token_missing, token_malformed, token_algorithm, token_issuer, token_key,
- *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound, revoked, token_inactive
+ *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound, revoked, token_inactive,
+ *       key_malformed, key_unknown, key_expired, key_replaced
  *   403 invalid_request_error identity_not_mapped: reasons identity_ambiguous (several values where one is needed),
  *       token_group_overage (the issuer left the groups out: `_claim_names`)
  *   503 server_error auth_provider_unavailable: reason issuer_unavailable (retry_after_s is set), also when introspection gives no answer */

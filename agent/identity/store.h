@@ -40,7 +40,8 @@ struct identity_verifier {
     void *user;
     struct cache *cache;
     void *digest; /* EVP_MD_CTX, set up once */
-    struct snapshot_reader revocations;
+    struct snapshot_reader revocations, keys;
+    struct slice key_secret; /* of the keys' hashes; the caller's */
 };
 
 struct identity_store {

@@ -1,5 +1,6 @@
 #include "identity/cache.h"
 #include "identity/claims.h"
+#include "identity/gateway_key.h"
 #include "identity/introspect.h"
 #include "identity/jws.h"
 #include "identity/revocation.h"
@@ -75,6 +76,7 @@ void identity_verifier_free(struct identity_verifier *v)
     cache_free(v->cache);
     EVP_MD_CTX_free(v->digest);
     snapshot_reader_clear(&v->revocations);
+    snapshot_reader_clear(&v->keys);
     free(v);
 }
 
@@ -82,6 +84,13 @@ void identity_verifier_revocations(struct identity_verifier *v, struct snapshot_
 {
     snapshot_reader_clear(&v->revocations);
     v->revocations.cell = cell;
+}
+
+void identity_verifier_keys(struct identity_verifier *v, struct snapshot_cell *cell, struct slice secret)
+{
+    snapshot_reader_clear(&v->keys);
+    v->keys.cell = cell;
+    v->key_secret = secret;
 }
 
 void identity_verifier_state(const struct identity_verifier *v, struct identity_cache_state *out)
@@ -294,6 +303,32 @@ static enum identity_result introspected(struct identity_verifier *v, size_t iss
     return IDENTITY_REFUSED;
 }
 
+static enum identity_result verify_key(struct identity_verifier *v, struct slice credential, const uint8_t digest[CACHE_DIGEST], int64_t now_us,
+                                       struct arena *a, struct identity *out, struct refusal *no)
+{
+    uint8_t hash[GATEWAY_KEY_HASH];
+    const char *fault = gateway_key_check(credential);
+
+    if (fault != NULL)
+        return refuse_text(no, "key_malformed", fault);
+    if (v->keys.cell == NULL)
+        return refuse_text(no, "key_unknown", "gateway keys are not accepted here");
+    if (!gateway_key_hash(v->key_secret, digest, hash))
+        return refuse_text(no, "key_malformed", "out of memory while reading the gateway key");
+    switch (gateway_key_find(gateway_key_table_of(snapshot_current(&v->keys)), hash, now_us / 1000000, out)) {
+    case GATEWAY_KEY_UNKNOWN:
+        return refuse_text(no, "key_unknown", "this gateway key is not known here; ask the gateway's operators for one");
+    case GATEWAY_KEY_EXPIRED:
+        return refuse_text(no, "key_expired", "this gateway key has expired; ask the gateway's operators to rotate it");
+    case GATEWAY_KEY_REPLACED:
+        return refuse_text(no, "key_replaced", "this gateway key was rotated and is no longer accepted; use the new one");
+    case GATEWAY_KEY_GOOD: break;
+    }
+    if (!identity_copy(out, a, out))
+        return refuse_text(no, "key_malformed", "out of memory while reading the gateway key");
+    return not_revoked(v, digest, now_us, a, out, no);
+}
+
 enum identity_result identity_verify(struct identity_verifier *v, const struct http_request *rq, int64_t now_us, bool may_wait,
                                      struct arena *a, struct identity *out, struct refusal *no)
 {
@@ -305,12 +340,14 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
     struct jws t;
 
     if (token.n == 0)
-        return refuse_text(no, "token_missing", api_key ? "no token: send your company token as \"Authorization: Bearer ...\" or in x-api-key"
-                                                        : "no token: send your company token as \"Authorization: Bearer ...\"");
+        return refuse_text(no, "token_missing", api_key ? "no token: send your company token or gateway key as \"Authorization: Bearer ...\" or in x-api-key"
+                                                        : "no token: send your company token or gateway key as \"Authorization: Bearer ...\"");
     if (token.n > IDENTITY_TOKEN_MAX)
         return refuse_text(no, "token_malformed", "the token is larger than 16384 bytes");
     if (!digest_token(v, token, digest))
         return refuse_text(no, "token_malformed", "out of memory while reading the token");
+    if (gateway_key_looks(token))
+        return verify_key(v, token, digest, now_us, a, out, no);
     if (!from_cache(v, digest, now_us, a, out, &issuer)) {
         if (!jws_parse(token, a, &t, &f))
             return verifier_refuse(no, &f);

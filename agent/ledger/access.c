@@ -11,7 +11,9 @@ static const char *const sql[STATEMENTS] = {
     [REVOKE] = "INSERT OR REPLACE INTO revocation VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     [PRUNE] = "DELETE FROM revocation WHERE expires_s BETWEEN 1 AND ?1",
     [UNREVOKE] = "DELETE FROM revocation WHERE kind = ?1 AND issuer = ?2 AND value = ?3",
-    [CREATE_KEY] = "INSERT INTO gateway_key VALUES (?1, ?2, ?3, x'', 0, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    [CREATE_KEY] = "INSERT INTO gateway_key (id, name, hash, previous_hash, previous_until_s, created_us, rotated_us, expires_s, organization,"
+                   " team, user_name, application, cost_center, groups, models, actor, endpoints, budget, secret)"
+                   " VALUES (?1, ?2, ?3, x'', 0, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     [ROTATE_KEY] = "UPDATE gateway_key SET previous_hash = hash, previous_until_s = ?2, hash = ?3, rotated_us = ?4, expires_s = ?5 WHERE id = ?1",
     [EVENT] = "INSERT INTO access_event (at_us, actor, action, object, detail) VALUES (?1, ?2, ?3, ?4, ?5)"
 };
@@ -50,7 +52,7 @@ static bool texts_valid(const struct ledger_access *a)
 {
     const struct slice texts[] = { a->kind, a->issuer, a->value, a->origin, a->note, a->actor, a->action, a->detail, a->key.name,
                                    a->key.who.organization, a->key.who.team, a->key.who.user, a->key.who.application,
-                                   a->key.who.cost_center, a->key.groups, a->key.models };
+                                   a->key.who.cost_center, a->key.groups, a->key.models, a->key.endpoints, a->key.budget, a->key.secret };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (texts[i].n > TEXT_MAX)
             return false;
@@ -110,6 +112,9 @@ static int create_key(struct access_rows *r, const struct ledger_access *a)
     bind(s, 11, k->groups);
     bind(s, 12, k->models);
     bind(s, 13, a->actor);
+    bind(s, 14, k->endpoints);
+    bind(s, 15, k->budget);
+    bind(s, 16, k->secret);
     return rows_run(s);
 }
 

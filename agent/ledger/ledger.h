@@ -137,7 +137,9 @@ struct ledger_learned {
 
 /* A gateway key, without the key: HMAC-SHA-256 of it. Lists have one entry a line. */
 struct ledger_key {
-    struct slice name, groups, models;
+    struct slice name, groups, models, endpoints;
+    struct slice budget;     /* "$50 month" */
+    struct slice secret;     /* tells which secret `hash` was made with */
     struct ledger_who who;   /* subject and issuer stay empty */
     uint8_t hash[32], previous_hash[32];
     bool has_previous;

@@ -317,13 +317,16 @@ static bool each_key(struct columns *c, void *fn, void *user)
     k.key.groups = text(c);
     k.key.models = text(c);
     k.actor = text(c);
+    k.key.endpoints = text(c);
+    k.key.budget = text(c);
+    k.key.secret = text(c);
     return (*(ledger_key_fn **)fn)(user, &k);
 }
 
 int ledger_read_keys(struct ledger_reader *r, ledger_key_fn *fn, void *user)
 {
     return read_all(r, "SELECT id, name, hash, previous_hash, previous_until_s, created_us, rotated_us, expires_s, organization, team,"
-                       " user_name, application, cost_center, groups, models, actor FROM gateway_key ORDER BY id", 0, each_key, &fn, user);
+                       " user_name, application, cost_center, groups, models, actor, endpoints, budget, secret FROM gateway_key ORDER BY id", 0, each_key, &fn, user);
 }
 
 /* ---- prices ------------------------------------------------------------------------------------------------------ */
