@@ -13,13 +13,16 @@
 
 struct agent;
 struct access_lists;
+struct affinity;
 struct archiving;
 struct audit;
+struct breaker_table;
 struct budget;
 struct http_client;
 struct inflight_table;
 struct ledger;
 struct rpc_server;
+struct routing;
 struct runtime;
 struct telemetry;
 struct tokenizer_set;
@@ -45,6 +48,9 @@ struct agent {
     struct tokenizer_set *tokenizers;
     struct token_counter *counter;  /* the control thread's */
     struct token_learner *learner;
+    struct breaker_table *breakers;
+    struct affinity *affinity;
+    struct routing *routing;        /* routing.c: metrics */
     struct http_client *http;
     struct worker *workers;
     unsigned worker_count;

@@ -1,7 +1,7 @@
 #include "assess.h"
 
 #include "agent.h"
-#include "base/clock.h"
+#include "assess_route.h"
 #include "dialect/dialect.h"
 #include "dialect/dialect_rewrite.h"
 #include "permission.h"
@@ -71,6 +71,8 @@ static void argument_read(struct slice name, const struct spop_value *v, struct 
         rq->content_type = text_of(v);
     else if (slice_eq_cstr(name, "cenc"))
         rq->content_encoding = text_of(v);
+    else if (slice_eq_cstr(name, "conv"))
+        rq->conversation = text_of(v);
     else if (slice_eq_cstr(name, "ua"))
         rq->user_agent = text_of(v);
     else if (slice_eq_cstr(name, "cl"))
@@ -142,12 +144,6 @@ static bool body_whole(struct assessment *s)
     return true;
 }
 
-static bool has_key(const void *user, const struct target *t)
-{
-    const struct assessment *s = user;
-    return credential_usable(s->credentials, t->group, clock_mono_us());
-}
-
 bool assess_parse(struct assessment *s)
 {
     if (!endpoint_find(s) || !body_whole(s))
@@ -159,22 +155,7 @@ bool assess_parse(struct assessment *s)
                                          SLICE_FMT(s->no.message));
         return false;
     }
-    if (!permission_check(s))
-        return false;
-    struct route_query query = { .model = s->ask.model, .endpoint = endpoint, .features = s->ask.features, .input = -1,
-                                 .usable = has_key, .user = s };
-    s->credentials = credential_acquire(s->runtime->credentials);
-    if (!route_select(&s->runtime->routes, &query, s->arena, &s->choice, &s->no))
-        return false;
-    s->alias = s->choice.alias;
-    s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
-    s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
-    return true;
-}
-
-bool assess_counts_twice(const struct assessment *s)
-{
-    return s->fallback != NULL && memcmp(&s->fallback->rules, &s->primary->rules, sizeof s->primary->rules) != 0;
+    return permission_check(s) && assess_route_start(s, s->ask.model);
 }
 
 static bool has_output(enum endpoint e)
@@ -191,8 +172,9 @@ static void ceiling_find(struct assessment *s)
         s->ceiling = 0;
         return;
     }
-    if (s->primary->price != NULL && s->primary->price->output_limit > 0 && s->primary->price->output_limit < most)
-        most = s->primary->price->output_limit;
+    int64_t room = assess_output_room(s->primary, s->choice.primary, s->estimate.input);
+    if (room < most)
+        most = room;
     s->ceiling = s->ask.max_output;
     if (s->ceiling < 0) {
         s->ceiling = most;
@@ -262,35 +244,26 @@ static struct token_basis learned_apply(const struct assessment *s, const struct
     return b;
 }
 
-/* Even targets that count alike may have been learned differently. */
+/* The counts of the targets chosen, with what was learned for each. */
 static void estimates_finish(struct assessment *s)
 {
-    if (s->fallback == NULL)
-        s->fallback_estimate = (struct token_estimate){ .input = 0 };
-    else if (!assess_counts_twice(s))
-        s->fallback_estimate = s->estimate;
+    s->estimate = *assess_count_of(s, s->primary);
     s->primary_basis = learned_apply(s, s->choice.primary, &s->estimate);
-    if (s->fallback != NULL)
+    s->fallback_estimate = (struct token_estimate){ .input = 0 };
+    if (s->fallback != NULL) {
+        s->fallback_estimate = *assess_count_of(s, s->fallback);
         s->fallback_basis = learned_apply(s, s->choice.fallback, &s->fallback_estimate);
+    }
 }
 
 bool assess_price(struct assessment *s)
 {
     estimates_finish(s);
-    struct route_query query = { .model = s->alias->name, .endpoint = s->ask.endpoint, .features = s->ask.features,
-                                 .input = s->estimate.input, .usable = has_key, .user = s };
-
-    const struct runtime_target *counted = s->primary;
-    if (!route_select(&s->runtime->routes, &query, s->arena, &s->choice, &s->no))
-        return false;
-    s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
-    s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
-    if (s->primary != counted && s->fallback_estimate.input_bound > 0) {
-        s->estimate = s->fallback_estimate; /* the first target cannot hold the prompt: the second has become primary */
-        s->primary_basis = s->fallback_basis;
-    }
     ceiling_find(s);
-    return holds_find(s, s->ceiling, &s->hold_nano);
+    if (!holds_find(s, s->ceiling, &s->hold_nano))
+        return false;
+    assess_route_keep(s);
+    return true;
 }
 
 static int64_t pico_per_output(const struct runtime_target *t)
@@ -325,18 +298,8 @@ static void clamp_fill(const struct assessment *s, struct budget_clamp *c)
 /* The alias a limit asks for instead. False: it cannot serve this request, so the one asked for stays. */
 static bool reroute(struct assessment *s, const char *name)
 {
-    struct route_query query = { .model = slice_cstr(name), .endpoint = s->ask.endpoint, .features = s->ask.features,
-                                 .input = s->estimate.input, .usable = has_key, .user = s };
-    struct route_choice choice;
-    struct refusal no;
-
-    if (slice_eq(query.model, s->alias->name) || !permission_alias(&s->who, query.model, &s->ask.endpoint) || !route_select(&s->runtime->routes, &query, s->arena, &choice, &no))
-        return false;
-    s->choice = choice;
-    s->alias = choice.alias;
-    s->primary = runtime_target_of(s->runtime, s->alias, choice.primary);
-    s->fallback = runtime_target_of(s->runtime, s->alias, choice.fallback);
-    return true;
+    return !slice_eq_cstr(s->alias->name, name) && permission_alias(&s->who, slice_cstr(name), &s->ask.endpoint) &&
+           assess_route_start(s, slice_cstr(name));
 }
 
 enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us)
@@ -381,9 +344,12 @@ enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int6
 static bool rewrite_for(struct assessment *s, const struct runtime_target *t, const struct route_target *r, struct slice *edits,
                         int64_t *delta)
 {
+    int64_t input = t == s->primary ? s->estimate.input : s->fallback_estimate.input, room = assess_output_room(t, r, input);
     struct rewrite_wish wish = {
         .model = slice_eq(r->target.model, s->ask.model) ? SLICE_NONE : r->target.model,
-        .output_ceiling = has_output(s->ask.endpoint) ? s->ceiling : -1,
+        .output_ceiling = has_output(s->ask.endpoint) ? (room < s->ceiling ? room : s->ceiling) : -1,
+        .members = t->drop,
+        .member_count = t->drop_count,
         .include_usage = s->ask.stream && (s->ask.endpoint == ENDPOINT_CHAT || s->ask.endpoint == ENDPOINT_COMPLETIONS),
     };
 

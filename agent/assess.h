@@ -22,6 +22,12 @@ struct assessment {
     struct credential_snapshot *credentials; /* from assess_parse on; the caller releases it */
     struct route_choice choice;
     const struct runtime_target *primary, *fallback;
+    /* The route's, see assess_route.h. */
+    struct route_fact facts[ROUTE_TARGETS_MAX];
+    struct token_estimate counts[ROUTE_TARGETS_MAX]; /* by the first target that counts alike; bit i of `counted`: known */
+    unsigned counted, members;
+    uint64_t request_key, route_key;
+    int64_t route_mono_us, route_wall_us;
     struct token_estimate estimate, fallback_estimate; /* by the built-in rules until assess_price puts in what was learned */
     struct token_basis primary_basis, fallback_basis;
     int64_t ceiling;                         /* output tokens of one choice that the request is held to; 0 where there is no output */
@@ -42,8 +48,6 @@ bool assess_read(struct spop_bytes payload, struct http_request *rq, struct aren
 void assess_shape(struct assessment *s);
 /* Endpoint, body, alias. False: refused. */
 bool assess_parse(struct assessment *s);
-/* True when the fallback counts tokens differently from the primary. */
-bool assess_counts_twice(const struct assessment *s);
 /* After the counts: targets that can serve it, prices, ceiling. False: refused. */
 bool assess_price(struct assessment *s);
 enum assess_reserved { ASSESS_RESERVED, ASSESS_REFUSED, ASSESS_DOWNGRADED };

@@ -3,6 +3,7 @@
 #include "config_credential.h"
 #include "config_doc.h"
 #include "config_map.h"
+#include "config_route.h"
 #include "config_schema.h"
 
 #include <ctype.h>
@@ -95,6 +96,7 @@ static void defaults_fill(struct config *c)
     for (unsigned i = 0; i < c->models_count; i++)
         if (c->models[i].max_output == 0)
             c->models[i].max_output = MAX_OUTPUT_DEFAULT;
+    config_route_defaults(c);
 }
 
 static bool one_of(const char *text, const char *const *words)
@@ -190,35 +192,7 @@ static void provider_check(struct context *x, const struct config *c, unsigned i
     duration_check(x, p->first_byte_timeout, path);
     snprintf(path, sizeof path, "providers[%u].first_byte_timeout_stream", i);
     duration_check(x, p->first_byte_timeout_stream, path);
-}
-
-static bool provider_exists(const struct config *c, const char *name)
-{
-    for (unsigned i = 0; i < c->providers_count; i++)
-        if (strcmp(c->providers[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-static void target_check(struct context *x, const struct config *c, const struct config_target *t, unsigned model, const char *which)
-{
-    char path[64], names[512];
-    size_t n = 0;
-
-    if (t == NULL)
-        return;
-    if (!provider_exists(c, t->provider)) {
-        names[0] = '\0';
-        for (unsigned i = 0; i < c->providers_count && n < sizeof names; i++)
-            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i > 0 ? ", " : "", c->providers[i].name);
-        snprintf(path, sizeof path, "models[%u].%s.provider", model, which);
-        config_doc_error(x->doc, x->errors, path, "there is no provider \"%s\"; defined: %s", t->provider, names);
-    }
-    snprintf(path, sizeof path, "models[%u].%s.model", model, which);
-    if (!*c->haproxy.lua && strcmp(t->model, c->models[model].name) != 0)
-        config_doc_error(x->doc, x->errors, path,
-                         "without Lua the body cannot be rewritten, so this must equal the model's name \"%s\" (or set haproxy.lua: "
-                         "true)", c->models[model].name);
+    config_route_check_provider(c, i, x->doc, x->errors);
 }
 
 static void model_check(struct context *x, const struct config *c, unsigned i)
@@ -230,8 +204,7 @@ static void model_check(struct context *x, const struct config *c, unsigned i)
     for (unsigned k = 0; k < i; k++)
         if (strcmp(c->models[k].name, m->name) == 0)
             config_doc_error(x->doc, x->errors, path, "\"%s\" is already the name of models[%u]", m->name, k);
-    target_check(x, c, m->primary, i, "primary");
-    target_check(x, c, m->fallback, i, "fallback");
+    config_route_check_model(c, i, x->doc, x->errors);
     snprintf(path, sizeof path, "models[%u].max_output", i);
     if (m->max_output < 1 || m->max_output > 10000000)
         config_doc_error(x->doc, x->errors, path, "must be 1 to 10000000 tokens");
@@ -258,6 +231,7 @@ static void all_check(struct context *x, struct config *c)
         config_doc_error(x->doc, x->errors, "ledger.hold_timeout", "must be at least 1s");
     if (c->issuers_count == 0)
         config_doc_error(x->doc, x->errors, "issuers", "needs at least one issuer: without one nobody could be let in");
+    config_route_check_breaker(&c->breaker, "breaker", x->doc, x->errors);
     for (unsigned i = 0; i < c->providers_count; i++)
         provider_check(x, c, i);
     for (unsigned i = 0; i < c->models_count; i++)

@@ -157,6 +157,13 @@ struct config_header {
     char *name, *value;
 };
 
+/* Circuit breakers. Each may be NULL: the one above it, or the default. */
+struct config_breaker {
+    int64_t *failures, *min_requests, *ttft_percentile, *probes;
+    char *error_rate;  /* "50%" */
+    char *window, *ttft, *open, *open_max, *retry_after, *retry_after_max;
+};
+
 struct config_provider {
     char *name;       /* the provider group */
     char *price_as;   /* provider name in the price table; default: name */
@@ -173,16 +180,49 @@ struct config_provider {
     unsigned credentials_count;
     char *first_byte_timeout, *first_byte_timeout_stream; /* may be NULL */
     int64_t max_connections;
+    char **dialects;  /* endpoints it serves; none: every one */
+    unsigned dialects_count;
+    char **drop, **refuse; /* members of request bodies */
+    unsigned drop_count, refuse_count;
+    struct config_breaker *breaker; /* may be NULL */
+};
+
+struct config_hours {
+    char *at;         /* "22:00-06:00"; may be NULL: the whole day */
+    char **days;      /* none: every day */
+    unsigned days_count;
+    char *time_zone;  /* may be NULL: UTC */
+};
+
+/* All that is given must hold. */
+struct config_when {
+    char **organization, **team, **user, **application, **cost_center, **group, **features, **without;
+    unsigned organization_count, team_count, user_count, application_count, cost_center_count, group_count, features_count, without_count;
+    int64_t min_input, max_input; /* tokens; 0: no bound */
+    struct config_hours *hours;
+    unsigned hours_count;
 };
 
 struct config_target {
     char *provider, *model;
+    int64_t *weight;  /* may be NULL: 1 */
+    char *canary;     /* "5%"; may be NULL: no canary */
+    char **capabilities; /* words of route_feature; NULL: what the price table says */
+    unsigned capabilities_count;
+    int64_t context_window; /* tokens; 0: what the price table says */
+    char **drop, **refuse; /* beside the provider's */
+    unsigned drop_count, refuse_count;
+    struct config_when *when; /* may be NULL */
 };
 
 struct config_model {
     char *name;       /* the alias clients use */
-    struct config_target *primary;
-    struct config_target *fallback; /* may be NULL */
+    struct config_target *primary, *fallback; /* the short form of targets; NULL once loaded */
+    struct config_target *targets; /* at least one */
+    unsigned targets_count;
+    bool from_pair;   /* derived: the file has the short form */
+    char *order;      /* listed, weight, cost, latency */
+    char *sticky;     /* none, conversation, user */
     int64_t max_output; /* tokens for one choice when the client names none, and the most it may name */
     char *encoding;   /* may be NULL: by the model's name */
 };
@@ -246,6 +286,7 @@ struct config {
     struct config_audit audit;
     struct config_revocations revocations;
     struct config_keys keys;
+    struct config_breaker breaker;
     /* Derived by config_load. */
     int64_t hold_timeout_us;
 };

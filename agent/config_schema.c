@@ -9,6 +9,7 @@ enum { TEXT_MAX = 4096, LIST_MAX = 10000 };
 #define TEXT(key, s, m) CYAML_FIELD_STRING_PTR(key, P, struct s, m, 0, TEXT_MAX)
 #define TEXT_OPT(key, s, m) CYAML_FIELD_STRING_PTR(key, P | O, struct s, m, 0, TEXT_MAX)
 #define INT_OPT(key, s, m) CYAML_FIELD_INT(key, O, struct s, m)
+#define INT_PTR_OPT(key, s, m) CYAML_FIELD_INT_PTR(key, P | O, struct s, m)
 #define BOOL_OPT(key, s, m) CYAML_FIELD_BOOL(key, O, struct s, m)
 #define LIST(key, s, m, entry) CYAML_FIELD_SEQUENCE(key, P, struct s, m, entry, 0, LIST_MAX)
 #define LIST_OPT(key, s, m, entry) CYAML_FIELD_SEQUENCE(key, P | O, struct s, m, entry, 0, LIST_MAX)
@@ -206,6 +207,21 @@ static const cyaml_schema_field_t header_fields[] = {
 };
 ENTRY(header_entry, config_header, header_fields);
 
+static const cyaml_schema_field_t breaker_fields[] = {
+    INT_PTR_OPT("failures", config_breaker, failures),
+    TEXT_OPT("error_rate", config_breaker, error_rate),
+    INT_PTR_OPT("min_requests", config_breaker, min_requests),
+    TEXT_OPT("window", config_breaker, window),
+    TEXT_OPT("ttft", config_breaker, ttft),
+    INT_PTR_OPT("ttft_percentile", config_breaker, ttft_percentile),
+    TEXT_OPT("open", config_breaker, open),
+    TEXT_OPT("open_max", config_breaker, open_max),
+    TEXT_OPT("retry_after", config_breaker, retry_after),
+    TEXT_OPT("retry_after_max", config_breaker, retry_after_max),
+    INT_PTR_OPT("probes", config_breaker, probes),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t provider_fields[] = {
     TEXT("name", config_provider, name),
     TEXT_OPT("price_as", config_provider, price_as),
@@ -223,20 +239,58 @@ static const cyaml_schema_field_t provider_fields[] = {
     TEXT_OPT("first_byte_timeout", config_provider, first_byte_timeout),
     TEXT_OPT("first_byte_timeout_stream", config_provider, first_byte_timeout_stream),
     INT_OPT("max_connections", config_provider, max_connections),
+    LIST_OPT("dialects", config_provider, dialects, &text_entry),
+    LIST_OPT("drop", config_provider, drop, &text_entry),
+    LIST_OPT("refuse", config_provider, refuse, &text_entry),
+    PART_PTR_OPT("breaker", config_provider, breaker, breaker_fields),
     CYAML_FIELD_END
 };
 ENTRY(provider_entry, config_provider, provider_fields);
 
-static const cyaml_schema_field_t target_fields[] = {
-    TEXT("provider", config_target, provider),
-    TEXT("model", config_target, model),
+static const cyaml_schema_field_t hours_fields[] = {
+    TEXT_OPT("at", config_hours, at),
+    LIST_OPT("days", config_hours, days, &text_entry),
+    TEXT_OPT("time_zone", config_hours, time_zone),
+    CYAML_FIELD_END
+};
+ENTRY(hours_entry, config_hours, hours_fields);
+
+static const cyaml_schema_field_t when_fields[] = {
+    LIST_OPT("organization", config_when, organization, &text_entry),
+    LIST_OPT("team", config_when, team, &text_entry),
+    LIST_OPT("user", config_when, user, &text_entry),
+    LIST_OPT("application", config_when, application, &text_entry),
+    LIST_OPT("cost_center", config_when, cost_center, &text_entry),
+    LIST_OPT("group", config_when, group, &text_entry),
+    LIST_OPT("features", config_when, features, &text_entry),
+    LIST_OPT("without", config_when, without, &text_entry),
+    INT_OPT("min_input", config_when, min_input),
+    INT_OPT("max_input", config_when, max_input),
+    LIST_OPT("hours", config_when, hours, &hours_entry),
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t target_fields[] = {
+    TEXT("provider", config_target, provider),
+    TEXT("model", config_target, model),
+    INT_PTR_OPT("weight", config_target, weight),
+    TEXT_OPT("canary", config_target, canary),
+    LIST_OPT("capabilities", config_target, capabilities, &text_entry),
+    INT_OPT("context_window", config_target, context_window),
+    LIST_OPT("drop", config_target, drop, &text_entry),
+    LIST_OPT("refuse", config_target, refuse, &text_entry),
+    PART_PTR_OPT("when", config_target, when, when_fields),
+    CYAML_FIELD_END
+};
+ENTRY(target_entry, config_target, target_fields);
+
 static const cyaml_schema_field_t model_fields[] = {
     TEXT("name", config_model, name),
-    PART_PTR("primary", config_model, primary, target_fields),
+    PART_PTR_OPT("primary", config_model, primary, target_fields),
     PART_PTR_OPT("fallback", config_model, fallback, target_fields),
+    LIST_OPT("targets", config_model, targets, &target_entry),
+    TEXT_OPT("order", config_model, order),
+    TEXT_OPT("sticky", config_model, sticky),
     INT_OPT("max_output", config_model, max_output),
     TEXT_OPT("encoding", config_model, encoding),
     CYAML_FIELD_END
@@ -328,6 +382,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART_OPT("audit", config, audit, audit_fields),
     PART_OPT("revocations", config, revocations, revocations_fields),
     PART_OPT("keys", config, keys, keys_fields),
+    PART_OPT("breaker", config, breaker, breaker_fields),
     CYAML_FIELD_END
 };
 

@@ -9,6 +9,7 @@
 #include "inflight.h"
 #include "ledger/ledger.h"
 #include "revoking.h"
+#include "routing.h"
 #include "runtime.h"
 #include "tokens/estimate.h"
 #include "tokens/learn.h"
@@ -246,7 +247,8 @@ static const char *call_reload(void *user, const msgpack_object *params, msgpack
 }
 
 const struct rpc_method control_methods[] = {
-    { "ping", call_ping }, { "status", call_status }, { "budget", call_budget }, { "tokens", call_tokens }, { "reload", call_reload },
+    { "ping", call_ping }, { "status", call_status }, { "budget", call_budget }, { "tokens", call_tokens }, { "route_status", routing_status }, { "route_drain", routing_drain },
+    { "route_enable", routing_enable }, { "reload", call_reload },
     { "reprice", booking_reprice }, { "close_month", booking_close_month },
     { "revoke", revoking_revoke }, { "unrevoke", revoking_unrevoke }, { "revocations", revoking_list },
     { "key_create", gateway_keys_create }, { "key_rotate", gateway_keys_rotate }, { "key_revoke", gateway_keys_revoke }, { "keys", gateway_keys_list },

@@ -241,6 +241,11 @@ void decision_refuse(struct decision *d, int status, const char *code, const cha
     refused(d);
 }
 
+void decision_refuse_assessed(struct decision *d)
+{
+    refused(d);
+}
+
 void decision_refuse_memory(struct decision *d)
 {
     decision_refuse(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
@@ -454,7 +459,7 @@ static void answer_allow(struct decision *d)
     struct verdict_allowed v = {
         .primary = { .target = &primary, .edits = s->primary_edits, .delta = s->primary_delta },
         .alias = s->alias->name, .hold_nano = s->hold_nano, .budget = &s->budget, .notice = s->notice,
-        .capture_bytes = CAPTURE_BYTES,
+        .stream = s->ask.stream, .capture_bytes = CAPTURE_BYTES,
     };
     struct spop_ack ack;
 

@@ -1,5 +1,6 @@
 #include "decision_state.h"
 
+#include "assess_route.h"
 #include "base/clock.h"
 
 enum {
@@ -14,21 +15,17 @@ static void refuse_unbounded(struct decision *d)
                               "document), so its cost has no bound. Send the content inline."));
 }
 
-static bool count_now(struct decision *d, const struct runtime_target *t, struct token_estimate *out)
+static void refuse_failed(struct decision *d, bool unbounded)
 {
-    bool unbounded = false;
-
-    if (token_estimate_ask(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask, out, &unbounded) == 0)
-        return true;
     if (unbounded)
         refuse_unbounded(d);
     else
         decision_refuse_memory(d);
-    return false;
 }
 
 static bool job_start(struct decision *d, const struct runtime_target *t)
 {
+    d->counting = t;
     d->job = estimate_job_new(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask);
     if (d->job == NULL) {
         decision_refuse_memory(d);
@@ -37,32 +34,54 @@ static bool job_start(struct decision *d, const struct runtime_target *t)
     return true;
 }
 
+static void count_end(struct decision *d)
+{
+    d->tokens_us += clock_mono_us();
+    decision_counted(d);
+}
+
+static void count_at_once(struct decision *d)
+{
+    const struct runtime_target *t;
+    struct token_estimate count;
+    bool unbounded = false;
+
+    while ((t = assess_to_count(&d->s)) != NULL) {
+        if (token_estimate_ask(d->worker->counter, t->tokenizer, &t->rules, &d->s.ask, &count, &unbounded) != 0) {
+            refuse_failed(d, unbounded);
+            return;
+        }
+        if (!assess_counted(&d->s, t, &count)) {
+            decision_refuse_assessed(d);
+            return;
+        }
+    }
+    count_end(d);
+}
+
 /* Short prompts are counted at once: a job costs more than it saves. */
 void decision_count(struct decision *d, int64_t t0)
 {
     struct worker *w = d->worker;
+    const struct runtime_target *t = assess_to_count(&d->s);
 
     d->tokens_us -= t0;
-    if (d->taken != NULL && estimate_bytes(&d->s.ask) > BIG_BYTES) {
-        d->stage = STAGE_COUNT;
-        if (!job_start(d, d->s.primary))
-            return;
-        decision_link(d, &w->jobs);
-        ev_idle_start(w->loop, &w->job_idle);
+    if (t == NULL || d->taken == NULL || estimate_bytes(&d->s.ask) <= BIG_BYTES) {
+        count_at_once(d);
         return;
     }
-    if (!count_now(d, d->s.primary, &d->s.estimate) ||
-        (assess_counts_twice(&d->s) && !count_now(d, d->s.fallback, &d->s.fallback_estimate)))
+    d->stage = STAGE_COUNT;
+    if (!job_start(d, t))
         return;
-    d->tokens_us += clock_mono_us();
-    decision_counted(d);
+    decision_link(d, &w->jobs);
+    ev_idle_start(w->loop, &w->job_idle);
 }
 
 static void job_step(struct decision *d)
 {
     bool unbounded = false;
-    struct token_estimate *out = d->stage == STAGE_COUNT ? &d->s.estimate : &d->s.fallback_estimate;
-    int rc = estimate_job_step(d->job, STEP_BYTES, out, &unbounded);
+    struct token_estimate count;
+    int rc = estimate_job_step(d->job, STEP_BYTES, &count, &unbounded);
 
     if (rc == 0)
         return;
@@ -70,18 +89,18 @@ static void job_step(struct decision *d)
     estimate_job_free(d->job);
     d->job = NULL;
     if (rc < 0) {
-        if (unbounded)
-            refuse_unbounded(d);
-        else
-            decision_refuse_memory(d);
-    } else if (d->stage == STAGE_COUNT && assess_counts_twice(&d->s)) {
-        d->stage = STAGE_COUNT_FALLBACK;
-        if (job_start(d, d->s.fallback))
-            decision_link(d, &d->worker->jobs);
-    } else {
-        d->tokens_us += clock_mono_us();
-        decision_counted(d);
+        refuse_failed(d, unbounded);
+        return;
     }
+    if (!assess_counted(&d->s, d->counting, &count)) {
+        decision_refuse_assessed(d);
+        return;
+    }
+    const struct runtime_target *t = assess_to_count(&d->s);
+    if (t == NULL)
+        count_end(d);
+    else if (job_start(d, t))
+        decision_link(d, &d->worker->jobs);
 }
 
 /* One job a turn, round robin: a long prompt costs the others one slice each time. */

@@ -7,7 +7,7 @@
 #include "identity/logout.h"
 #include "ledger/ledger.h"
 
-enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COUNT_FALLBACK, STAGE_COMMIT, STAGE_LOGOUT, STAGE_ANSWERED };
+enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COMMIT, STAGE_LOGOUT, STAGE_ANSWERED };
 
 struct decision {
     struct decision *next;
@@ -22,6 +22,7 @@ struct decision {
     atomic_int logout_changes;      /* not yet written */
     atomic_bool logout_failed;
     struct estimate_job *job;
+    const struct runtime_target *counting; /* what the job counts for */
     struct inflight *flight;
     struct ledger_op op;            /* the row of a refusal */
     enum ledger_result result;
@@ -37,6 +38,8 @@ void decision_count(struct decision *d, int64_t t0);
 void decision_counted(struct decision *d);
 /* Answers with a refusal, records it, and lets the decision go. */
 void decision_refuse(struct decision *d, int status, const char *code, const char *reason, struct slice message);
+/* The same with the refusal that a step of assess.h has left. */
+void decision_refuse_assessed(struct decision *d);
 void decision_refuse_memory(struct decision *d);
 void decision_unlink(struct decision **list, struct decision *d);
 

@@ -67,9 +67,8 @@ static int command_check(const char *file)
         return 1;
     struct price_table *prices = config_prices(c, why, sizeof why);
     for (unsigned i = 0; prices != NULL && i < c->models_count; i++) {
-        price_warn(prices, c, c->models[i].primary, c->models[i].name);
-        if (c->models[i].fallback != NULL)
-            price_warn(prices, c, c->models[i].fallback, c->models[i].name);
+        for (unsigned k = 0; k < c->models[i].targets_count; k++)
+            price_warn(prices, c, &c->models[i].targets[k], c->models[i].name);
     }
     if (c->limits_count == 0)
         printf("warning: there are no limits: nobody's spending is bounded\n");

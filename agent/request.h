@@ -22,6 +22,7 @@ struct http_request {
     struct slice authorization; /* header values as received; empty when absent */
     struct slice api_key;       /* x-api-key */
     struct slice content_type, content_encoding, user_agent;
+    struct slice conversation;  /* x-tollgate-conversation: what the client says belongs together */
     struct slice body;
     int64_t content_length;     /* -1 when the client declared none (chunked) */
     int64_t body_length;        /* what HAProxy's buffer held: req.body_len */
@@ -201,6 +202,7 @@ struct model_price {
     struct price_tier tiers[PRICE_TIERS]; /* ascending by `above` */
     int64_t request_pico;  /* per request, whatever its size */
     int64_t context, input_limit, output_limit; /* tokens; 0 = unknown */
+    unsigned lacks;        /* ask_feature bits the catalogue says the model does not have; no part of the price's version */
 };
 
 /* ---- settlement: how a figure is known --------------------------------------------------------------------------- */

@@ -17,8 +17,16 @@
 struct agent;
 struct http_client;
 
+struct breaker;
+struct rewrite_member;
+
 struct runtime_target {
     const struct config_provider *provider;
+    struct breaker *breaker;         /* the agent's; NULL: memory was out, it is always tried */
+    const struct rewrite_member *drop; /* members of the body that are left out */
+    size_t drop_count;
+    uint16_t mark;                   /* its name in route/affinity.h */
+    uint32_t counts_as;              /* index of the alias' first target that counts tokens by the same rules */
     const struct model_price *price; /* NULL: the table does not have it */
     struct token_rules rules;
     const struct tokenizer *tokenizer;
@@ -26,7 +34,7 @@ struct runtime_target {
 
 struct runtime_model {
     const struct config_model *config;
-    struct runtime_target targets[2]; /* in the order of the route's targets */
+    struct runtime_target *targets;  /* in the order of the route's targets */
 };
 
 struct runtime {
@@ -39,6 +47,7 @@ struct runtime {
     struct price_table *prices;
     struct route_table routes;
     struct runtime_model *models;     /* in the order of routes.aliases */
+    struct runtime_zone *zones;       /* of the conditions */
     struct runtime *retired_next;
 };
 

@@ -18,6 +18,7 @@
 #include "listener.h"
 #include "observe/audit.h"
 #include "restore.h"
+#include "routing.h"
 #include "runtime.h"
 #include "settlement.h"
 #include "telemetry.h"
@@ -138,6 +139,7 @@ static void on_housekeeping(struct ev_loop *loop, ev_timer *timer, int events)
     settlement_tick(&s->agent, clock_mono_us());
     learning_keep(&s->agent);
     telemetry_tick(&s->agent);
+    routing_tick(&s->agent);
 }
 
 struct prices_task {
@@ -295,7 +297,8 @@ static bool books_open(struct server *s)
     /* Gateway keys bring limits of their own, so they come before the budgets. */
     return a->ledger != NULL && access_lists_open(a, s->config->ledger.file, s->config, s->why, sizeof s->why) &&
            limits_open(a, s->config, s->why, sizeof s->why) && restore_all(a, s->config->ledger.file, s->why, sizeof s->why) &&
-           learning_open(a, s->config->ledger.file, s->why, sizeof s->why);
+           learning_open(a, s->config->ledger.file, s->why, sizeof s->why) &&
+           routing_open(a, s->config->ledger.file, s->why, sizeof s->why);
 }
 
 static bool spop_listen(struct server *s)
@@ -407,6 +410,7 @@ static void stop(struct server *s)
     intake_stop(s->intake);
     if (a->learner != NULL)
         learning_keep(a);
+    routing_keep_all(a);
     archiving_free(a->archiving);
     ledger_close(a->ledger);
     for (unsigned i = 0; i < s->workers_started; i++)
@@ -422,6 +426,7 @@ static void stop(struct server *s)
     telemetry_free(a->telemetry);
     budget_free(a->budget);
     token_learner_free(a->learner);
+    routing_close(a);
     tokenizer_set_close(a->tokenizers);
     token_counter_free(a->counter);
     http_client_free(a->http);

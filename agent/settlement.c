@@ -8,6 +8,8 @@
 #include "inflight.h"
 #include "keys.h"
 #include "learning.h"
+#include "route/breaker.h"
+#include "routing.h"
 #include "runtime.h"
 #include "settle/delivered.h"
 #include "settle/settle_line.h"
@@ -354,6 +356,8 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
         keys_heard(a, f, v.fallback, (int)r->status, wait_s);
     bool open = inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING);
     bool late = !open && inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED);
+    if (open)
+        routing_served(a, f, r, v.fallback, v.tpot_ns, token_usage_output(&v.usage));
     if ((open || late) && v.known_by == KNOWN_REPORTED)
         learning_observe(a, f, v.fallback, &v.usage);
     if (open)
@@ -418,7 +422,9 @@ static void attempt_line(struct agent *a, struct inflight *f, const struct settl
         .total_us = l->ta >= 0 ? l->ta * 1000 : -1,
     };
 
-    keys_heard(a, f, second, (int)status, -1);
+    int64_t wait_us = breaker_retry_after_us(l->retry_after, clock_wall_us());
+    keys_heard(a, f, second, (int)status, wait_us < 0 ? -1 : wait_us / 1000000);
+    routing_attempt(a, f, second, l, status);
     if (l->tc >= 0 && f->attempts < row.number)
         f->attempts = row.number;
     attempt_write(a, f, &row);
@@ -430,6 +436,7 @@ static void attempt_infer(struct agent *a, struct inflight *f)
     struct ledger_attempt row = { .id = f->op.decision.id, .number = 1, .target = attempt_target(f, false),
                                   .started_us = f->op.decision.started_us, .outcome = SLICE_LIT("no_response"), .first_byte_us = -1,
                                   .total_us = -1 };
+    routing_silent(a, f);
     attempt_write(a, f, &row);
 }
 

@@ -80,6 +80,8 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
 
     if (v->fallback.target != NULL)
         ok = ok && set_target(ack, &fallback_names, &v->fallback);
+    if (v->stream)
+        ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("stream"), true);
     ok = ok && set_int(ack, "tap", 1) && set_int(ack, "cap", v->capture_bytes);
     if (!ok)
         return false;

@@ -21,6 +21,7 @@ struct verdict_allowed {
     int64_t hold_nano;
     const struct budget_answer *budget;
     struct slice notice;    /* empty: none */
+    bool stream;            /* the client asked for one: the provider's first byte has a limit of its own */
     int capture_bytes;      /* what the tap keeps of an answer without usage */
 };
 

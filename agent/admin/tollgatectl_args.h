@@ -52,6 +52,7 @@ int ctl_reprice(int argc, char **argv);
 int ctl_close_month(int argc, char **argv);
 int ctl_invoice(int argc, char **argv);
 int ctl_archive(int argc, char **argv);
+int ctl_route(int argc, char **argv);
 int ctl_request(int argc, char **argv);
 int ctl_audit(int argc, char **argv);
 int ctl_revoke(int argc, char **argv);

@@ -106,6 +106,12 @@ const struct ctl_command ctl_commands[] = {
       .options = { { "--head", "HASH", "an entry that must be there" }, { "--file", "FILE", "the audit log; default: audit.log beside the ledger" },
                    CONFIG, FORMAT, JSON },
       .status = "0 it is whole, 1 it is not or cannot be read, 2 wrong usage", .run = ctl_audit },
+    { .name = "route", .summary = "circuit breakers: show them, set a target aside, take it back", .words = "status|drain|enable",
+      .forms = { "status [TARGET] [--config FILE | --socket FILE] [--json]", "drain TARGET [--config FILE | --socket FILE] [--json]",
+                 "enable TARGET [--config FILE | --socket FILE] [--json]" },
+      .about = "A target is PROVIDER/MODEL, or PROVIDER for all its models. A drained one gets no more requests, unless no other target is "
+               "left; those under way go on. enable takes it back and closes its circuit breaker. Both are on disk before the command ends.",
+      .options = { CONFIG, SOCKET, JSON }, .status = STATUS_REFUSED, .run = ctl_route },
     { .name = "revoke", .summary = "refuse a subject, token, team, gateway key or session from the next request on",
       .words = "subject|token|team|key|session",
       .forms = { "subject|token|team|key|session VALUE [--issuer URL] [--for 12h] [--note TEXT] [--config FILE | --socket FILE]",

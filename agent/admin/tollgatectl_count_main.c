@@ -162,9 +162,9 @@ static const char *hold_find(const struct ctl_options *o, const struct config *c
     if (t == NULL)
         return why;
     if (m != NULL) {
-        model = slice_cstr(m->primary->model);
+        model = slice_cstr(m->targets[0].model);
         for (unsigned i = 0; i < config->providers_count; i++)
-            if (strcmp(config->providers[i].name, m->primary->provider) == 0)
+            if (strcmp(config->providers[i].name, m->targets[0].provider) == 0)
                 provider = config->providers[i].price_as;
         if (c->ask.max_output < 0 || c->ask.max_output > m->max_output)
             c->ceiling = m->max_output;
@@ -208,7 +208,7 @@ static int count_body(const struct ctl_options *o, struct tokenizer_set *set, st
     struct slice model = c->ask.model;
     for (unsigned i = 0; config != NULL && i < config->models_count; i++)
         if (slice_eq_cstr(c->ask.model, config->models[i].name))
-            model = slice_cstr(config->models[i].primary->model);
+            model = slice_cstr(config->models[i].targets[0].model);
     token_rules_for_model(model, &c->rules);
     for (unsigned i = 0; config != NULL && i < config->models_count; i++)
         if (slice_eq_cstr(c->ask.model, config->models[i].name) && config->models[i].encoding != NULL)

@@ -158,8 +158,18 @@ struct ledger_access {
     int64_t at_us;
 };
 
+/* The circuit breaker of a target (table route_state): replaces the row. Figures -1: not known. */
+struct ledger_route {
+    struct slice group, model, state, reason;
+    bool drained;
+    int64_t open_until_us, openings; /* wall clock; 0 not open */
+    int64_t ttft_us, tpot_ns, plain_us, output_tokens;
+    int64_t updated_us;
+};
+
 enum ledger_op_kind {
     LEDGER_DECISION, LEDGER_SETTLEMENT, LEDGER_ATTEMPT, LEDGER_CORRECTION, LEDGER_PRICES, LEDGER_CLOSE_MONTH, LEDGER_LEARNED, LEDGER_ACCESS,
+    LEDGER_ROUTE,
     LEDGER_ERASE /* the ledger's own, see ledger_archive */
 };
 
@@ -179,6 +189,7 @@ struct ledger_op {
         struct ledger_month_close close;
         struct ledger_learned learned;
         struct ledger_access access;
+        struct ledger_route route;
         struct {
             int64_t first, last, before_us, last_correction;
             struct slice file;

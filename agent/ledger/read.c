@@ -329,6 +329,31 @@ int ledger_read_keys(struct ledger_reader *r, ledger_key_fn *fn, void *user)
                        " user_name, application, cost_center, groups, models, actor, endpoints, budget, secret FROM gateway_key ORDER BY id", 0, each_key, &fn, user);
 }
 
+/* ---- circuit breakers ------------------------------------------------------------------------------------------- */
+
+static bool each_route(struct columns *c, void *fn, void *user)
+{
+    struct ledger_route row = { .group = text(c) };
+    row.model = text(c);
+    row.state = text(c);
+    row.reason = text(c);
+    row.drained = integer(c) != 0;
+    row.open_until_us = integer(c);
+    row.openings = integer(c);
+    row.ttft_us = integer(c);
+    row.tpot_ns = integer(c);
+    row.plain_us = integer(c);
+    row.output_tokens = integer(c);
+    row.updated_us = integer(c);
+    return (*(ledger_route_fn **)fn)(user, &row);
+}
+
+int ledger_read_routes(struct ledger_reader *r, ledger_route_fn *fn, void *user)
+{
+    return read_all(r, "SELECT grp, model, state, reason, drained, open_until_us, openings, ttft_us, tpot_ns, plain_us, output_tokens,"
+                       " updated_us FROM route_state ORDER BY grp, model", 0, each_route, &fn, user);
+}
+
 /* ---- prices ------------------------------------------------------------------------------------------------------ */
 
 static bool each_version(struct columns *c, void *fn, void *user)

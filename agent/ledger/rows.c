@@ -13,7 +13,7 @@ enum { TEXT_MAX = 512, TOKEN_KINDS = 8, HISTOGRAM_MAX = 4096 };
 
 enum statement {
     INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_VALIDITY, FIND_OPEN_BEFORE,
-    CLOSE_MONTH, CLOSED_BEFORE, PUT_LEARNED, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
+    CLOSE_MONTH, CLOSED_BEFORE, PUT_LEARNED, PUT_ROUTE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
     SAVE, RELEASE, UNDO, STATEMENTS
 };
 
@@ -55,6 +55,7 @@ static const char *const sql[STATEMENTS] = {
     [CLOSE_MONTH] = "INSERT OR IGNORE INTO month_close VALUES (?1, ?2)",
     [CLOSED_BEFORE] = "SELECT coalesce(max(before_us), 0) FROM month_close",
     [PUT_LEARNED] = "INSERT OR REPLACE INTO token_learned VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    [PUT_ROUTE] = "INSERT OR REPLACE INTO route_state VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     [ERASE_SUMS] = "SELECT count(*), coalesce(sum(cost_nano + (SELECT coalesce(sum(cost_nano), 0) FROM correction_row AS k"
                    " WHERE k.request = request_row.id)), 0), coalesce(max(started_us) / 900000000 * 900, -1) FROM request_row WHERE " ERASABLE,
     [ERASE_ATTEMPTS] = "DELETE FROM attempt_row WHERE request IN (SELECT id FROM request_row WHERE " ERASABLE ")",
@@ -510,6 +511,23 @@ static int write_learned(struct rows *r, const struct ledger_learned *t)
     return run(s);
 }
 
+/* ---- circuit breakers ------------------------------------------------------------------------------------------- */
+
+static int write_route(struct rows *r, const struct ledger_route *t)
+{
+    sqlite3_stmt *s = r->s[PUT_ROUTE];
+    const struct slice texts[] = { t->group, t->model, t->state, t->reason };
+    const int64_t figures[] = { t->drained, t->open_until_us, t->openings, t->ttft_us, t->tpot_ns, t->plain_us, t->output_tokens,
+                                t->updated_us };
+    if (!within(figures, 8, -1, TIME_MAX))
+        return LEDGER_INVALID;
+    for (int k = 0; k < 4; k++)
+        bind_text(s, 1 + k, texts[k]);
+    for (int k = 0; k < 8; k++)
+        sqlite3_bind_int64(s, 5 + k, figures[k]);
+    return run(s);
+}
+
 /* ---- erasing what was archived ----------------------------------------------------------------------------------- */
 
 static void bind_erase(sqlite3_stmt *s, const struct ledger_op *op)
@@ -579,6 +597,7 @@ int rows_write(struct rows *r, const struct ledger_op *op)
     case LEDGER_CLOSE_MONTH: return close_month(r, &op->close);
     case LEDGER_LEARNED: return write_learned(r, &op->learned);
     case LEDGER_PRICES: case LEDGER_ACCESS: case LEDGER_ERASE: return with_savepoint(r, op);
+    case LEDGER_ROUTE: return write_route(r, &op->route);
     }
     return LEDGER_INVALID;
 }

@@ -22,6 +22,7 @@ struct price_raw {
     unsigned tier_count;
     int64_t request_pico;
     int64_t context, input_limit, output_limit;
+    unsigned lacks;
     bool unmeasured;           /* charges exist that no usage record carries, or tiers of another kind */
     bool no_output;            /* produces no tokens: embeddings, rerankers */
 };

@@ -182,6 +182,32 @@ static bool dev_limit(struct json_cursor *c, struct price_raw *raw)
     return !c->error;
 }
 
+/* {"input": ["text", "image"], ...}: what is not in the list cannot be sent. */
+static bool dev_modalities(struct json_cursor *c, struct price_raw *raw)
+{
+    struct slice key, word;
+    bool first = true, item = true;
+    unsigned has = 0;
+    if (!json_enter(c, JSON_OBJECT))
+        return false;
+    while (json_next_key(c, &first, &key)) {
+        if (!slice_eq_cstr(key, "input") || json_peek(c) != JSON_ARRAY) {
+            if (!json_skip(c))
+                return false;
+            continue;
+        }
+        if (!json_enter(c, JSON_ARRAY))
+            return false;
+        while (json_next_item(c, &item)) {
+            if (!json_string(c, &word))
+                return false;
+            has |= slice_eq_cstr(word, "image") ? ASK_IMAGES : slice_eq_cstr(word, "audio") ? ASK_AUDIO : 0;
+        }
+        raw->lacks |= (ASK_IMAGES | ASK_AUDIO) & ~has;
+    }
+    return !c->error;
+}
+
 static bool dev_model(struct json_cursor *c, struct price_list *list, struct price_import_report *report)
 {
     struct price_raw raw;
@@ -193,10 +219,13 @@ static bool dev_model(struct json_cursor *c, struct price_list *list, struct pri
         return false;
     while (json_next_key(c, &first, &key)) {
         enum json_kind kind = json_peek(c);
+        if (slice_eq_cstr(key, "tool_call") && kind == JSON_FALSE)
+            raw.lacks |= ASK_TOOLS;
         bool ok = slice_eq_cstr(key, "provider") ? json_string(c, &raw.provider)
                   : slice_eq_cstr(key, "model") ? json_string(c, &raw.model)
                   : slice_eq_cstr(key, "cost") && kind == JSON_OBJECT ? dev_cost(c, &raw, report)
-                  : slice_eq_cstr(key, "limit") && kind == JSON_OBJECT ? dev_limit(c, &raw) : json_skip(c);
+                  : slice_eq_cstr(key, "limit") && kind == JSON_OBJECT ? dev_limit(c, &raw)
+                  : slice_eq_cstr(key, "modalities") && kind == JSON_OBJECT ? dev_modalities(c, &raw) : json_skip(c);
         if (!ok)
             return false;
     }

@@ -92,6 +92,10 @@ static bool read_key(struct json_cursor *c, struct entry *e, struct slice key, s
     }
     if (slice_eq_cstr(key, "input_cost_per_request") && kind != JSON_NULL)
         return price_read_rate(c, USD_PER_TOKEN, PRICE_REQUEST_MAX, &e->raw.request_pico, report);
+    if (kind == JSON_FALSE)
+        e->raw.lacks |= slice_eq_cstr(key, "supports_function_calling") ? ASK_TOOLS : slice_eq_cstr(key, "supports_vision") ? ASK_IMAGES
+                        : slice_eq_cstr(key, "supports_audio_input") ? ASK_AUDIO
+                        : slice_eq_cstr(key, "supports_response_schema") ? ASK_JSON_SCHEMA : 0;
     if (slice_eq_cstr(key, "tiered_pricing") && kind == JSON_ARRAY)
         e->raw.unmeasured = true;
     return read_field(c, &e->raw, key, report);

@@ -85,7 +85,8 @@ void price_resolve(const struct price_raw *raw, struct model_price *out)
 {
     *out = (struct model_price){ .provider = raw->provider, .model = raw->model, .status = status_of(raw),
                                  .request_pico = raw->request_pico, .context = raw->context, .input_limit = raw->input_limit,
-                                 .output_limit = raw->output_limit, .tier_count = raw->tier_count };
+                                 .output_limit = raw->output_limit, .lacks = raw->lacks,
+                                 .tier_count = raw->tier_count };
     out->published = fill(raw->pico, raw->believed, out->base.pico);
     for (unsigned i = 0; i < raw->tier_count; i++)
         resolve_tier(raw, &raw->tiers[i], &out->base, &out->tiers[i]);

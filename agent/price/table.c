@@ -199,6 +199,7 @@ static void raw_of(const struct model_price *m, struct price_raw *raw)
     raw->context = m->context;
     raw->input_limit = m->input_limit;
     raw->output_limit = m->output_limit;
+    raw->lacks = m->lacks;
 }
 
 static int override_rates(const struct price_override *o, struct price_raw *raw, char *why, size_t why_size)

@@ -163,7 +163,7 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
     static const char *const stripped[] = { "authorization", "proxy-authorization", "x-api-key", "api-key", "cookie",
                                             "openai-organization", "openai-project", "x-goog-api-key", "x-request-id",
                                             "x-client-request-id", "accept-encoding", "forwarded", "x-forwarded-for", "x-real-ip",
-                                            "via", "expect" };
+                                            "via", "expect", "x-tollgate-conversation" };
     fputs("    # The client's credential ends here; the provider's key is added in the provider's own section only.\n"
           "    http-request set-uri %[pathq]\n"
           "    http-request del-header ^x-tg- -m reg\n", out);
@@ -252,7 +252,7 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
     fprintf(out,
             "    log ring@tg_ring len 8000 format raw local0\n"
             "    log-format '{\"t\":2,\"id\":\"%%[var(txn.tgx.id)]\",\"grp\":\"%%[var(txn.tgx.grp)]\",\"att\":%d,\"st\":%%ST,"
-            "\"rst\":\"%%[var(txn.tgx.rst)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
+            "\"rst\":\"%%[var(txn.tgx.rst)]\",\"ra\":\"%%[var(txn.tgx.ra)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
             attempt);
     fprintf(out,
             "    http-request set-var(txn.tgx.id) req.hdr(x-tg-id)\n"
@@ -374,6 +374,7 @@ static void put_group(FILE *out, const struct haproxy_plan *p, const struct hapr
     put_upstream_request(out, g, &u);
     fputs("    http-response del-header ^x-tg- -m reg\n"
           "    http-response set-var(txn.tgx.rst) status\n"
+          "    http-response set-var(txn.tgx.ra) res.fhdr(retry-after),json(utf8s) if { res.fhdr(retry-after) -m found }\n"
           "    http-response set-header x-tg-status %[status] if { status", out);
     put_retried(out);
     fputs(" }\n    http-response set-status 503 if { status", out);

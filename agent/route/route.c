@@ -1,5 +1,19 @@
 #include "route/route.h"
 
+#include "route/route_refuse.h"
+
+#include <math.h>
+
+/* From best to worst. Fallbacks are taken up to RANK_OPEN: a second try at a doubtful target is better than a sure error. */
+enum rank { RANK_USABLE, RANK_TIGHT, RANK_OPEN, RANK_ASIDE, RANK_DRAINED };
+
+struct candidate {
+    const struct route_target *target;
+    enum rank rank;
+    int place;    /* within a rank: 0 the conversation's own, 1 canary or exploration, 2 by score */
+    double score; /* the lower, the better */
+};
+
 const struct route_alias *route_find(const struct route_table *table, struct slice model)
 {
     for (size_t i = 0; i < table->alias_count; i++)
@@ -8,121 +22,109 @@ const struct route_alias *route_find(const struct route_table *table, struct sli
     return NULL;
 }
 
-static struct slice shown_model(struct slice model)
+/* Uniform in (0, 1], from the key and the target's own name: independent of the other targets and of the order they stand in. */
+static double draw(uint64_t key, const struct route_target *t)
 {
-    if (model.n <= 64)
-        return model;
-    size_t n = 64;
-    while (n > 0 && ((unsigned char)model.p[n] & 0xc0) == 0x80) /* not in the middle of a character */
-        n--;
-    return slice_make(model.p, n);
+    uint64_t h = route_hash(route_hash(key, t->target.group), t->target.model);
+    return (double)((h >> 11) + 1) * 0x1p-53;
 }
 
-static void refuse(struct refusal *r, int status, const char *code, const char *param, const char *reason, struct slice message)
+static bool canary_hit(const struct route_alias *alias, const struct route_target *t, const struct route_query *q)
 {
-    *r = (struct refusal){ .status = status, .type = "invalid_request_error", .code = code, .param = param, .retry_after_s = -1,
-                           .do_not_retry = true, .reason = reason,
-                           .message = message.p ? message : SLICE_LIT("The model cannot be used.") };
+    uint64_t h = route_hash(route_hash(q->key, alias->name), t->target.model);
+    return h % 10000 < t->canary_share;
 }
 
-/* What a request needs that a target lacks, worst first; NULL when it can serve it. */
-static const char *lacking(const struct route_target *t, const struct route_query *q)
+/* Output the answer may have, beside the prompt; where nothing was said at least one token. */
+static bool tight(const struct route_target *t, const struct route_query *q, int64_t input)
 {
-    static const struct {
-        unsigned bit;
-        const char *word;
-    } words[] = { { ASK_STREAM, "streaming" },        { ASK_TOOLS, "tools" },       { ASK_IMAGES, "images" },
-                  { ASK_AUDIO, "audio" },             { ASK_FILES, "files" },       { ASK_JSON_SCHEMA, "a JSON schema" },
-                  { ASK_LOGPROBS, "logprobs" },       { ASK_STORED, "stored items" } };
-    unsigned missing = q->features & t->lacks;
-    if (t->endpoints && !(t->endpoints & (1u << q->endpoint)))
-        return "this endpoint";
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (missing & words[i].bit)
-            return words[i].word;
-    return NULL;
+    return t->context_window > 0 && input >= 0 && q->output > t->context_window - input;
 }
 
-static bool too_small(const struct route_target *t, const struct route_query *q)
+static enum rank rank_of(const struct route_target *t, const struct route_query *q, const struct route_fact *f, bool aside)
 {
-    return t->context_window > 0 && q->input >= 0 && q->input >= t->context_window;
+    enum route_state state = f != NULL ? f->state : ROUTE_USABLE;
+
+    if (state == ROUTE_DRAINED)
+        return RANK_DRAINED;
+    if (aside)
+        return RANK_ASIDE;
+    if (state == ROUTE_OPEN)
+        return RANK_OPEN;
+    return tight(t, q, route_input(q, f)) ? RANK_TIGHT : RANK_USABLE;
 }
 
-static bool usable(const struct route_target *t, const struct route_query *q)
+static double unknown_last(int64_t figure)
 {
-    return q->usable == NULL || q->usable(q->user, &t->target);
+    return figure >= 0 ? (double)figure : INFINITY;
 }
 
-/* A target could serve it, had we a key for it. */
-static bool keyless(const struct route_alias *alias, const struct route_query *q)
+static double score_of(const struct route_alias *alias, const struct route_target *t, const struct route_query *q,
+                       const struct route_fact *f)
 {
-    for (size_t i = 0; i < alias->target_count; i++)
-        if (!lacking(&alias->targets[i], q) && !too_small(&alias->targets[i], q) && !usable(&alias->targets[i], q))
-            return true;
-    return false;
-}
-
-static void refuse_keyless(struct refusal *r)
-{
-    *r = (struct refusal){ .status = 503, .type = "server_error", .code = "provider_credentials_unavailable", .retry_after_s = 1,
-                           .reason = "no_credential",
-                           .message = SLICE_LIT("The gateway has no valid credential for this model's provider at the moment; try again "
-                                                "shortly. Its operators find the cause in the agent's log.") };
-}
-
-static void refuse_alias(const struct route_alias *alias, const struct route_query *q, struct arena *arena, struct refusal *r)
-{
-    struct slice name = shown_model(q->model);
-    const char *missing = NULL;
-    int64_t largest = 0;
-    bool size_only = false;
-    for (size_t i = 0; i < alias->target_count; i++) {
-        const struct route_target *t = &alias->targets[i];
-        const char *word = lacking(t, q);
-        missing = missing ? missing : word;
-        if (!word) {
-            size_only = true;
-            largest = t->context_window > largest ? t->context_window : largest;
-        }
+    switch (alias->order) {
+    case ROUTE_BY_WEIGHT:
+        return t->weight == 0 ? INFINITY
+                              : -log(draw(alias->sticky != ROUTE_STICKY_NONE ? q->key : q->request_key, t)) / (double)t->weight;
+    case ROUTE_BY_COST:
+        return f != NULL ? unknown_last(f->cost_nano) : 0;
+    case ROUTE_BY_LATENCY:
+        return f != NULL ? unknown_last(f->wait_us) : 0;
+    default:
+        return 0;
     }
-    if (size_only)
-        refuse(r, 400, "context_length_exceeded", "messages", "context_length",
-               arena_printf(arena, "The request has %lld input tokens; the largest context window behind model %.*s holds %lld. Shorten the "
-                            "input.", (long long)q->input, SLICE_FMT(name), (long long)largest));
-    else if (missing)
-        refuse(r, 400, "unsupported_feature", NULL, "unsupported_feature",
-               arena_printf(arena, "Model %.*s cannot be used with %s.", SLICE_FMT(name), missing));
-    else
-        refuse(r, 404, "model_not_found", "model", "unknown_model",
-               arena_printf(arena, "The model %.*s has no provider.", SLICE_FMT(name)));
 }
 
-bool route_select(const struct route_table *table, const struct route_query *q, struct arena *arena, struct route_choice *out,
-                  struct refusal *refusal)
+static struct candidate candidate_of(const struct route_alias *alias, size_t i, const struct route_query *q, const struct route_fact *f)
+{
+    const struct route_target *t = &alias->targets[i];
+    bool hit = t->canary && canary_hit(alias, t, q);
+    bool explored = alias->order == ROUTE_BY_LATENCY && f != NULL && (f->wait_us < 0 || f->stale) && q->request_key % ROUTE_EXPLORE == 0;
+
+    return (struct candidate){
+        .target = t,
+        .rank = rank_of(t, q, f, t->canary && !hit),
+        .place = q->sticky == (int)i ? 0 : hit || explored ? 1 : 2,
+        .score = score_of(alias, t, q, f),
+    };
+}
+
+static bool better(const struct candidate *a, const struct candidate *b)
+{
+    if (a->rank != b->rank)
+        return a->rank < b->rank;
+    if (a->place != b->place)
+        return a->place < b->place;
+    return a->score < b->score; /* equal: the one listed first stays */
+}
+
+bool route_select(const struct route_table *table, const struct route_query *q, const struct route_fact *facts, struct arena *arena,
+                  struct route_choice *out, struct refusal *refusal)
 {
     const struct route_alias *alias = route_find(table, q->model);
-    if (!alias) {
-        struct slice name = shown_model(q->model);
-        refuse(refusal, 404, "model_not_found", "model", "unknown_model",
-               arena_printf(arena, "The model \"%.*s\" does not exist or you may not use it.", SLICE_FMT(name)));
+    struct candidate best[2] = { { .target = NULL }, { .target = NULL } };
+
+    if (alias == NULL) {
+        route_refuse_unknown(q->model, arena, refusal);
         return false;
     }
-    const struct route_target *found[2] = { NULL, NULL };
-    size_t n = 0;
-    for (int drained = 0; drained < 2 && n == 0; drained++) { /* drained targets only when no other is left */
-        for (size_t i = 0; i < alias->target_count && n < 2; i++) {
-            const struct route_target *t = &alias->targets[i];
-            if (t->drained == (drained == 1) && !lacking(t, q) && !too_small(t, q) && usable(t, q))
-                found[n++] = t;
+    for (size_t i = 0; i < alias->target_count; i++) {
+        const struct route_fact *f = facts != NULL ? &facts[i] : NULL;
+        if (route_obstacle(table, &alias->targets[i], q, f) != OBSTACLE_NONE)
+            continue;
+        struct candidate c = candidate_of(alias, i, q, f);
+        if (best[0].target == NULL || better(&c, &best[0])) {
+            best[1] = best[0];
+            best[0] = c;
+        } else if (best[1].target == NULL || better(&c, &best[1])) {
+            best[1] = c;
         }
     }
-    if (n == 0) {
-        if (keyless(alias, q))
-            refuse_keyless(refusal);
-        else
-            refuse_alias(alias, q, arena, refusal);
+    if (best[0].target == NULL) {
+        route_refuse_all(table, alias, q, facts, arena, refusal);
         return false;
     }
-    *out = (struct route_choice){ .alias = alias, .primary = found[0], .fallback = found[1] };
+    *out = (struct route_choice){ .alias = alias, .primary = best[0].target,
+                                  .fallback = best[1].rank <= RANK_OPEN ? best[1].target : NULL };
     return true;
 }

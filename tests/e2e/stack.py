@@ -162,7 +162,7 @@ haproxy:
   lua: {"true" if s.lua else "false"}
   max_body: {s.max_body}
   first_byte_timeout: {s.first_byte}
-  first_byte_timeout_stream: {s.first_byte}
+  first_byte_timeout_stream: {s.first_byte_stream or s.first_byte}
 ledger: {{file: {s.ledger_file}, hold_timeout: {s.hold_timeout}}}
 issuers:
   - issuer: {s.issuer}
@@ -173,9 +173,14 @@ providers:
   - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/v1", credential: {{file: {s.folder}/alpha.key}}}}
   - {{name: beta, price_as: azure, url: "http://127.0.0.1:{s.ports["beta"]}/openai/deployments/<model>", auth: api-key,
      query: api-version=2024-10-21, credential: {{env: BETA_KEY}}}}
+breaker: {{{s.breaker}}}
 models:
-{models}limits:
+{models}{"".join(f"  - {{{model}}}" + chr(10) for model in s.models)}limits:
 {limits}{s.extra()}"""
+
+
+# Tests of single faults make many in a row: what they see must not depend on what the ones before them did.
+NO_BREAKER = 'failures: 0, error_rate: "0%", retry_after: 24h'
 
 
 class Stack:
@@ -200,6 +205,9 @@ class Stack:
         sockets=None,
         revocations=None,
         introspection=None,
+        models=(),
+        first_byte_stream=None,
+        breaker=NO_BREAKER,
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -213,6 +221,8 @@ class Stack:
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
+        self.first_byte_stream = first_byte_stream
+        self.models, self.breaker = models, breaker
         self.revocations = revocations  # name of a watched file in the folder
         self.tokens = {}
         self.agent_env = {}  # for the agent alone, at its next start

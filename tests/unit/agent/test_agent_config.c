@@ -76,7 +76,9 @@ static void accepts_the_smallest_and_fills_defaults(void **state)
     assert_string_equal(c->providers[0].auth, "bearer");
     assert_int_equal(c->models[0].max_output, 4096);
     assert_int_equal(c->hold_timeout_us, 900000000);
-    assert_null(c->models[0].fallback);
+    assert_int_equal(c->models[0].targets_count, 1);
+    assert_string_equal(c->models[0].targets[0].provider, "openai");
+    assert_null(c->models[0].primary);
     config_free(c);
 }
 
@@ -114,6 +116,36 @@ static void refuses_with_line_and_reason(void **state)
         { 4, "  ring: [a]", ":4: listen.ring", "must be a single value" },
         { 16, "    primary: {provider: opena, model: gpt-4o-mini}", ":16: models[0].primary.provider",
           "there is no provider \"opena\"; defined: openai" },
+        { 16, "    targets: [{provider: openai, model: m}, {provider: opena, model: m}]", ":16: models[0].targets[1].provider",
+          "there is no provider \"opena\"" },
+        { 16, "    targets: [{provider: openai, model: m}]\n    primary: {provider: openai, model: m}", ":16: models[0].targets",
+          "either targets, or primary and fallback" },
+        { 16, "    max_output: 5", ":15: models[0].targets", "needs 1 to 16 targets" },
+        { 16, "    targets: [{provider: openai, model: m, canary: 5%}]", ":16: models[0].targets", "must not be a canary" },
+        { 16, "    targets: [{provider: openai, model: m}, {provider: openai, model: n, canary: \"101%\"}]", ":16: models[0].targets[1].canary",
+          "write 5%" },
+        { 16, "    targets: [{provider: openai, model: m, weight: -1}]", ":16: models[0].targets[0].weight", "0 to 1000000" },
+        { 16, "    targets: [{provider: openai, model: m, capabilities: [vision]}]", ":16: models[0].targets[0].capabilities",
+          "allowed: stream, tools, images" },
+        { 16, "    targets: [{provider: openai, model: m, drop: [max_tokens]}]", ":16: models[0].targets[0].drop", "cannot stand here" },
+        { 16, "    targets: [{provider: openai, model: m, when: {hours: [{at: \"22:00-25:00\"}]}}]", ":16: models[0].targets[0].when.hours[0]",
+          "24-hour clock" },
+        { 16, "    targets: [{provider: openai, model: m, when: {hours: [{days: [monday]}]}}]", ":16: models[0].targets[0].when.hours[0]",
+          "days: [mon" },
+        { 16, "    targets: [{provider: openai, model: m, when: {hours: [{time_zone: Mars/Base}]}}]",
+          ":16: models[0].targets[0].when.hours[0].time_zone", "Mars/Base" },
+        { 16, "    targets: [{provider: openai, model: m, when: {min_input: 9, max_input: 8}}]",
+          ":16: models[0].targets[0].when.max_input", "min_input not above" },
+        { 16, "    primary: {provider: openai, model: m}\n    order: dearest", ":17: models[0].order", "listed, weight, cost, latency" },
+        { 16, "    primary: {provider: openai, model: m}\n    sticky: maybe", ":17: models[0].sticky", "none, conversation, user" },
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K}, dialects: [gemini]}", ":13: providers[0].dialects",
+          "openai (the first four)" },
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K}, refuse: [\"a b\"]}", ":13: providers[0].refuse",
+          "letters, digits" },
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K}, breaker: {window: 1ms}}",
+          ":13: providers[0].breaker.window", "1s to 24h" },
+        { 0, "breaker: {error_rate: half}", ":19: breaker.error_rate", "write 50%" },
+        { 0, "breaker: {probes: 0}", ":19: breaker.probes", "1 to 100" },
         { 16, "    primary: {provider: openai, model: m}\n    max_output: many", ":17: models[0].max_output", "whole number" },
         { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K, file: /k}}", ":13: providers[0].credential",
           "exactly one of file, env, systemd" },

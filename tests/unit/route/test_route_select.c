@@ -17,19 +17,18 @@ static const struct route_target bounded[] = {
     { .target = { .group = SLICE_LIT("b") }, .lacks = ASK_IMAGES, .context_window = 4000 },
 };
 static const struct route_target resting[] = {
-    { .target = { .group = SLICE_LIT("a") }, .drained = true },
+    { .target = { .group = SLICE_LIT("a") } },
     { .target = { .group = SLICE_LIT("b") } },
 };
-static const struct route_target all_resting[] = { { .target = { .group = SLICE_LIT("a") }, .drained = true } };
 
+#define ALIAS(n, list) { .name = SLICE_LIT(n), .targets = (list), .target_count = sizeof(list) / sizeof *(list) }
 static const struct route_alias aliases[] = {
-    { SLICE_LIT("chat-default"), chat, 3 },
-    { SLICE_LIT("bounded"), bounded, 2 },
-    { SLICE_LIT("resting"), resting, 2 },
-    { SLICE_LIT("all-resting"), all_resting, 1 },
-    { SLICE_LIT("nothing"), NULL, 0 },
+    ALIAS("chat-default", chat),
+    ALIAS("bounded", bounded),
+    ALIAS("resting", resting),
+    { .name = SLICE_LIT("nothing") },
 };
-static const struct route_table table = { aliases, 5 };
+static const struct route_table table = { .aliases = aliases, .alias_count = 4 };
 
 static struct route_query ask(const char *model)
 {
@@ -41,7 +40,7 @@ static void expect(const struct route_query *q, const char *primary, const char 
     struct arena *arena = arena_new(512);
     struct route_choice c;
     struct refusal r;
-    assert_true(route_select(&table, q, arena, &c, &r));
+    assert_true(route_select(&table, q, NULL, arena, &c, &r));
     assert_true(slice_eq_cstr(c.primary->target.group, primary));
     if (fallback)
         assert_true(c.fallback && slice_eq_cstr(c.fallback->target.group, fallback));
@@ -55,7 +54,7 @@ static void expect_refusal(const struct route_query *q, int status, const char *
     struct arena *arena = arena_new(512);
     struct route_choice c;
     struct refusal r;
-    assert_false(route_select(&table, q, arena, &c, &r));
+    assert_false(route_select(&table, q, NULL, arena, &c, &r));
     assert_int_equal(r.status, status);
     assert_string_equal(r.code, code);
     assert_non_null(r.reason);
@@ -99,10 +98,19 @@ static void test_features_size_and_endpoint_pass_targets_over(void **state)
 static void test_drained_targets_only_when_none_is_left(void **state)
 {
     (void)state;
+    struct arena *arena = arena_new(512);
     struct route_query q = ask("resting");
-    expect(&q, "b", NULL);
-    q = ask("all-resting");
-    expect(&q, "a", NULL);
+    struct route_fact facts[2] = { { .state = ROUTE_DRAINED, .input = -1 }, { .state = ROUTE_USABLE, .input = -1 } };
+    struct route_choice c;
+    struct refusal r;
+    assert_true(route_select(&table, &q, facts, arena, &c, &r));
+    assert_ptr_equal(c.primary, &resting[1]);
+    assert_null(c.fallback);
+    facts[1].state = ROUTE_DRAINED;
+    assert_true(route_select(&table, &q, facts, arena, &c, &r));
+    assert_ptr_equal(c.primary, &resting[0]);
+    assert_null(c.fallback);
+    arena_free(arena);
 }
 
 static void test_refusals(void **state)
@@ -133,7 +141,7 @@ static void test_long_names_are_cut_between_characters(void **state)
     struct route_choice c;
     struct refusal r;
     struct route_query q = ask(name);
-    assert_false(route_select(&table, &q, arena, &c, &r));
+    assert_false(route_select(&table, &q, NULL, arena, &c, &r));
     assert_true(r.message.n < 130);
     const char *open = memchr(r.message.p, '"', r.message.n);
     assert_non_null(open);
