@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "config_console.h"
 #include "config_credential.h"
 #include "config_doc.h"
 #include "config_map.h"
@@ -97,6 +98,10 @@ static void defaults_fill(struct config *c)
         if (c->models[i].max_output == 0)
             c->models[i].max_output = MAX_OUTPUT_DEFAULT;
     config_route_defaults(c);
+    if (c->console != NULL) {
+        set_default(&c->console->scope, "openid profile");
+        set_default(&c->console->session, "8h");
+    }
 }
 
 static bool one_of(const char *text, const char *const *words)
@@ -123,7 +128,7 @@ static void duration_check(struct context *x, const char *text, const char *path
                          text);
 }
 
-static bool address_ok(const char *a)
+bool config_address_ok(const char *a)
 {
     if (strncmp(a, "unix@", 5) == 0)
         return a[5] == '/' && strlen(a + 5) < 108;
@@ -143,10 +148,10 @@ static void listen_check(struct context *x, const struct config_listen *l)
         config_doc_error(x->doc, x->errors, "listen.spop", "needs at least one address");
     for (unsigned i = 0; i < l->spop_count; i++) {
         snprintf(path, sizeof path, "listen.spop[%u]", i);
-        if (!address_ok(l->spop[i]))
+        if (!config_address_ok(l->spop[i]))
             config_doc_error(x->doc, x->errors, path, "\"%s\" is no address; write host:port or unix@/absolute/path", l->spop[i]);
     }
-    if (!address_ok(l->ring))
+    if (!config_address_ok(l->ring))
         config_doc_error(x->doc, x->errors, "listen.ring", "\"%s\" is no address; write host:port or unix@/absolute/path", l->ring);
     if (l->settle[0] != '/' || strlen(l->settle) >= 108)
         config_doc_error(x->doc, x->errors, "listen.settle", "must be the absolute path of a unix socket, shorter than 108 bytes");
@@ -156,7 +161,7 @@ static void listen_check(struct context *x, const struct config_listen *l)
 
 static void metrics_check(struct context *x, const struct config_metrics *m)
 {
-    if (m->listen != NULL && strcmp(m->listen, "off") != 0 && (!address_ok(m->listen) || strncmp(m->listen, "unix@", 5) == 0))
+    if (m->listen != NULL && strcmp(m->listen, "off") != 0 && (!config_address_ok(m->listen) || strncmp(m->listen, "unix@", 5) == 0))
         config_doc_error(x->doc, x->errors, "metrics.listen", "\"%s\" is no address; write host:port, or off", m->listen);
     if (m->max_teams < 1 || m->max_teams > TEAMS_MAX)
         config_doc_error(x->doc, x->errors, "metrics.max_teams", "must be 1 to %d", TEAMS_MAX);
@@ -238,6 +243,7 @@ static void all_check(struct context *x, struct config *c)
         model_check(x, c, i);
     if (c->revocations.file != NULL && c->revocations.file[0] != '/')
         config_doc_error(x->doc, x->errors, "revocations.file", "must be an absolute path");
+    config_console_check(c, x->doc, x->errors);
     if (x->errors->count == 0)
         config_map_check(c, x->doc, x->errors);
 }

@@ -267,6 +267,23 @@ struct config_revocations {
     char *file;       /* may be NULL */
 };
 
+struct config_role {
+    char *claim;      /* may be NULL: groups */
+    char *value;
+};
+
+struct config_console {
+    char *listen;     /* "host:port" or "unix@/path" */
+    char *url;        /* how browsers reach it, no slash at the end */
+    char *issuer;     /* one of the issuers */
+    char *client_id;
+    struct config_secret *client_secret; /* NULL: a public client */
+    char *scope;
+    char *session;    /* duration */
+    struct config_role *admins, *viewers;
+    unsigned admins_count, viewers_count; /* no viewers: everybody whose token names a team */
+};
+
 struct config {
     struct config_listen listen;
     int64_t workers;
@@ -287,6 +304,7 @@ struct config {
     struct config_revocations revocations;
     struct config_keys keys;
     struct config_breaker breaker;
+    struct config_console *console; /* NULL: none */
     /* Derived by config_load. */
     int64_t hold_timeout_us;
 };
@@ -306,5 +324,7 @@ bool config_metrics_equal(const struct config_metrics *a, const struct config_me
 
 /* "250ms", "10s", "15m", "2h", "7d" -> microseconds. False when it is none of these. */
 bool config_duration_us(const char *text, int64_t *us);
+/* "host:port" or "unix@/absolute/path". */
+bool config_address_ok(const char *address);
 
 #endif

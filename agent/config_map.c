@@ -176,7 +176,9 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
     for (unsigned i = 0; i < c->listen.spop_count; i++)
         if (strncmp(c->listen.spop[i], "unix@", 5) == 0)
             spop = c->listen.spop[i];
+    const char *console = c->console != NULL ? strstr(c->console->url, "://") : NULL;
     return (struct haproxy_plan){
+        .console_address = console != NULL ? c->console->listen : NULL, .console_path = console != NULL ? strchr(console + 3, '/') : NULL,
         .binds = binds, .bind_count = h->bind_count, .groups = groups, .group_count = c->providers_count, .conf_dir = h->conf_dir,
         .run_dir = h->runtime_dir, .chroot = h->chroot, .user = h->user, .lua = *h->lua, .spop_address = spop,
         .ring_address = c->listen.ring, .settle_socket = c->listen.settle, .max_body_bytes = h->max_body,

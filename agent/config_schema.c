@@ -367,6 +367,26 @@ static const cyaml_schema_field_t keys_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t role_fields[] = {
+    TEXT_OPT("claim", config_role, claim),
+    TEXT("value", config_role, value),
+    CYAML_FIELD_END
+};
+ENTRY(role_entry, config_role, role_fields);
+
+static const cyaml_schema_field_t console_fields[] = {
+    TEXT("listen", config_console, listen),
+    TEXT("url", config_console, url),
+    TEXT("issuer", config_console, issuer),
+    TEXT("client_id", config_console, client_id),
+    PART_PTR_OPT("client_secret", config_console, client_secret, secret_fields),
+    TEXT_OPT("scope", config_console, scope),
+    TEXT_OPT("session", config_console, session),
+    LIST_OPT("admins", config_console, admins, &role_entry),
+    LIST_OPT("viewers", config_console, viewers, &role_entry),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t config_fields[] = {
     PART("listen", config, listen, listen_fields),
     INT_OPT("workers", config, workers),
@@ -383,6 +403,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART_OPT("revocations", config, revocations, revocations_fields),
     PART_OPT("keys", config, keys, keys_fields),
     PART_OPT("breaker", config, breaker, breaker_fields),
+    PART_PTR_OPT("console", config, console, console_fields),
     CYAML_FIELD_END
 };
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "budget/budget.h"
 #include "config.h"
+#include "console_link.h"
 #include "control.h"
 #include "inflight.h"
 #include "intake.h"
@@ -43,6 +44,7 @@ struct server {
     struct intake *intake;
     int admin_fd;
     struct rpc_server *admin;
+    struct console_link *console; /* NULL: not configured */
     ev_signal term, interrupt, hangup;
     ev_timer housekeeping;
     char why[1024];
@@ -213,7 +215,8 @@ static bool listeners_differ(const struct config *a, const struct config *b)
 {
     bool differ = a->listen.spop_count != b->listen.spop_count || strcmp(a->listen.settle, b->listen.settle) != 0 ||
                   strcmp(a->listen.ring, b->listen.ring) != 0 || !config_metrics_equal(&a->metrics, &b->metrics) || strcmp(a->listen.admin, b->listen.admin) != 0 ||
-                  a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0 || strcmp(a->audit.file, b->audit.file) != 0;
+                  a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0 || strcmp(a->audit.file, b->audit.file) != 0 ||
+                  console_link_differs(a, b);
     for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
         differ = strcmp(a->listen.spop[i], b->listen.spop[i]) != 0;
     return differ;
@@ -238,9 +241,12 @@ static void reload(struct server *s)
         return;
     }
     if (listeners_differ(s->config, c))
-        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, ledger.file and audit.file change at a restart only"));
+        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, ledger.file, audit.file and the console's listen, url "
+                                                               "and session change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
-    if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !limits_reload(a, c, s->config->ledger.file, s->why, sizeof s->why)) {
+    if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) ||
+        !console_link_prepare(s->console, fresh, s->why, sizeof s->why) ||
+        !limits_reload(a, c, s->config->ledger.file, s->why, sizeof s->why)) {
         reload_over(a, false);
         LOG(LOG_LEVEL_ERROR, "reload_refused", LOG_CSTR("error", s->why), LOG_CSTR("effect", "the configuration in force stays"));
         if (fresh == NULL)
@@ -251,6 +257,7 @@ static void reload(struct server *s)
     log_level_apply(c);
     access_lists_reload(a, c);
     prices_record(a, fresh);
+    console_link_commit(s->console);
     pthread_mutex_lock(&a->lock);
     struct runtime *old = a->runtime;
     a->runtime = fresh;
@@ -388,6 +395,9 @@ static bool start(struct server *s, const char *config_file)
     if (!telemetry_serve(a, s->config, s->why, sizeof s->why))
         return false;
     telemetry_tick(a);
+    s->console = console_link_start(a, s->config, a->runtime, s->why, sizeof s->why);
+    if (s->console == NULL && s->why[0] != '\0')
+        return false;
     ev_timer_init(&s->housekeeping, on_housekeeping, 1., 1.);
     s->housekeeping.data = s;
     ev_timer_start(a->loop, &s->housekeeping);
@@ -399,6 +409,7 @@ static void stop(struct server *s)
 {
     struct agent *a = &s->agent;
 
+    console_link_stop(s->console);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_stop(&a->workers[i]);
     for (unsigned i = 0; i < s->workers_started; i++)
@@ -416,6 +427,7 @@ static void stop(struct server *s)
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_free(&a->workers[i]);
     tasks_run(a);
+    console_link_free(s->console);
     intake_free(s->intake);
     runtime_unref(a->runtime);
     tasks_run(a);

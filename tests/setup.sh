@@ -7,7 +7,7 @@ die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 # Debian packages to build and run tollgate; `test_packages` only to test it.
 packages=(build-essential cmake ninja-build pkg-config libev-dev libjwt-dev libmsgpack-dev libcjson-dev libcyaml-dev libmicrohttpd-dev
           libcmocka-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev uthash-dev haproxy sqlite3 python3 procps curl tzdata ca-certificates)
-test_packages=(clang groff-base man-db python3-venv)
+test_packages=(clang groff-base man-db python3-venv chromium fonts-dejavu-core)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"
@@ -32,14 +32,20 @@ install_packages() {
     fi
 }
 
-# The OpenID provider of tests and demonstration, in the versions of its lock file.
-install_idp() {
-    local folder=$root/tests/e2e/idp
+# install_npm FOLDER WHAT: the packages of FOLDER in the versions of its lock file.
+install_npm() {
+    local folder=$root/$1
     cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed" && return
-    say "installing the OpenID provider (npm)"
-    (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error) || die "npm could not install the OpenID provider"
+    say "installing $2 (npm)"
+    (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error) || die "npm could not install $2"
     cp "$folder/package-lock.json" "$folder/node_modules/.installed"
 }
+
+# The OpenID provider of tests and demonstration.
+install_idp() { install_npm tests/e2e/idp "the OpenID provider"; }
+
+# What the console's tests need: the library its page has built in, the bundler, the accessibility rules.
+install_console() { install_npm agent/console/web "the console's page tools"; }
 
 # Python of the tests: .cache/venv with what tests/e2e/requirements.txt names.
 install_python() {

@@ -135,6 +135,30 @@ static void put_denials(FILE *out)
           " if { var(txn.tg.deny) -m found } || !{ var(txn.tg.pri) -m found }\n", out);
 }
 
+/* People's requests are no requests for a provider: nothing is decided, stripped or logged to the ledger about them. */
+static void put_console_rules(FILE *out, const struct haproxy_plan *p)
+{
+    if (p->console_address == NULL)
+        return;
+    fprintf(out,
+            "    http-request set-var(txn.tgx.console) bool(true) if { path %s } || { path_beg %s/ }\n"
+            "    http-request set-log-level silent if { var(txn.tgx.console) -m found }\n"
+            "    http-request allow if { var(txn.tgx.console) -m found }\n"
+            "    http-response allow if { var(txn.tgx.console) -m found }\n"
+            "    use_backend tg_console if { var(txn.tgx.console) -m found }\n", p->console_path, p->console_path);
+}
+
+static void put_console(FILE *out, const struct haproxy_plan *p)
+{
+    if (p->console_address != NULL)
+        fprintf(out,
+                "\n# ---- the console: pages for people, from the agent ----\n"
+                "backend tg_console from tg_defaults\n"
+                "    http-request set-header x-forwarded-for %%[src]\n"
+                "    http-request set-header x-forwarded-proto %%[ssl_fc,iif(https,http)]\n"
+                "    server agent %s\n", p->console_address);
+}
+
 static void put_decision(FILE *out, const struct haproxy_plan *p)
 {
     fprintf(out,
@@ -429,6 +453,7 @@ bool haproxy_write_config(FILE *out, const struct haproxy_plan *plan, char *why,
     put_global(out, plan);
     put_defaults(out, plan);
     put_gateway_open(out, plan);
+    put_console_rules(out, plan);
     put_decision(out, plan);
     put_forwarding(out, plan);
     put_response(out);
@@ -437,6 +462,7 @@ bool haproxy_write_config(FILE *out, const struct haproxy_plan *plan, char *why,
     put_tier2(out, plan, "primary", 'p', 1);
     put_tier2(out, plan, "fallback", 'f', 2);
     put_rest(out, plan);
+    put_console(out, plan);
     return written(out, why, why_size);
 }
 

@@ -208,6 +208,8 @@ class Stack:
         models=(),
         first_byte_stream=None,
         breaker=NO_BREAKER,
+        console=None,
+        prepare=None,
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -215,16 +217,18 @@ class Stack:
         self.limits = [*self.LIMITS, *limits]
         self.lua, self.detached, self.first_byte, self.max_body = lua, detached, first_byte, max_body
         self.hold_timeout, self.python = hold_timeout, python
+        self.console = console  # None, "confidential" or "public": how the agent is known to the OpenID provider
+        self.prepare = prepare  # called with the stack once the providers run and before anything of tollgate does
         self.haproxy_program = haproxy or os.environ.get("TOLLGATE_HAPROXY", "haproxy")
         self.tollgate = Path(build or build_folder()) / "tollgate"
-        self.ports = dict.fromkeys(("gateway", "spop", "ring", "metrics", "alpha", "beta", "control", "idp", "idp_admin"), 0)
+        self.ports = dict.fromkeys(("gateway", "spop", "ring", "metrics", "console", "alpha", "beta", "control", "idp", "idp_admin"), 0)
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
         self.first_byte_stream = first_byte_stream
         self.models, self.breaker = models, breaker
         self.revocations = revocations  # name of a watched file in the folder
-        self.tokens = {}
+        self.tokens, self.passwords = {}, {}
         self.agent_env = {}  # for the agent alone, at its next start
         self.agent = self.haproxy = self.idp = self.provider = self.issuer = None
 
@@ -233,7 +237,7 @@ class Stack:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start_idp()
         self.start_providers()
-        missing = [name for name in ("gateway", "spop", "ring", "metrics") if not self.ports[name]]
+        missing = [name for name in ("gateway", "spop", "ring", "metrics", "console") if not self.ports[name]]
         self.ports.update(zip(missing, free_ports(len(missing))))
         self.write_secret("alpha.key", self.keys["alpha"] + "\n")
         if self.introspect:
@@ -242,6 +246,10 @@ class Stack:
             self.idp_admin("PUT", "/introspector", {"secret": secret, "delay": 0})
         if self.revocations:
             (self.folder / self.revocations).touch()
+        if self.console:
+            self.register_console()
+        if self.prepare:
+            self.prepare(self)
         self.write_configuration()
         self.run_tool("check", self.config)
         self.write_haproxy_files()
@@ -276,7 +284,31 @@ class Stack:
 
     def extra(self):
         """Parts of the configuration that most stacks do without."""
-        return f"revocations: {{file: {self.folder / self.revocations}}}\n" if self.revocations else ""
+        revocations = f"revocations: {{file: {self.folder / self.revocations}}}\n" if self.revocations else ""
+        return revocations + (self.console_configuration() if self.console else "")
+
+    @property
+    def console_url(self):
+        return f"{self.gateway}/tollgate/console"
+
+    def console_configuration(self, url=None):
+        secret = f"  client_secret: {{file: {self.folder}/console.secret}}\n" if self.console == "confidential" else ""
+        return f"""\
+console:
+  listen: 127.0.0.1:{self.ports["console"]}
+  url: {url or self.console_url}
+  issuer: {self.issuer}
+  client_id: tollgate-console
+{secret}  admins: [{{value: llm-admins}}]
+"""
+
+    def register_console(self, *urls, ttl=3600):
+        """Makes the console known to the OpenID provider, as an operator would."""
+        if not (self.folder / "console.secret").exists():
+            self.write_secret("console.secret", secrets.token_urlsafe(24) + "\n")
+        secret = (self.folder / "console.secret").read_text().strip() if self.console == "confidential" else None
+        uris = [f"{url}/callback" for url in urls or [self.console_url]]
+        self.idp_admin("PUT", "/clients/tollgate-console", {"redirect_uris": uris, "secret": secret, "ttl": ttl})
 
     def write_secret(self, name, text):
         path = self.folder / name
@@ -415,7 +447,7 @@ class Stack:
     # ---- people
     def person(self, sub, team="research", cost_center="cc-100", alg="RS256", ttl=3600, **claims):
         """A token issued by the provider to this person over HTTP."""
-        secret = secrets.token_hex(16)
+        secret = self.passwords[sub] = secrets.token_hex(16)
         claims = {
             "sub": sub,
             "team": team,

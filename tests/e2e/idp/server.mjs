@@ -5,8 +5,10 @@
 // When it listens, one line `ready {"issuer": ..., "port": ..., "admin": ...}` goes to stdout. People are OAuth clients: each gets a
 // JWT access token for itself by client_credentials, with the claims a company's provider would put there. Keys are made at
 // start and never leave the process. The admin port speaks JSON:
-//   PUT  /people/NAME   {"secret", "claims": {...}, "alg": "RS256"|"ES256", "ttl": seconds}
+//   PUT  /people/NAME   {"secret", "claims": {...}, "alg": "RS256"|"ES256", "ttl": seconds}: `secret` is also the password at the sign-in page
 //   PUT  /apps/NAME     {"secret", "redirect_uri", "logout_uri", "session": bool}: an application whose people log in with a browser
+//   PUT  /clients/NAME  {"redirect_uris": [...], "secret": null|"...", "ttl": seconds}: an application people sign in to with a password
+//                       and PKCE; ID tokens of `ttl`
 //   POST /rotate        {"keep_old": bool}: new keys under new ids; the old ones stay published only on request
 //   POST /mint          {"claims", "header", "alg", "key": "current"|"previous"|"stray"}: a token that the provider would not issue
 //   POST /outage        {"mode": "none"|"refuse"|"error"|"hang"}
@@ -24,6 +26,7 @@ const [port = '0', adminPort = '0', host = '127.0.0.1'] = process.argv.slice(2);
 
 const people = new Map();
 const apps = new Map();
+const clients = new Map();
 const cookieKeys = [randomBytes(32).toString('hex')];
 const counts = {};
 const inactive = new Set();
@@ -53,17 +56,39 @@ async function newKeys(name) {
 
 function build() {
   provider = new Provider(issuer, {
-    clients: [...people].map(([name, person]) => ({
-      client_id: name, client_secret: person.secret, grant_types: ['client_credentials'],
-      redirect_uris: [], response_types: [],
-    })).concat([...apps].map(([name, app]) => ({
-      client_id: name, client_secret: app.secret, grant_types: ['authorization_code'], redirect_uris: [app.redirect_uri],
-      response_types: ['code'], token_endpoint_auth_method: 'client_secret_post', backchannel_logout_uri: app.logout_uri,
-      backchannel_logout_session_required: app.session,
-    }))),
-    pkce: { required: () => false },
-    findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
-    interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    clients: [
+      ...[...people].map(([name, person]) => ({
+        client_id: name, client_secret: person.secret, grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+      })),
+      ...[...apps].map(([name, app]) => ({
+        client_id: name, client_secret: app.secret, grant_types: ['authorization_code'], redirect_uris: [app.redirect_uri],
+        response_types: ['code'], token_endpoint_auth_method: 'client_secret_post', backchannel_logout_uri: app.logout_uri,
+        backchannel_logout_session_required: app.session,
+      })),
+      ...[...clients].map(([name, client]) => ({
+        client_id: name, redirect_uris: client.redirect_uris, grant_types: ['authorization_code'], response_types: ['code'],
+        ...(client.secret ? { client_secret: client.secret } : { token_endpoint_auth_method: 'none' }),
+      })),
+    ],
+    // What a company's provider puts into ID tokens.
+    claims: { openid: ['sub', 'team', 'organization', 'cost_center', 'groups'], profile: ['name'] },
+    findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub, ...people.get(sub)?.claims }) }),
+    ttl: { IdToken: (_ctx, _token, client) => clients.get(client.clientId)?.ttl ?? 3600 },
+    interactions: {
+      url: (_ctx, interaction) => `/${clients.has(interaction.params.client_id) ? 'sign-in' : 'interaction'}/${interaction.uid}`,
+    },
+    // Whoever has the password may sign in to every client: nobody is asked for consent.
+    loadExistingGrant: async ({ oidc }) => {
+      if (!clients.has(oidc.client.clientId)) {
+        const id = oidc.result?.consent?.grantId ?? oidc.session.grantIdFor(oidc.client.clientId);
+        return id && provider.Grant.find(id);
+      }
+      const grant = new provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
+      grant.addOIDCScope('openid profile');
+      await grant.save();
+      return grant;
+    },
+    pkce: { required: (_ctx, client) => clients.has(client.clientId) },
     cookies: { keys: cookieKeys },
     jwks: { keys: published.map((key) => key.jwk) },
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256'] },
@@ -74,7 +99,7 @@ function build() {
       rpInitiatedLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,
-        defaultResource: () => RESOURCE,
+        defaultResource: (_ctx, client) => clients.has(client.clientId) ? undefined : RESOURCE,
         useGrantedResource: () => true,
         getResourceServerInfo: (_ctx, _resource, client) => ({
           audience: AUDIENCE, scope: 'llm', accessTokenFormat: 'jwt', accessTokenTTL: people.get(client.clientId)?.ttl ?? 3600,
@@ -84,6 +109,7 @@ function build() {
     },
     extraTokenClaims: async (_ctx, token) => {
       if (people.has(token.clientId)) return people.get(token.clientId).claims;
+      if (clients.has(token.clientId)) return {};
       const session = await provider.Session.findByUid(token.sessionUid);
       return { team: 'research', ...(apps.get(token.clientId).session && { sid: session.sidFor(token.clientId) }) };
     },
@@ -151,6 +177,23 @@ async function mint({ claims = {}, header = {}, alg = 'RS256', key = 'current' }
   throw new Error(`cannot mint ${JSON.stringify(head)}`);
 }
 
+// The sign-in page: a name and a password, without a script or a style.
+async function signIn(req, res) {
+  const { uid, prompt } = await provider.interactionDetails(req, res);
+  if (req.method === 'POST') {
+    let text = '';
+    for await (const data of req) text += data;
+    const form = new URLSearchParams(text), person = people.get(form.get('name'));
+    const known = person && form.get('password') === person.secret;
+    return provider.interactionFinished(req, res, known ? { login: { accountId: form.get('name') } }
+      : { error: 'access_denied', error_description: 'wrong name or password' }, { mergeWithLastSubmission: false });
+  }
+  res.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
+  return res.end(`<!doctype html><html lang="en"><title>Sign in</title><form method="post" action="/sign-in/${uid}">
+<p>${prompt.name}</p><label>Name <input name="name" autofocus></label> <label>Password <input name="password" type="password"></label>
+<button>Sign in</button></form></html>`);
+}
+
 const front = createServer((req, res) => {
   const path = req.url.split('?')[0];
   counts[path] = (counts[path] ?? 0) + 1;
@@ -160,9 +203,10 @@ const front = createServer((req, res) => {
     return res.end('simulated outage\n');
   }
   if (path === '/check') return introspect(req, res);
-  if (path.startsWith('/interaction/')) {
-    return logIn(req, res).catch((error) => {
-      res.writeHead(500);
+  const page = { 'sign-in': signIn, interaction: logIn }[path.split('/')[1]];
+  if (page) {
+    return page(req, res).catch((error) => {
+      res.writeHead(500, { 'content-type': 'text/plain' });
       res.end(`${error.message}\n`);
     });
   }
@@ -194,6 +238,11 @@ async function admin(method, path, body) {
   }
   if (method === 'PUT' && path.startsWith('/apps/')) {
     apps.set(decodeURIComponent(path.slice(6)), body);
+    build();
+    return {};
+  }
+  if (method === 'PUT' && path.startsWith('/clients/')) {
+    clients.set(decodeURIComponent(path.slice(9)), body);
     build();
     return {};
   }

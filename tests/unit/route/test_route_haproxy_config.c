@@ -269,6 +269,26 @@ static void test_auth_words(void **state)
     assert_string_equal(haproxy_auth_style(HAPROXY_AUTH_BEARER)->prefix, "Bearer ");
 }
 
+/* Before anything is decided, and only when there is a console. */
+static void the_console_has_a_way_of_its_own(void **state)
+{
+    struct haproxy_plan plan = example();
+
+    (void)state;
+    char *text = text_of(&plan);
+    assert_null(strstr(text, "tg_console"));
+    free(text);
+    plan.console_address = "unix@/run/tollgate/console.sock";
+    plan.console_path = "/tollgate/console";
+    text = text_of(&plan);
+    const char *allow = strstr(text, "http-request allow if { var(txn.tgx.console) -m found }"), *decide = strstr(text, "send-spoe-group");
+    assert_non_null(allow);
+    assert_true(allow < decide);
+    assert_non_null(strstr(text, "{ path /tollgate/console } || { path_beg /tollgate/console/ }"));
+    assert_non_null(strstr(text, "    server agent unix@/run/tollgate/console.sock\n"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_plan_limits),
         cmocka_unit_test(test_auth_words),
+        cmocka_unit_test(the_console_has_a_way_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

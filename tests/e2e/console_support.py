@@ -1,0 +1,137 @@
+"""What the console's tests share: a month of history in the ledger with one spike in it, a real browser, and its
+complaints."""
+
+import contextlib
+import random
+import sqlite3
+import time
+from pathlib import Path
+
+from ledger_fixture import Ledger
+
+DAY, HOUR = 86400, 3600
+SHOTS = Path(__file__).resolve().parents[2] / ".cache" / "screenshots"
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+]
+# team: people, requests a day, nano-dollars of one
+TEAMS = {
+    "research": (("mia", "noah", "lena"), 9, 90_000_000),
+    "search": (("ann", "ben"), 6, 60_000_000),
+    "support": (("kim", "lou", "pat"), 5, 25_000_000),
+    "marketing": (("joe",), 3, 15_000_000),
+}
+MODELS = (("gpt-4o-mini", "openai"), ("gpt-4o", "azure"))
+
+
+def midnight():
+    return int(time.time()) // DAY * DAY
+
+
+def spike():
+    """When yesterday's spike was, in seconds: the hour from 14:00."""
+    return midnight() - DAY + 14 * HOUR
+
+
+def history(stack, days=9):
+    """Writes the ledger before the agent opens it: the same shape each day, and yesterday mia's twelve dear requests."""
+    dice, now = random.Random(7), int(time.time())
+    ledger = Ledger(stack.ledger_file)
+    rows = []
+    for day in range(midnight() - (days - 1) * DAY, midnight() + 1, DAY):
+        for team, (people, requests, cost) in TEAMS.items():
+            for _ in range(requests):
+                at = day + int(min(max(dice.gauss(13, 3.5), 0.2), 23.7) * HOUR)
+                rows.append((at, team, dice.choice(people), *dice.choice(MODELS), int(cost * dice.uniform(0.4, 1.8))))
+    for i in range(12):
+        rows.append((spike() + 400 + i * 150, "research", "mia", "gpt-4o", "azure", 480_000_000 + i * 7_000_000))
+    rows = sorted(row for row in rows if row[0] < now - 60)
+    again = [(row[0] + 60, *row[1:], "cached") for row in rows[::7]]  # asked again: the gateway's own cache has the answer
+    for at, team, user, model, provider, cost, *state in sorted([*rows, *again]):
+        state = state[0] if state else "denied" if dice.random() < 0.06 else "ok"
+        tokens = (cost // 20_000, cost // 60_000 if dice.random() < 0.5 else 0, cost // 50_000, 0) if state == "ok" else (0,) * 4
+        ledger.request(
+            at * 1_000_000, team=team, user=user, model=model, provider=provider, state=state, tokens=tokens,
+            cost=cost if state == "ok" else 0, saved=cost if state == "cached" else 0, prompt_saved=tokens[1] * 1250,
+            fallback=int(state == "ok" and dice.random() < 0.05), app="bot",
+        )
+    ledger.write()
+    with contextlib.closing(sqlite3.connect(stack.ledger_file)) as db, db:
+        times(db, dice)
+
+
+def times(db, dice):
+    """What the fixture's writer does not know: how long things took, and which failed."""
+    for number, state, slow in db.execute(
+        "SELECT r.id, r.state, t.provider = 'azure' FROM request_row r LEFT JOIN target t ON t.id = r.served"
+    ).fetchall():
+        ttft, total = int(dice.lognormvariate(13.2 if slow else 12.7, 0.5)), int(dice.lognormvariate(15, 0.6))
+        if state == 1:
+            db.execute(
+                "UPDATE request_row SET ttft_us = ?, total_us = ? + ?, tpot_ns = ?, settled_us = started_us + ?, outcome = ?,"
+                " http_status = ? WHERE id = ?",
+                (ttft, ttft, total, dice.randrange(8_000_000, 30_000_000), ttft + total, *dice.choices(
+                    [("ok", 200), ("provider_error", 502), ("client_abort", 200)], [94, 4, 2])[0], number),
+            )
+        db.execute(
+            "UPDATE request_row SET identity_us = ?, tokens_us = ?, budget_us = ?, commit_us = ? WHERE id = ?",
+            (dice.randrange(10, 60), dice.randrange(20, 300), dice.randrange(3, 12), dice.randrange(300, 2500), number),
+        )
+
+
+class Browser:
+    """Chromium with one profile: pages, and what they complained about."""
+
+    def __init__(self, playwright):
+        self.chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        self.complaints = []
+
+    def context(self, **options):
+        options = {"viewport": {"width": 1360, "height": 900}, "locale": "en-US", "reduced_motion": "reduce", **options}
+        context = self.chromium.new_context(**options)
+        context.add_init_script(
+            "document.addEventListener('securitypolicyviolation', (e) => console.error('CSP: ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+        context.on("console", self.heard)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on("request", lambda request: self.outside(request.url))
+        return context
+
+    def heard(self, message):
+        # The provider's own pages are not ours to judge.
+        if message.type == "error" and ("/tollgate/console" in message.location.get("url", "") or "CSP" in message.text):
+            self.complaints.append(f"{message.text} {message.location}")
+
+    def outside(self, url):
+        if not url.startswith(("http://127.0.0.1:", "data:")):
+            self.complaints.append(f"asked for {url}")
+
+    def close(self):
+        self.chromium.close()
+
+
+def sign_in(page, stack, name):
+    """Through the provider's own page, as a person does."""
+    page.goto(stack.console_url)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(stack.passwords[name])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{stack.console_url}/**")
+
+
+def settle(page):
+    """Until the page has shown what it asked for."""
+    fragment = page.url.partition("#")[2]
+    page.locator(f'main[data-shown="{"#" + fragment if fragment else ""}"]:not([aria-busy]) #tiles dd').first.wait_for()
+
+
+def shot(page, name):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True, animations="disabled")
