@@ -134,6 +134,9 @@ def configuration(stack):
     """tollgate.yaml for this stack: the only place that knows its keys."""
     s = stack
     limits = "".join(f"  - {{{limit}}}\n" for limit in s.limits)
+    more_providers, more_models = (
+        "".join(f"  - {{{part}}}\n" for part in parts) for parts in (s.extend(s) if s.extend else ((), ()))
+    )
     # Without Lua no body is rewritten: clients must name the providers' own models.
     models = (
         """\
@@ -173,9 +176,9 @@ providers:
   - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/v1", credential: {{file: {s.folder}/alpha.key}}}}
   - {{name: beta, price_as: azure, url: "http://127.0.0.1:{s.ports["beta"]}/openai/deployments/<model>", auth: api-key,
      query: api-version=2024-10-21, credential: {{env: BETA_KEY}}}}
-breaker: {{{s.breaker}}}
+{more_providers}breaker: {{{s.breaker}}}
 models:
-{models}{"".join(f"  - {{{model}}}" + chr(10) for model in s.models)}limits:
+{models}{"".join(f"  - {{{model}}}" + chr(10) for model in s.models)}{more_models}limits:
 {limits}{s.extra()}"""
 
 
@@ -210,6 +213,7 @@ class Stack:
         breaker=NO_BREAKER,
         console=None,
         prepare=None,
+        extend=None,
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -229,6 +233,7 @@ class Stack:
         self.models, self.breaker = models, breaker
         self.revocations = revocations  # name of a watched file in the folder
         self.tokens, self.passwords = {}, {}
+        self.extend = extend  # extend(stack): more providers and models, each the inside of a YAML mapping
         self.agent_env = {}  # for the agent alone, at its next start
         self.agent = self.haproxy = self.idp = self.provider = self.issuer = None
 

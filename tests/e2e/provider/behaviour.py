@@ -20,6 +20,8 @@ class Behaviour:
     accept_delay: float = 0.0  # between the whole request and the first byte of the response head
     first_token_delay: float = 0.0  # between the head and the first event
     token_interval: float = 0.0  # between events
+    # Whole Authorization values that are let in; None: all. Anything else gets 401.
+    accept: list | None = None
     # Faults. `times` > 0: only that many requests suffer, then the listener is well again.
     times: int = 0
     refuse: bool = False  # the listening socket is closed

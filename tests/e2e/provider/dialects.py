@@ -261,6 +261,8 @@ def kind_of(path):
     }
     if path in plain:
         return plain[path], None
+    if path.startswith("/openai/v1/"):  # Amazon Bedrock's OpenAI-compatible endpoint
+        return plain.get(path[len("/openai") :]), None
     parts = path.split("/")
     if path.startswith("/openai/deployments/") and len(parts) >= 5:
         return plain.get("/v1/" + "/".join(parts[4:])), parts[3]

@@ -147,6 +147,9 @@ class Listener:
             behaviour = self.behaviour.for_request(ask.text)
         except ValueError as error:
             return await self.send_error(record, writer, 400, f"the body is not understood: {error}")
+        sent = next((value for name, value in record["headers"] if name.lower() == "authorization"), "")
+        if behaviour.accept is not None and sent not in behaviour.accept:
+            return await self.send_error(record, writer, 401, f"Incorrect API key provided: {sent}")
         self.behaviour.spend()
         await asyncio.sleep(behaviour.accept_delay)
         if behaviour.reset:
