@@ -2,6 +2,7 @@
 #include "config.h"
 #include "config_map.h"
 #include "credential/credential.h"
+#include "haproxy_check.h"
 #include "server.h"
 
 #include <errno.h>
@@ -19,6 +20,9 @@ static int usage(FILE *out)
                  "\n"
                  "  run --config FILE                 run the agent in the foreground (log on standard error)\n"
                  "  check FILE                        check a configuration; 0 when it is good\n"
+                 "  check --haproxy FILE... [--config FILE]\n"
+                 "                                    read an existing haproxy.cfg (or several, or a folder): what is unsafe,\n"
+                 "                                    and which lines to add; 0 when nothing is wrong, 1 when something is\n"
                  "  haproxy --config FILE             print the HAProxy configuration that belongs to FILE\n"
                  "  haproxy --config FILE --out DIR   write tollgate.cfg, tollgate-spoe.conf and tollgate.lua into DIR\n"
                  "  version                           print the version\n"
@@ -115,6 +119,32 @@ static int command_haproxy(const char *file, const char *out)
     return ok ? 0 : 1;
 }
 
+/* check --haproxy FILE... [--config FILE], options in any order. */
+static int command_check_haproxy(int argc, char **argv)
+{
+    const char *files[64], *config = "/etc/tollgate/tollgate.yaml";
+    size_t count = 0;
+
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--haproxy") == 0 && i + 1 < argc)
+            continue;
+        if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            config = argv[++i];
+        else if (argv[i][0] == '-' || count == sizeof files / sizeof *files)
+            return usage(stderr);
+        else
+            files[count++] = argv[i];
+    }
+    struct config *c = count > 0 ? load(config) : NULL;
+    if (count == 0)
+        return usage(stderr);
+    if (c == NULL)
+        return EXIT_USAGE;
+    int status = haproxy_check(c, config, files, count, stdout, stderr);
+    config_free(c);
+    return status;
+}
+
 static int command_run(const char *file)
 {
     struct credential_hardening h;
@@ -132,7 +162,9 @@ int main(int argc, char **argv)
 
     if (strcmp(command, "run") == 0 && config != NULL && argc == 4)
         return command_run(config);
-    if (strcmp(command, "check") == 0 && argc == 3)
+    if (strcmp(command, "check") == 0 && argc > 3)
+        return command_check_haproxy(argc, argv);
+    if (strcmp(command, "check") == 0 && argc == 3 && argv[2][0] != '-')
         return command_check(argv[2]);
     if (strcmp(command, "haproxy") == 0 && config != NULL && (argc == 4 || (argc == 6 && option(argc, argv, "--out") != NULL)))
         return command_haproxy(config, option(argc, argv, "--out"));
