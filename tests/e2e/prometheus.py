@@ -1,5 +1,6 @@
 """A real Prometheus: scrapes what it is told to, answers queries, and promtool checks."""
 
+import http.client
 import json
 import os
 import subprocess
@@ -29,6 +30,14 @@ def fetch(url, accept="*/*"):
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def answers(url, status):
+    """Whether a GET is answered with this status; a port that is not open yet answers nothing."""
+    try:
+        return fetch(url)[0] == status
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 class Prometheus:

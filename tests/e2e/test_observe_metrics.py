@@ -3,7 +3,7 @@
 import pytest
 
 import ledger
-from prometheus import Prometheus, fetch, promtool
+from prometheus import Prometheus, answers, fetch, promtool
 from stack import wait_for
 
 STACK = {"limits": ['name: tiny, level: team, match: [poor], amount: "$0.000001", window: day']}
@@ -87,21 +87,21 @@ def test_both_formats_tell_the_same(url):
 
 def test_health_and_readiness(stack, url):
     assert fetch(url + "/healthz")[0] == 200
-    assert fetch(url + "/readyz")[0] == 200
+    wait_for(lambda: answers(url + "/readyz", 200), "the agent to be ready")
     assert fetch(url + "/nothing")[0] == 404
     # No issuer's keys: alive, but not ready.
     stack.agent.stop()
     stack.idp.stop()
     try:
         stack.start_agent()
-        wait_for(lambda: fetch(url + "/healthz")[0] == 200, "the agent to be alive")
+        wait_for(lambda: answers(url + "/healthz", 200), "the agent to be alive")
         status, _, why = fetch(url + "/readyz")
         assert status == 503 and "issuer" in why
     finally:
         stack.agent.stop()
         stack.start_idp()
         stack.restart_agent()
-    wait_for(lambda: fetch(url + "/readyz")[0] == 200, "the agent to be ready")
+    wait_for(lambda: answers(url + "/readyz", 200), "the agent to be ready")
 
 
 def test_an_address_that_is_taken_is_refused(stack):
