@@ -82,7 +82,7 @@ static cJSON *models_json(const struct assessment *s)
     bool ok = list != NULL && cJSON_AddStringToObject(o, "object", "list") != NULL;
 
     for (size_t i = 0; ok && i < s->runtime->routes.alias_count; i++) {
-        if (!permission_alias(&s->who, s->runtime->routes.aliases[i].name, NULL))
+        if (!permission_alias(s->runtime, &s->who, &s->runtime->routes.aliases[i]))
             continue;
         cJSON *m = cJSON_CreateObject();
         ok = m != NULL && cJSON_AddItemToArray(list, m) && add_text(m, "id", s->runtime->routes.aliases[i].name, s->arena) &&

@@ -260,7 +260,7 @@ bool assess_price(struct assessment *s)
 {
     estimates_finish(s);
     ceiling_find(s);
-    if (!holds_find(s, s->ceiling, &s->hold_nano))
+    if (!permission_counted(s) || !holds_find(s, s->ceiling, &s->hold_nano))
         return false;
     assess_route_keep(s);
     return true;
@@ -298,8 +298,9 @@ static void clamp_fill(const struct assessment *s, struct budget_clamp *c)
 /* The alias a limit asks for instead. False: it cannot serve this request, so the one asked for stays. */
 static bool reroute(struct assessment *s, const char *name)
 {
-    return !slice_eq_cstr(s->alias->name, name) && permission_alias(&s->who, slice_cstr(name), &s->ask.endpoint) &&
-           assess_route_start(s, slice_cstr(name));
+    const struct route_alias *alias = route_find(&s->runtime->routes, slice_cstr(name));
+
+    return alias != NULL && alias != s->alias && permission_instead(s, alias) && assess_route_start(s, alias->name);
 }
 
 enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us)

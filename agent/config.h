@@ -259,6 +259,37 @@ struct config_prices {
     bool allow_unpriced;
 };
 
+/* Who may do what; read by access_policy_new. Lists that are empty do not restrict. */
+struct config_access {
+    char *name;
+    char **organizations;
+    unsigned organizations_count;
+    char **teams;
+    unsigned teams_count;
+    char **users;
+    unsigned users_count;
+    char **groups;
+    unsigned groups_count;
+    char **applications;
+    unsigned applications_count;
+    char **cost_centers;
+    unsigned cost_centers_count;
+    char **keys;
+    unsigned keys_count;
+    char **models;
+    unsigned models_count;
+    char **upstreams;
+    unsigned upstreams_count;
+    char **endpoints;
+    unsigned endpoints_count;
+    char **networks;
+    unsigned networks_count;
+    char **hours;
+    unsigned hours_count;
+    char *time_zone;   /* of hours; may be NULL: UTC */
+    int64_t max_prompt, max_output; /* tokens; 0: no limit */
+};
+
 struct config_keys {
     char *secret_file; /* default: keys.secret beside the ledger */
 };
@@ -305,6 +336,8 @@ struct config {
     struct config_keys keys;
     struct config_breaker breaker;
     struct config_console *console; /* NULL: none */
+    struct config_access *access; /* NULL: no policy, everybody who is known may ask for everything */
+    unsigned access_count;
     /* Derived by config_load. */
     int64_t hold_timeout_us;
 };

@@ -263,6 +263,8 @@ static void node_check(struct check *c, yaml_node_t *n, const cyaml_schema_value
             refuse(c, n, path, "must be a list (\"- ...\" lines, or [a, b])");
             break;
         }
+        if (v->sequence.min > 0 && n->data.sequence.items.start == n->data.sequence.items.top)
+            refuse(c, n, path, "is empty; leave the key out, or name at least one");
         for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
             snprintf(below, sizeof below, "%s[%d]", path, (int)(i - n->data.sequence.items.start));
             node_check(c, node_at(c->d, *i), v->sequence.entry, below);

@@ -1,5 +1,6 @@
 #include "config_map.h"
 
+#include "access_policy.h"
 #include "config_doc.h"
 
 #include <errno.h>
@@ -318,6 +319,10 @@ void config_map_check(const struct config *c, const struct config_doc *doc, stru
     struct haproxy_plan plan = config_haproxy(c, a);
     if (!haproxy_plan_check(&plan, why, sizeof why))
         place_error(c, doc, errors, why, "haproxy");
+    struct access_policy *access = access_policy_new(c, why, sizeof why);
+    if (access == NULL)
+        place_error(c, doc, errors, why, "access");
+    access_policy_free(access);
     struct price_table *prices = config_prices(c, why, sizeof why);
     if (prices == NULL)
         place_error(c, doc, errors, why, "prices");

@@ -13,6 +13,8 @@ enum { TEXT_MAX = 4096, LIST_MAX = 10000 };
 #define BOOL_OPT(key, s, m) CYAML_FIELD_BOOL(key, O, struct s, m)
 #define LIST(key, s, m, entry) CYAML_FIELD_SEQUENCE(key, P, struct s, m, entry, 0, LIST_MAX)
 #define LIST_OPT(key, s, m, entry) CYAML_FIELD_SEQUENCE(key, P | O, struct s, m, entry, 0, LIST_MAX)
+/* Optional, but not empty: an empty list of who is let in must not read like no list at all. */
+#define LIST_SOME(key, s, m, entry) CYAML_FIELD_SEQUENCE(key, P | O, struct s, m, entry, 1, LIST_MAX)
 #define PART(key, s, m, fields) CYAML_FIELD_MAPPING(key, CYAML_FLAG_DEFAULT, struct s, m, fields)
 #define PART_OPT(key, s, m, fields) CYAML_FIELD_MAPPING(key, O, struct s, m, fields)
 #define PART_PTR(key, s, m, fields) CYAML_FIELD_MAPPING_PTR(key, P, struct s, m, fields)
@@ -386,6 +388,26 @@ static const cyaml_schema_field_t console_fields[] = {
     LIST_OPT("viewers", config_console, viewers, &role_entry),
     CYAML_FIELD_END
 };
+static const cyaml_schema_field_t access_fields[] = {
+    TEXT("name", config_access, name),
+    LIST_SOME("organizations", config_access, organizations, &text_entry),
+    LIST_SOME("teams", config_access, teams, &text_entry),
+    LIST_SOME("users", config_access, users, &text_entry),
+    LIST_SOME("groups", config_access, groups, &text_entry),
+    LIST_SOME("applications", config_access, applications, &text_entry),
+    LIST_SOME("cost_centers", config_access, cost_centers, &text_entry),
+    LIST_SOME("keys", config_access, keys, &text_entry),
+    LIST_SOME("models", config_access, models, &text_entry),
+    LIST_SOME("upstreams", config_access, upstreams, &text_entry),
+    LIST_SOME("endpoints", config_access, endpoints, &text_entry),
+    LIST_SOME("networks", config_access, networks, &text_entry),
+    LIST_SOME("hours", config_access, hours, &text_entry),
+    TEXT_OPT("time_zone", config_access, time_zone),
+    INT_OPT("max_prompt", config_access, max_prompt),
+    INT_OPT("max_output", config_access, max_output),
+    CYAML_FIELD_END
+};
+ENTRY(access_entry, config_access, access_fields);
 
 static const cyaml_schema_field_t config_fields[] = {
     PART("listen", config, listen, listen_fields),
@@ -404,6 +426,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART_OPT("keys", config, keys, keys_fields),
     PART_OPT("breaker", config, breaker, breaker_fields),
     PART_PTR_OPT("console", config, console, console_fields),
+    LIST_SOME("access", config, access, &access_entry),
     CYAML_FIELD_END
 };
 

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "booking.h"
 #include "budget/budget.h"
+#include "explain.h"
 #include "gateway_keys.h"
 #include "inflight.h"
 #include "ledger/ledger.h"
@@ -252,5 +253,6 @@ const struct rpc_method control_methods[] = {
     { "reprice", booking_reprice }, { "close_month", booking_close_month },
     { "revoke", revoking_revoke }, { "unrevoke", revoking_unrevoke }, { "revocations", revoking_list },
     { "key_create", gateway_keys_create }, { "key_rotate", gateway_keys_rotate }, { "key_revoke", gateway_keys_revoke }, { "keys", gateway_keys_list },
+    { "explain", explain_request },
     { "archive", archiving_start }, { "archive_status", archiving_status }, { NULL, NULL },
 };

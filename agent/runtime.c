@@ -35,6 +35,8 @@ struct runtime *runtime_new(struct agent *agent, struct config *config, struct e
         snprintf(why, why_size, "out of memory");
         goto fail;
     }
+    if (config->access != NULL && (r->access = access_policy_new(config, why, why_size)) == NULL)
+        goto fail;
     struct identity_options identity = config_identity(config, r->arena);
     r->identity = identity_store_new(&identity, loop, http, previous != NULL ? previous->identity : NULL, why, why_size);
     if (r->identity == NULL)
@@ -66,6 +68,7 @@ void runtime_free(struct runtime *r)
     identity_store_retire(r->identity);
     credential_store_free(r->credentials);
     runtime_zones_free(r);
+    access_policy_free(r->access);
     price_table_unref(r->prices);
     arena_free(r->arena);
     config_free(r->config);

@@ -5,6 +5,7 @@
 #ifndef TOLLGATE_RUNTIME_H
 #define TOLLGATE_RUNTIME_H
 
+#include "access_policy.h"
 #include "config.h"
 #include "credential/credential.h"
 #include "identity/identity.h"
@@ -44,6 +45,7 @@ struct runtime {
     struct arena *arena;
     struct identity_store *identity;
     struct credential_store *credentials;
+    struct access_policy *access;     /* NULL: none configured */
     struct price_table *prices;
     struct route_table routes;
     struct runtime_model *models;     /* in the order of routes.aliases */

@@ -58,6 +58,7 @@ int ctl_audit(int argc, char **argv);
 int ctl_revoke(int argc, char **argv);
 int ctl_unrevoke(int argc, char **argv);
 int ctl_revocations(int argc, char **argv);
+int ctl_explain(int argc, char **argv);
 int ctl_key(int argc, char **argv);
 
 #endif

@@ -150,6 +150,18 @@ const struct ctl_command ctl_commands[] = {
                    { "--overlap", "DURATION", "how long the old key is still accepted; default: 24h; after a leak: 0s" },
                    { "--note", "TEXT", "why; kept with the revocation" }, CONFIG, SOCKET, FORMAT, JSON },
       .status = STATUS_REFUSED, .run = ctl_key },
+    { .name = "explain", .summary = "what would be decided about a request, by which rule, and why; nothing is sent",
+      .forms = { "--token FILE --model NAME [--endpoint NAME] [--address IP] [--prompt N] [--at TIME] [--config FILE | --socket FILE] "
+                 "[--json]" },
+      .about = "Who the token or gateway key in FILE is taken for; which access rule lets the request pass, or what the rules would let pass "
+               "instead; where it would go; which limits it would meet, and what is left of them.",
+      .options = { { "--token", "FILE", "a token or gateway key; - is standard input; it is kept nowhere" },
+                   { "--model", "NAME", "as clients ask for it" },
+                   { "--endpoint", "chat|responses|completions|embeddings|messages", "default: chat" },
+                   { "--address", "IP", "where the client asks from; default: 127.0.0.1" },
+                   { "--prompt", "N", "tokens of its prompt; default: not looked at" },
+                   { "--at", "TIME", "as of this moment (2026-11-23T14:30, UTC); default: now" }, CONFIG, SOCKET, JSON },
+      .status = "0 it would pass identity, access rules and route, 1 it would be refused or cannot be told, 2 wrong usage", .run = ctl_explain },
     { .name = "completion", .summary = "print the completion script for a shell", .forms = { "bash" }, .words = "bash",
       .about = "Load it with: source <(tollgatectl completion bash)", .status = STATUS_PLAIN, .run = ctl_completion },
     { .name = "man", .summary = "print the manual page as troff source", .forms = { "" },

@@ -214,6 +214,7 @@ class Stack:
         console=None,
         prepare=None,
         extend=None,
+        access=(),
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -228,6 +229,7 @@ class Stack:
         self.ports = dict.fromkeys(("gateway", "spop", "ring", "metrics", "console", "alpha", "beta", "control", "idp", "idp_admin"), 0)
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
+        self.access = access  # rules; none: no policy
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
         self.first_byte_stream = first_byte_stream
         self.models, self.breaker = models, breaker
@@ -289,8 +291,12 @@ class Stack:
 
     def extra(self):
         """Parts of the configuration that most stacks do without."""
-        revocations = f"revocations: {{file: {self.folder / self.revocations}}}\n" if self.revocations else ""
-        return revocations + (self.console_configuration() if self.console else "")
+        parts = [f"revocations: {{file: {self.folder / self.revocations}}}\n"] if self.revocations else []
+        if self.console:
+            parts.append(self.console_configuration())
+        if self.access:
+            parts.append("access:\n" + "".join(f"  - {{{rule}}}\n" for rule in self.access))
+        return "".join(parts)
 
     @property
     def console_url(self):
