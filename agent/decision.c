@@ -19,7 +19,7 @@ enum {
     ARENA_FIRST = 16 * 1024,
     ARENA_KEEP = 64 * 1024,
     SPARE_MAX = 256,
-    BIG_BYTES = 32 * 1024,        /* bodies above are kept, for their prompts may be counted in slices */
+    BIG_BYTES = 4 * 1024,         /* bodies above are kept, for their prompts may be counted in slices */
     CAPTURE_BYTES = 1024 * 1024,  /* of an answer without usage */
     PARKED_MAX = 1024,            /* of one worker: tokens of unknown keys cost memory while an issuer does not answer */
     PARKED_BYTES_MAX = 64 * 1024 * 1024,

@@ -4,8 +4,8 @@
 #include "base/clock.h"
 
 enum {
-    BIG_BYTES = 32 * 1024,  /* prompts above are counted in slices */
-    STEP_BYTES = 32 * 1024  /* of counting in one turn of the loop */
+    BIG_BYTES = 4 * 1024,   /* prompts above are counted in slices */
+    STEP_WORK = 16 * 1024   /* of counting in one turn of the loop, see tokens/count.h: some 50 us */
 };
 
 static void refuse_unbounded(struct decision *d)
@@ -81,7 +81,7 @@ static void job_step(struct decision *d)
 {
     bool unbounded = false;
     struct token_estimate count;
-    int rc = estimate_job_step(d->job, STEP_BYTES, &count, &unbounded);
+    int rc = estimate_job_step(d->job, STEP_WORK, &count, &unbounded);
 
     if (rc == 0)
         return;

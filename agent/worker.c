@@ -295,12 +295,25 @@ static void on_keys(void *user)
     decisions_unpark(user);
 }
 
+/* The caches of the encodings it counts with, before a request has to wait for them. */
+static bool counter_prepare(struct worker *w, const struct runtime *r)
+{
+    for (size_t i = 0; w->counter != NULL && i < r->routes.alias_count; i++)
+        for (size_t k = 0; k < r->routes.aliases[i].target_count; k++) {
+            const struct tokenizer *t = r->models[i].targets[k].tokenizer;
+            if (t != NULL && token_counter_prepare(w->counter, t) != 0)
+                return false;
+        }
+    return w->counter != NULL;
+}
+
 static bool runtime_take(struct worker *w)
 {
     struct runtime *fresh = agent_runtime(w->agent);
     struct identity_verifier *v = identity_verifier_new(fresh->identity, w->loop, on_keys, w);
 
-    if (v == NULL) {
+    if (v == NULL || !counter_prepare(w, fresh)) {
+        identity_verifier_free(v);
         runtime_unref(fresh);
         return false;
     }

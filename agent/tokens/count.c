@@ -6,13 +6,16 @@
 #include "tokens/small.h"
 #include "tokens/text.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define PIECE_CACHES 4            /* one for each vocabulary */
 #define HISTORY_SHORTEST 32       /* bytes; counting less costs as much as hashing it */
 #define SCRATCH_KEPT ((size_t)1 << 20)
 #define STEP_LEAST 4096
-#define WORK_PER_TRIAL 8          /* one trial of a long piece costs as much as so many bytes of text */
+/* The unit of work is a byte of text whose pieces are known. As much as so many of them cost: */
+#define WORK_PER_MISSED_BYTE 8    /* a byte of a piece that has to be merged */
+#define WORK_PER_LONG 64          /* looking whether a long piece is one token */
 
 struct token_counter {
     struct token_counter_options options;
@@ -36,12 +39,16 @@ struct token_job {
     int64_t tokens;
     struct long_piece long_piece;
     struct small_counter small;
+    struct scan scan;
+    size_t work;             /* done in this step */
+    uint64_t missed_charged; /* of small.missed_bytes */
     bool hashing;
     struct history_hash hash_state;
     uint64_t hash[2];
 };
 
-enum { HASH_SPEED = 4 }; /* bytes hashed in the time one is counted */
+/* Bytes hashed, and found to need no change, in the time one is counted. */
+enum { HASH_SPEED = 4, CHECK_SPEED = 4 };
 
 /* ---- the counter ------------------------------------------------------------------------------------------------- */
 
@@ -92,8 +99,10 @@ void token_counter_stats(const struct token_counter *c, struct token_cache_stats
 static uint32_t count_medium(struct token_job *j, const uint8_t *p, size_t n)
 {
     const struct vocab *v = &j->tokenizer->vocab;
-    if (!j->mediums || n > MEDIUM_MOST)
+    if (!j->mediums || n > MEDIUM_MOST) {
+        j->small.missed_bytes += n;
         return merge_medium(v, p, n);
+    }
     struct medium_key key = medium_key_of(p, n);
     struct medium_entry *set = medium_cache_set(j->mediums, &key, n);
     for (int i = 0; i < 2; i++)
@@ -101,6 +110,7 @@ static uint32_t count_medium(struct token_job *j, const uint8_t *p, size_t n)
             return set[i].count;
     uint32_t count = merge_medium(v, p, n);
     j->counter->stats.piece_misses++;
+    j->small.missed_bytes += n;
     set[set[0].length && !set[1].length ? 1 : j->mediums->turn++ & 1] = (struct medium_entry){ key, (uint32_t)n, count, 0 };
     return count;
 }
@@ -119,16 +129,44 @@ static inline __attribute__((always_inline)) bool count_piece(struct token_job *
     return false;
 }
 
-/* Pieces from j->p on, up to about `stop` or to the first long one. Returns the length of that one, or 0. */
-static inline __attribute__((always_inline)) size_t count_pieces(struct token_job *j, const uint8_t *stop, enum vocab_pattern pattern)
+/* Takes down what was done since `from`. True: it was enough for this step. */
+static inline bool charge(struct token_job *j, size_t bytes, size_t limit)
+{
+    j->work += bytes + (size_t)(j->small.missed_bytes - j->missed_charged) * WORK_PER_MISSED_BYTE;
+    j->missed_charged = j->small.missed_bytes;
+    return j->work >= limit;
+}
+
+/* The end of a piece, which may be far: in as many steps as it takes. NULL: not found in this one. */
+static const uint8_t *scan_far(struct token_job *j, const uint8_t *p, size_t limit)
+{
+    struct scan *s = &j->scan;
+    const uint8_t *from = scan_seen(s, p);
+    size_t left = j->work < limit ? limit - j->work : 1;
+    s->stop = left < (size_t)(j->end - from) ? from + left : j->end;
+    const uint8_t *next = scan_slowly(s, p);
+    const uint8_t *seen = s->run > 0 ? s->runs[s->run - 1].at : p;
+    if (!next || seen > from + MERGE_MEDIUM)
+        j->work += (size_t)(seen - from);
+    return next;
+}
+
+/* Pieces from j->p on, up to the first long one, or until about `limit` is done. Returns the length of that long one, or 0. */
+static inline __attribute__((always_inline)) size_t count_pieces(struct token_job *j, size_t limit, enum vocab_pattern pattern)
 {
     struct window w = { .from = j->p };
-    const uint8_t *p = j->p, *next;
+    const uint8_t *p = j->p, *next, *charged = p;
     int64_t tokens = j->tokens;
     size_t length = 0;
-    while (p < stop) {
+    if (j->scan.kept > 0)
+        goto far;
+    while (p < j->end) {
         size_t at = (size_t)(p - w.from);
         if (at >= w.covered) {
+            bool enough = charge(j, (size_t)(p - charged), limit);
+            charged = p;
+            if (enough)
+                break;
             window_move(&w, j->counter->blocks, p, j->end, pattern);
             at = 0;
         }
@@ -152,8 +190,12 @@ static inline __attribute__((always_inline)) size_t count_pieces(struct token_jo
                 continue;
         }
         next = scan_ascii(&w, pattern, p, j->end);
-        if (!next)
-            next = scan_slowly(&j->tokenizer->vocab, p, j->end);
+        if (!next) {
+        far: /* also for a piece whose end an earlier step did not find */
+            next = scan_far(j, p, limit);
+            if (!next)
+                break;
+        }
         if (count_piece(j, p, (size_t)(next - p), &tokens)) {
             length = (size_t)(next - p);
             break;
@@ -161,20 +203,21 @@ static inline __attribute__((always_inline)) size_t count_pieces(struct token_jo
         p = next;
     }
 out:
+    charge(j, (size_t)(p - charged), limit);
     j->p = p;
     j->tokens = tokens;
     return length;
 }
 
-/* Up to about `work` bytes of the text. 1: all is counted. */
-static int count_step(struct token_job *j, size_t work)
+/* About `limit` of work. 1: all is counted. */
+static int count_step(struct token_job *j, size_t limit)
 {
     const struct vocab *v = &j->tokenizer->vocab;
-    const uint8_t *start = j->p, *stop = (size_t)(j->end - j->p) > work ? j->p + work : j->end;
-    while (j->in_long || j->p < stop) {
+    while (j->in_long || j->p < j->end) {
+        if (j->work >= limit)
+            return 0;
         if (j->in_long) {
-            size_t left = work - (size_t)(j->p - start);
-            int done = long_piece_step(&j->long_piece, v, left / WORK_PER_TRIAL + 1);
+            int done = long_piece_step(&j->long_piece, v, limit - j->work, &j->work);
             if (done <= 0)
                 return done;
             j->tokens += (int64_t)j->long_piece.count;
@@ -183,15 +226,14 @@ static int count_step(struct token_job *j, size_t work)
             j->in_long = false;
             continue;
         }
-        size_t length = v->pattern == VOCAB_O200K    ? count_pieces(j, stop, VOCAB_O200K)
-                        : v->pattern == VOCAB_CL100K ? count_pieces(j, stop, VOCAB_CL100K)
-                                                     : count_pieces(j, stop, VOCAB_GPT2);
+        size_t length = v->pattern == VOCAB_O200K    ? count_pieces(j, limit, VOCAB_O200K)
+                        : v->pattern == VOCAB_CL100K ? count_pieces(j, limit, VOCAB_CL100K)
+                                                     : count_pieces(j, limit, VOCAB_GPT2);
         j->in_long = length > 0;
+        j->work += length > 0 ? WORK_PER_LONG : 0;
         if (length > 0 && long_piece_start(&j->long_piece, v, j->p, length) != 0)
             return -1;
     }
-    if (j->p != j->end)
-        return 0;
     if (j->small.waiting.n > 0)
         j->tokens += small_finish(&j->small);
     j->counter->stats.piece_misses += j->small.misses;
@@ -200,6 +242,16 @@ static int count_step(struct token_job *j, size_t work)
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
+int token_counter_prepare(struct token_counter *c, const struct tokenizer *t)
+{
+    struct piece_cache *pieces = &c->pieces[t->number % PIECE_CACHES];
+    struct medium_cache *mediums = &c->mediums[t->number % PIECE_CACHES];
+    size_t bytes = c->options.piece_cache_bytes / 2;
+    if (bytes > 0 && !pieces->entries && piece_cache_init(pieces, bytes) != 0)
+        return -1;
+    return bytes > 0 && !mediums->entries && medium_cache_init(mediums, bytes) != 0 ? -1 : 0;
+}
+
 static int job_init(struct token_job *j, struct token_counter *c, const struct tokenizer *t, enum token_input how,
                     struct slice input)
 {
@@ -207,13 +259,11 @@ static int job_init(struct token_job *j, struct token_counter *c, const struct t
     j->counter = c;
     j->tokenizer = t;
     j->small.vocab = &t->vocab;
-    if (c->options.piece_cache_bytes > 0) {
+    if (token_counter_prepare(c, t) != 0)
+        return -1;
+    if (c->pieces[t->number % PIECE_CACHES].entries) {
         j->small.cache = &c->pieces[t->number % PIECE_CACHES];
         j->mediums = &c->mediums[t->number % PIECE_CACHES];
-        if (!j->small.cache->entries && piece_cache_init(j->small.cache, c->options.piece_cache_bytes / 2) != 0)
-            return -1;
-        if (!j->mediums->entries && medium_cache_init(j->mediums, c->options.piece_cache_bytes / 2) != 0)
-            return -1;
     }
     text_source_start(&j->source, how, input);
     if (how == TOKENS_OF_TEXT || input.n < HISTORY_SHORTEST || !c->history.entries)
@@ -223,12 +273,15 @@ static int job_init(struct token_job *j, struct token_counter *c, const struct t
     return 0;
 }
 
-/* Hashes on, and looks the string up when that is done. A megabyte takes most of a millisecond: too long for one step. */
-static bool look_up_step(struct token_job *j, size_t work)
+/* Hashes on, and looks the string up when that is done. True: it is. A megabyte takes a quarter of a millisecond: too long for one step. */
+static bool look_up_step(struct token_job *j, size_t limit)
 {
     struct token_counter *c = j->counter;
     struct slice input = slice_make((const char *)j->source.p, j->source.n);
-    if (!history_hash_step(&c->history, &j->hash_state, input, work == SIZE_MAX ? work : work * HASH_SPEED, j->hash))
+    size_t before = j->hash_state.at, most = limit > SIZE_MAX / HASH_SPEED ? SIZE_MAX : limit * HASH_SPEED;
+    bool done = history_hash_step(&c->history, &j->hash_state, input, most, j->hash);
+    j->work += ((done ? input.n : j->hash_state.at) - before) / HASH_SPEED;
+    if (!done)
         return false;
     j->hashing = false;
     if (history_cache_find(&c->history, j->hash, input.n, &j->tokens, &j->source.replaced)) {
@@ -242,40 +295,48 @@ static bool look_up_step(struct token_job *j, size_t work)
     return true;
 }
 
-static int job_step(struct token_job *j, size_t work, struct token_count *out)
+/* 1: the text is there, 0: call again, -1: memory is out. */
+static int read_step(struct token_job *j, size_t limit)
 {
-    if (j->hashing) {
-        bool in_one = work == SIZE_MAX || j->source.n <= work;
-        if (!look_up_step(j, work))
-            return 0;
-        if (!in_one && !j->finished)
-            return 0;
-    }
-    if (!j->finished && !j->text_ready) {
-        int read = text_source_step(&j->source, &j->buffer, work);
-        if (read <= 0)
-            return read;
+    size_t left = limit - j->work, before = j->source.at;
+    bool copying = j->source.copying;
+    int done = text_source_step(&j->source, &j->buffer, copying || left > SIZE_MAX / CHECK_SPEED ? left : left * CHECK_SPEED);
+    if (copying != j->source.copying) /* it begins anew */
+        before = 0;
+    j->work += (j->source.at - before) / (copying ? 1 : CHECK_SPEED);
+    if (done == 1) {
         j->text_ready = true;
         j->p = j->source.copying ? j->buffer.p : j->source.p;
         j->end = j->p ? j->p + (j->source.copying ? j->buffer.n : j->source.n) : NULL;
-        if (work != SIZE_MAX && j->source.n > STEP_LEAST)
-            return 0;
+        j->scan = (struct scan){ .v = &j->tokenizer->vocab, .end = j->end };
+    }
+    return done;
+}
+
+static int job_step(struct token_job *j, size_t limit, struct token_count *out)
+{
+    j->work = 0;
+    if (j->hashing && !look_up_step(j, limit))
+        return 0;
+    while (!j->finished && !j->text_ready) {
+        int read = j->work < limit ? read_step(j, limit) : 0;
+        if (read < 0 || (read == 0 && j->work >= limit))
+            return read;
     }
     if (!j->finished) {
-        int counted = j->p == j->end ? 1 : count_step(j, work);
+        int counted = j->p == j->end ? 1 : count_step(j, limit);
         if (counted <= 0)
             return counted;
         j->finished = true;
         if (j->remember)
             history_cache_add(&j->counter->history, j->hash, j->source.n, j->tokens, j->source.replaced);
     }
-    out->tokens = j->tokens;
-    out->replaced = j->source.replaced;
+    *out = (struct token_count){ .tokens = j->tokens, .replaced = j->source.replaced };
     return 1;
 }
 
-int token_count_bytes(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input,
-                      struct token_count *out)
+static int count_whole(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input,
+                       struct token_count *out, size_t *work)
 {
     struct token_job j;
     int status = job_init(&j, c, t, how, input);
@@ -283,12 +344,27 @@ int token_count_bytes(struct token_counter *c, const struct tokenizer *t, enum t
         j.buffer = c->scratch;
         j.buffer.n = 0;
         status = job_step(&j, SIZE_MAX, out) == 1 ? 0 : -1;
+        *work = j.work;
         long_piece_free(&j.long_piece);
         c->scratch = j.buffer;
         if (c->scratch.capacity > SCRATCH_KEPT)
             text_buffer_free(&c->scratch);
     }
     return status;
+}
+
+int token_count_bytes(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input,
+                      struct token_count *out)
+{
+    size_t work;
+    return count_whole(c, t, how, input, out, &work);
+}
+
+int token_count_short(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input, size_t *work,
+                      struct token_count *out)
+{
+    assert(input.n <= TOKENS_SHORT);
+    return count_whole(c, t, how, input, out, work);
 }
 
 static int64_t count_as(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice s, bool *replaced)
@@ -331,6 +407,11 @@ struct token_job *token_job_new(struct token_counter *c, const struct tokenizer 
 int token_job_step(struct token_job *job, size_t work, struct token_count *out)
 {
     return job_step(job, work < STEP_LEAST ? STEP_LEAST : work, out);
+}
+
+size_t token_job_work(const struct token_job *job)
+{
+    return job->work;
 }
 
 void token_job_free(struct token_job *job)

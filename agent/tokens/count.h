@@ -24,6 +24,8 @@ struct token_counter_options {
  * path does not exist here. */
 struct token_counter *token_counter_new(const struct token_counter_options *options) __attribute__((warn_unused_result));
 void token_counter_free(struct token_counter *c);
+/* Makes the caches for an encoding now (a few ms), which else are made when it is first used. 0, or -1 when memory is out. */
+int token_counter_prepare(struct token_counter *c, const struct tokenizer *t) __attribute__((warn_unused_result));
 /* The code path in use: "avx512", "avx2", "sse2", "portable". */
 const char *token_counter_path(const struct token_counter *c);
 
@@ -55,16 +57,26 @@ int64_t token_count_json_value(struct token_counter *c, const struct tokenizer *
     __attribute__((warn_unused_result));
 
 /* A count in slices, so that a long text does not hold up a loop. The input must stay in place until the job is freed. Several
- * jobs of one counter may be open at once, and plain counts may run between their steps. */
+ * jobs of one counter may be open at once, and plain counts may run between their steps.
+ *
+ * Work is counted in bytes of text that is easy to count (some 3 ns each); what is harder counts as more of them, so that a step of so much
+ * work takes about as long whatever the text holds. */
 struct token_job;
 
 /* NULL when memory is out. */
 struct token_job *token_job_new(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input)
     __attribute__((warn_unused_result));
-/* Does about `work` bytes' worth of counting (10 ns each at most on the slowest input; at least 4096 are done). 1: finished,
- * *out is the count; 0: call again; -1: memory is out. After 1 or -1 the job may only be freed. */
+/* Does `work` (at least 4096), and at most 16384 more. 1: finished, *out is the count; 0: call again; -1: memory is out. After 1 or -1 the
+ * job may only be freed. */
 int token_job_step(struct token_job *job, size_t work, struct token_count *out) __attribute__((warn_unused_result));
+/* The work of the last step. */
+size_t token_job_work(const struct token_job *job);
 void token_job_free(struct token_job *job);
+
+/* token_count_bytes for so few bytes that they need no slices; *work is what it took. */
+#define TOKENS_SHORT 128
+int token_count_short(struct token_counter *c, const struct tokenizer *t, enum token_input how, struct slice input, size_t *work,
+                      struct token_count *out) __attribute__((warn_unused_result));
 
 /* How often the caches answered, since the counter was made. */
 struct token_cache_stats {

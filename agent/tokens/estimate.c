@@ -22,6 +22,7 @@ struct estimate_job {
     size_t part;
     struct token_job *text; /* the text of parts[part] when it is counted in slices */
     struct sum sum;
+    size_t work; /* of the last step */
 };
 
 static int64_t clamp(uint64_t n)
@@ -243,14 +244,19 @@ static void job_init(struct estimate_job *j, struct token_counter *c, const stru
     *j = (struct estimate_job){ .counter = c, .tokenizer = t, .rules = *rules, .ask = ask, .sum = { .plain = true } };
 }
 
-/* Counts the text of one part, whole or a slice of it: 1 done, 0 more to do, -1 memory is out. */
-static int count_part(struct estimate_job *j, const struct ask_part *p, size_t work, struct token_count *count)
+/* Counts the text of one part, or a slice of it: 1 done, 0 more to do, -1 memory is out. *work is what it took. */
+static int count_part(struct estimate_job *j, const struct ask_part *p, size_t limit, struct token_count *count, size_t *work)
 {
-    if (!j->text && p->raw.n <= work)
+    if (limit == SIZE_MAX) {
+        *work = 0;
         return token_count_bytes(j->counter, j->tokenizer, input_of(p), p->raw, count) == 0 ? 1 : -1;
+    }
+    if (!j->text && p->raw.n <= TOKENS_SHORT)
+        return token_count_short(j->counter, j->tokenizer, input_of(p), p->raw, work, count) == 0 ? 1 : -1;
     if (!j->text)
         j->text = token_job_new(j->counter, j->tokenizer, input_of(p), p->raw);
-    int done = j->text ? token_job_step(j->text, work, count) : -1;
+    int done = j->text ? token_job_step(j->text, limit, count) : -1;
+    *work = j->text ? token_job_work(j->text) : 0;
     if (done == 1) {
         token_job_free(j->text);
         j->text = NULL;
@@ -262,28 +268,34 @@ int estimate_job_step(struct estimate_job *j, size_t work, struct token_estimate
 {
     if (unbounded)
         *unbounded = false;
+    j->work = 0;
     while (j->part < j->ask->part_count) {
         const struct ask_part *p = &j->ask->parts[j->part];
-        size_t cost = PART_WORK;
+        if (j->work >= work)
+            return 0;
+        j->work += PART_WORK;
         if (is_text(p)) {
             struct token_count count;
-            int done = count_part(j, p, work, &count);
+            size_t took, limit = work == SIZE_MAX ? work : work > j->work ? work - j->work : 1;
+            int done = count_part(j, p, limit, &count, &took);
+            j->work += took;
             if (done <= 0)
                 return done;
             add_text(&j->rules, p, &count, &j->sum);
-            cost += p->raw.n;
         } else {
             add_other(&j->rules, p, &j->sum);
         }
         j->part++;
-        if (cost >= work && j->part < j->ask->part_count)
-            return 0;
-        work = work > cost ? work - cost : 0;
     }
     int status = finish(j, out);
     if (status != 0 && unbounded)
         *unbounded = true;
     return status == 0 ? 1 : -1;
+}
+
+size_t estimate_job_work(const struct estimate_job *job)
+{
+    return job->work;
 }
 
 int token_estimate_ask(struct token_counter *c, const struct tokenizer *t, const struct token_rules *rules, const struct ask *ask,
@@ -302,7 +314,7 @@ int token_estimate_part(struct token_counter *c, const struct tokenizer *t, cons
     const struct ask_part *p = &ask->parts[part];
     if (is_text(p)) {
         struct token_count count;
-        if (count_part(&j, p, SIZE_MAX, &count) != 1)
+        if (token_count_bytes(c, t, input_of(p), p->raw, &count) != 0)
             return -1;
         add_text(rules, p, &count, &j.sum);
     } else {

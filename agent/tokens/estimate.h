@@ -68,6 +68,8 @@ struct estimate_job *estimate_job_new(struct token_counter *c, const struct toke
 /* 1: finished, *out holds the estimate; 0: call again; -1: as token_estimate_ask. */
 int estimate_job_step(struct estimate_job *job, size_t work, struct token_estimate *out, bool *unbounded)
     __attribute__((warn_unused_result));
+/* The work of the last step. */
+size_t estimate_job_work(const struct estimate_job *job);
 void estimate_job_free(struct estimate_job *job);
 /* Bytes of text in the request, before anything is counted: whether it is worth a job. */
 size_t estimate_bytes(const struct ask *ask);

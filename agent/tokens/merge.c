@@ -114,17 +114,20 @@ static int push(struct long_piece *l, uint32_t token)
     return 0;
 }
 
-int long_piece_step(struct long_piece *l, const struct vocab *v, size_t trials)
+int long_piece_step(struct long_piece *l, const struct vocab *v, size_t limit, size_t *work)
 {
+    const size_t stop = limit < SIZE_MAX - *work ? *work + limit : SIZE_MAX;
     while (l->next != VOCAB_NONE) {
-        if (trials-- == 0)
+        if (*work >= stop)
             return 0;
+        *work += MERGE_TRIAL_WORK;
         uint32_t token = l->next;
         size_t end = l->at + vocab_length(v, token);
         bool dead = l->dead[end / 8] >> (end % 8) & 1;
         if (!dead && (l->count == 0 || may_follow(v, l->tokens[l->count - 1], token))) {
             if (push(l, token) != 0)
                 return -1;
+            *work += end - l->at;
             l->at = end;
             l->next = end < l->n ? longest_token(v, l->p + end, l->p + l->n).token : VOCAB_NONE;
         } else if (v->prefixes[token] >> 8 != VOCAB_NO_TOKEN) {

@@ -31,8 +31,10 @@ struct long_piece {
 
 /* -1 when memory is out. */
 int long_piece_start(struct long_piece *l, const struct vocab *v, const uint8_t *p, size_t n) __attribute__((warn_unused_result));
-/* Up to `trials` trials: 1 done (`count` tokens), 0 more to do, -1 memory is out. */
-int long_piece_step(struct long_piece *l, const struct vocab *v, size_t trials) __attribute__((warn_unused_result));
+/* Work: a byte that is gone over costs 1, a trial MERGE_TRIAL_WORK. */
+#define MERGE_TRIAL_WORK 8
+/* Does about `limit` of work and adds what it did to *work: 1 done (`count` tokens), 0 more to do, -1 memory is out. */
+int long_piece_step(struct long_piece *l, const struct vocab *v, size_t limit, size_t *work) __attribute__((warn_unused_result));
 void long_piece_free(struct long_piece *l);
 
 #endif

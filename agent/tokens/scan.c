@@ -26,34 +26,69 @@ static inline struct character read_character(const struct vocab *v, const uint8
 #define HEADS (BIT(CHAR_UPPER) | BIT(CHAR_LETTER) | BIT(CHAR_MARK))
 #define TAILS (BIT(CHAR_LOWER) | BIT(CHAR_LETTER) | BIT(CHAR_MARK))
 
-static const uint8_t *skip(const struct vocab *v, const uint8_t *p, const uint8_t *end, unsigned set)
+/* A run of characters is read in one go, or up to `stop` now and on from there in a later call, which comes through the same runs in the
+ * same order. */
+static inline struct scan_run run_begin(struct scan *s, const uint8_t *p)
 {
-    while (p < end) {
-        struct character c = read_character(v, p);
+    unsigned k = s->run++;
+    return k < s->kept ? s->runs[k] : (struct scan_run){ p, p, NULL };
+}
+
+static inline void run_end(struct scan *s, const struct scan_run *r)
+{
+    s->runs[s->run - 1] = *r;
+    if (r->at >= s->stop && r->at < s->end) {
+        s->kept = s->run;
+        s->more = true;
+    }
+}
+
+static const uint8_t *skip(struct scan *s, const uint8_t *p, unsigned set)
+{
+    if (s->more)
+        return p;
+    struct scan_run r = run_begin(s, p);
+    while (r.at < s->stop) {
+        struct character c = read_character(s->v, r.at);
         if (!(BIT(c.class) & set))
             break;
-        p = c.next;
+        r.at = c.next;
     }
-    return p;
+    run_end(s, &r);
+    return r.at;
+}
+
+/* Line breaks, and slashes if they count as such. */
+static const uint8_t *skip_breaks(struct scan *s, const uint8_t *p, bool slashes)
+{
+    if (s->more)
+        return p;
+    struct scan_run r = run_begin(s, p);
+    r.at = scan_breaks(r.at, s->stop > r.at ? s->stop : r.at, slashes);
+    run_end(s, &r);
+    return r.at;
 }
 
 /* White space from p on: up to and with the last line break if there is one (`breaks`), all of it at the end of the text, else
  * all but the last character unless that is the only one. */
-static const uint8_t *scan_space(const struct vocab *v, const uint8_t *p, const uint8_t *end, bool breaks)
+static const uint8_t *scan_space(struct scan *s, const uint8_t *p, bool breaks)
 {
-    const uint8_t *start = p, *last = p, *after_break = NULL;
-    while (p < end) {
-        struct character c = read_character(v, p);
+    if (s->more)
+        return p;
+    struct scan_run r = run_begin(s, p); /* `last` is the last character; `kept` the end of the last line break */
+    while (r.at < s->stop) {
+        struct character c = read_character(s->v, r.at);
         if (!(BIT(c.class) & SPACES))
             break;
-        last = p;
-        p = c.next;
+        r.last = r.at;
+        r.at = c.next;
         if (c.class == CHAR_NEWLINE)
-            after_break = p;
+            r.kept = r.at;
     }
-    if (breaks && after_break)
-        return after_break;
-    return p == end || last == start ? p : last;
+    run_end(s, &r);
+    if (breaks && r.kept)
+        return r.kept;
+    return r.at == s->end || r.last == p ? r.at : r.last;
 }
 
 static const uint8_t *scan_digits(const struct vocab *v, const uint8_t *p, const uint8_t *end)
@@ -69,81 +104,82 @@ static const uint8_t *scan_digits(const struct vocab *v, const uint8_t *p, const
 
 /* The word alternatives at p, without a prefix. `first`: only what the first alternative, HEADS* TAILS+, takes; the second,
  * HEADS+ TAILS*, then adds the words that are upper case alone. p when there is none. */
-static const uint8_t *scan_o200k_word(const struct vocab *v, const uint8_t *p, const uint8_t *end, bool first)
+static const uint8_t *scan_o200k_word(struct scan *s, const uint8_t *p, bool first)
 {
-    const uint8_t *at = p, *after_tail = p;
-    while (at < end) {
-        struct character c = read_character(v, at);
-        if (c.class == CHAR_LOWER)
-            return skip(v, at, end, TAILS);
+    struct scan_run r = run_begin(s, p); /* `kept` is the end of the last character that may be a tail */
+    bool lower = false;
+    while (r.at < s->stop) {
+        struct character c = read_character(s->v, r.at);
+        lower = c.class == CHAR_LOWER;
         if (!(BIT(c.class) & HEADS))
             break;
-        at = c.next;
+        r.at = c.next;
         if (c.class != CHAR_UPPER)
-            after_tail = at;
+            r.kept = r.at;
     }
+    run_end(s, &r);
+    if (lower)
+        return skip(s, r.at, TAILS);
     /* No lower case follows: the regular expression gives characters back until one may be a tail. */
-    return after_tail > p || first ? after_tail : at;
+    return r.kept ? r.kept : first ? p : r.at;
 }
 
-static const uint8_t *scan_o200k(const struct vocab *v, const uint8_t *p, const uint8_t *end)
+static const uint8_t *scan_o200k(struct scan *s, const uint8_t *p)
 {
+    const struct vocab *v = s->v;
+    const uint8_t *end = s->end;
     struct character c = read_character(v, p);
     const uint8_t *at;
     switch (c.class) {
     case CHAR_UPPER:
     case CHAR_LOWER:
     case CHAR_LETTER:
-        return scan_contraction(scan_o200k_word(v, p, end, false), end, true);
+        return scan_contraction(scan_o200k_word(s, p, false), end, true);
     case CHAR_MARK:
         /* A mark may be the prefix of a word, but is itself a word before upper case alone. */
-        at = scan_o200k_word(v, c.next, end, true);
+        at = scan_o200k_word(s, c.next, true);
         return scan_contraction(at, end, true);
     case CHAR_NUMBER:
         return scan_digits(v, p, end);
     case CHAR_NEWLINE:
-        return scan_space(v, p, end, true);
+        return scan_space(s, p, true);
     default:
         break;
     }
-    at = scan_o200k_word(v, c.next, end, false);
+    at = scan_o200k_word(s, c.next, false);
     if (at > c.next)
         return scan_contraction(at, end, true);
-    if (c.class == CHAR_OTHER || (*p == ' ' && c.next < end && read_character(v, c.next).class == CHAR_OTHER)) {
-        at = skip(v, c.next, end, SYMBOLS);
-        while (at < end && (*at == '\r' || *at == '\n' || *at == '/'))
-            at++;
-        return at;
-    }
-    return scan_space(v, p, end, true);
+    if (c.class == CHAR_OTHER || (*p == ' ' && c.next < end && read_character(v, c.next).class == CHAR_OTHER))
+        return skip_breaks(s, skip(s, c.next, SYMBOLS), true);
+    return scan_space(s, p, true);
 }
 
-static const uint8_t *scan_cl100k(const struct vocab *v, const uint8_t *p, const uint8_t *end)
+static const uint8_t *scan_cl100k(struct scan *s, const uint8_t *p)
 {
+    const struct vocab *v = s->v;
+    const uint8_t *end = s->end;
     const uint8_t *at = scan_contraction(p, end, true);
     if (at > p)
         return at;
     struct character c = read_character(v, p);
     if (BIT(c.class) & LETTERS)
-        return skip(v, c.next, end, LETTERS);
+        return skip(s, c.next, LETTERS);
     if (c.class == CHAR_NUMBER)
         return scan_digits(v, p, end);
     if (c.class == CHAR_NEWLINE)
-        return scan_space(v, p, end, true);
-    at = skip(v, c.next, end, LETTERS);
+        return scan_space(s, p, true);
+    at = skip(s, c.next, LETTERS);
     if (at > c.next)
         return at;
-    if (c.class != CHAR_SPACE || (*p == ' ' && c.next < end && BIT(read_character(v, c.next).class) & SYMBOLS)) {
-        at = skip(v, c.next, end, SYMBOLS);
-        while (at < end && (*at == '\r' || *at == '\n'))
-            at++;
-        return at;
-    }
-    return scan_space(v, p, end, true);
+    if (c.class != CHAR_SPACE || (*p == ' ' && c.next < end && BIT(read_character(v, c.next).class) & SYMBOLS))
+        return skip_breaks(s, skip(s, c.next, SYMBOLS), false);
+    return scan_space(s, p, true);
 }
 
-static const uint8_t *scan_gpt2(const struct vocab *v, const uint8_t *p, const uint8_t *end)
+static const uint8_t *scan_gpt2(struct scan *s, const uint8_t *p)
 {
+    const struct vocab *v = s->v;
+    const uint8_t *end = s->end;
     const uint8_t *at = scan_contraction(p, end, false);
     if (at > p)
         return at;
@@ -154,22 +190,32 @@ static const uint8_t *scan_gpt2(const struct vocab *v, const uint8_t *p, const u
             c = second;
     }
     if (BIT(c.class) & LETTERS)
-        return skip(v, c.next, end, LETTERS);
+        return skip(s, c.next, LETTERS);
     if (c.class == CHAR_NUMBER)
-        return skip(v, c.next, end, BIT(CHAR_NUMBER));
+        return skip(s, c.next, BIT(CHAR_NUMBER));
     if (BIT(c.class) & SYMBOLS)
-        return skip(v, c.next, end, SYMBOLS);
-    return scan_space(v, p, end, false);
+        return skip(s, c.next, SYMBOLS);
+    return scan_space(s, p, false);
 }
 
-const uint8_t *scan_slowly(const struct vocab *v, const uint8_t *p, const uint8_t *end)
+const uint8_t *scan_slowly(struct scan *s, const uint8_t *p)
 {
-    switch (v->pattern) {
+    const uint8_t *next;
+    s->run = 0;
+    s->more = false;
+    switch (s->v->pattern) {
     case VOCAB_O200K:
-        return scan_o200k(v, p, end);
+        next = scan_o200k(s, p);
+        break;
     case VOCAB_CL100K:
-        return scan_cl100k(v, p, end);
+        next = scan_cl100k(s, p);
+        break;
     default:
-        return scan_gpt2(v, p, end);
+        next = scan_gpt2(s, p);
+        break;
     }
+    if (s->more)
+        return NULL;
+    s->kept = 0;
+    return next;
 }

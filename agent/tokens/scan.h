@@ -11,8 +11,31 @@
 #include "tokens/vocab.h"
 #include "tokens/window.h"
 
-/* The end of the piece that starts at p; p < end. No byte at `end` or behind is read. */
-const uint8_t *scan_slowly(const struct vocab *v, const uint8_t *p, const uint8_t *end);
+/* What has been seen of a run of characters of one kind. */
+struct scan_run {
+    const uint8_t *at;         /* the first character not looked at */
+    const uint8_t *last, *kept;
+};
+
+#define SCAN_RUNS 3 /* of which a piece is made at most */
+
+struct scan {
+    const struct vocab *v;
+    const uint8_t *end;  /* of the text; nothing there or behind is read */
+    const uint8_t *stop; /* up to where this call may look, but for one character; at most `end` */
+    unsigned run, kept;  /* `kept` runs of a piece that is not yet seen to its end; 0: none */
+    bool more;
+    struct scan_run runs[SCAN_RUNS];
+};
+
+/* How far the piece has been looked at that starts at p. */
+static inline const uint8_t *scan_seen(const struct scan *s, const uint8_t *p)
+{
+    return s->kept ? s->runs[s->kept - 1].at : p;
+}
+
+/* The end of the piece that starts at p; p < end. NULL when `stop` came first: to be called again with the same p and a later stop. */
+const uint8_t *scan_slowly(struct scan *s, const uint8_t *p);
 
 /* Behind 's 't 're 've 'm 'll 'd at p, else p. Caseless matching folds U+017F (long s) to s, as the regular expression does. */
 static inline const uint8_t *scan_contraction(const uint8_t *p, const uint8_t *end, bool any_case)
@@ -108,7 +131,11 @@ static inline __attribute__((always_inline)) const uint8_t *scan_ascii(const str
         q = p + n;
         if (*q & 0x80)
             return NULL;
-        return gpt2 ? q : scan_breaks(q, end, o200k);
+        if (gpt2)
+            return q;
+        const uint8_t *far = end - q > WINDOW_SEEN ? q + WINDOW_SEEN : end;
+        q = scan_breaks(q, far, o200k);
+        return q == far && far < end ? NULL : q;
     }
     return scan_blanks(w, at, p, end, !gpt2);
 }

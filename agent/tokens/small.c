@@ -49,12 +49,14 @@ uint32_t small_miss(struct small_counter *s, struct vocab_piece piece, uint64_t 
     bool is_high = small_is_high(&piece);
     if (!is_high && !(s->cache && vocab_is_token(s->vocab, hash, piece.low, piece.high))) {
         s->misses++;
+        s->missed_bytes += piece.high >> 56;
         w->piece[w->n] = piece;
         w->hash[w->n++] = hash;
         return w->n == 4 ? small_finish(s) : 0;
     }
     uint32_t count = is_high ? merge_high(s->vocab, piece) : 1;
     s->misses += count > 1;
+    s->missed_bytes += is_high ? piece.high >> 56 : 0;
     if (s->cache)
         piece_cache_add(s->cache, hash, piece.low, piece.high, count);
     return count;

@@ -18,6 +18,7 @@ struct small_counter {
     struct piece_cache *cache; /* NULL: none */
     struct small_waiting waiting;
     uint64_t misses;           /* pieces that had to be merged */
+    uint64_t missed_bytes;     /* of pieces that no table knew */
 };
 
 /* The count of a piece that small_count could not tell; 0 when it was left waiting. */

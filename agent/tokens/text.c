@@ -296,21 +296,18 @@ void text_source_start(struct text_source *s, enum token_input how, struct slice
 int text_source_step(struct text_source *s, struct text_buffer *b, size_t work)
 {
     size_t stop = s->n - s->at > work ? s->at + work : s->n;
-    if (!s->copying) {
-        while (s->at < stop) {
-            size_t n = valid_run(s->p + s->at, s->p + s->n, stop - s->at, s->how == TOKENS_OF_JSON_STRING ? '\\' : 0);
-            if (n == 0 && s->how == TOKENS_OF_TEXT && s->p[s->at] == 0)
-                n = 1;
-            s->at += n;
-            if (n == 0) {
-                s->copying = true;
-                if (append(b, s->p, s->at) != 0)
-                    return -1;
-                break;
-            }
+    if (s->copying)
+        return copy_step(s, b, stop) != 0 ? -1 : s->at >= s->n;
+    while (s->at < stop) {
+        size_t n = valid_run(s->p + s->at, s->p + s->n, stop - s->at, s->how == TOKENS_OF_JSON_STRING ? '\\' : 0);
+        if (n == 0 && s->how == TOKENS_OF_TEXT && s->p[s->at] == 0)
+            n = 1;
+        s->at += n;
+        if (n == 0) {
+            s->copying = true;
+            s->at = 0;
+            return 0;
         }
     }
-    if (s->copying && copy_step(s, b, stop) != 0)
-        return -1;
     return s->at >= s->n;
 }

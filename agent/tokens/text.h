@@ -25,7 +25,7 @@ struct text_source {
 };
 
 void text_source_start(struct text_source *s, enum token_input how, struct slice input);
-/* Reads about `work` bytes more. 1: all is read (the text is the input itself, or the buffer when `copying`); 0: more is left;
+/* Reads about `work` bytes more; from the beginning again, once, when it turns out that something has to be changed. 1: all is read (the text is the input itself, or the buffer when `copying`); 0: more is left;
  * -1: memory is out. */
 int text_source_step(struct text_source *s, struct text_buffer *b, size_t work) __attribute__((warn_unused_result));
 
