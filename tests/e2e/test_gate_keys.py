@@ -168,7 +168,7 @@ def test_rotation_with_overlap_survives_a_restart(stack, sub, number):
 
 
 def test_expiry_and_revocation(stack, sub):
-    id, key = create(stack, sub, "--for", "2s")
+    id, key = create(stack, sub, "--for", "6s")
     assert decided(stack, key) == 200
     wait_for(lambda: decided(stack, key) != 200, "the key's end")
     assert "has expired" in decided(stack, key)[2] and keys(stack)[id]["state"] == "expired"
