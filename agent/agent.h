@@ -38,6 +38,7 @@ struct agent_task {
 
 struct agent_counters {
     atomic_ullong decisions, allowed, denied, clamped, settled, expired, corrected, unknown_records, abandoned;
+    atomic_ullong relayed, relay_ends[8]; /* by enum relay_cause */
 };
 
 struct agent {

@@ -342,6 +342,13 @@ enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int6
     return ASSESS_REFUSED;
 }
 
+int64_t assess_stop(const struct assessment *s)
+{
+    const struct config_model *m = runtime_model_of(s->runtime, s->alias)->config;
+
+    return s->ask.stream && strcmp(m->overrun, "stop") == 0 && has_output(s->ask.endpoint) ? s->ceiling * s->ask.choices : 0;
+}
+
 static bool rewrite_for(struct assessment *s, const struct runtime_target *t, const struct route_target *r, struct slice *edits,
                         int64_t *delta)
 {
@@ -353,6 +360,7 @@ static bool rewrite_for(struct assessment *s, const struct runtime_target *t, co
         .member_count = t->drop_count,
         .include_usage = s->ask.stream && (s->ask.endpoint == ENDPOINT_CHAT || s->ask.endpoint == ENDPOINT_COMPLETIONS),
     };
+    s->usage_added = wish.include_usage && !s->ask.include_usage;
 
     if (s->ask.endpoint == ENDPOINT_CHAT) {
         wish.ceiling_key = t->provider->output_key;

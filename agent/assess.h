@@ -39,6 +39,7 @@ struct assessment {
     struct credential_pick primary_key, fallback_key;
     char primary_payload[SIGV4_HEX + 1], fallback_payload[SIGV4_HEX + 1]; /* SHA-256 of the rewritten body, for those that are signed */
     struct slice notice;
+    bool usage_added;                        /* the request asks for usage in its stream, and the client did not */
     bool downgraded;                         /* alias is not the one that was asked for, but the one a limit asked for instead */
 };
 
@@ -54,6 +55,8 @@ enum assess_reserved { ASSESS_RESERVED, ASSESS_REFUSED, ASSESS_DOWNGRADED };
 /* Takes the hold from every limit. REFUSED: `no` is filled. DOWNGRADED: a limit asks for a cheaper model; alias and targets are now that
  * one's, to be counted and priced anew. Nothing is held in both cases. */
 enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us);
+/* Output tokens after which a stream is to be ended, by the model's `overrun`; 0: never. */
+int64_t assess_stop(const struct assessment *s);
 /* The edits for HAProxy. False: memory is out; the caller releases the hold. */
 bool assess_rewrite(struct assessment *s);
 

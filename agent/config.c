@@ -65,6 +65,23 @@ static void beside_ledger(const struct config *c, char **file, const char *name)
         abort();
 }
 
+/* The relay's sockets stand beside the tap's. */
+static void relay_default(struct config *c)
+{
+    if (c->listen.relay != NULL) {
+        strip_unix(c->listen.relay);
+        return;
+    }
+    const char *settle = c->listen.settle != NULL ? c->listen.settle : "/";
+    const char *slash = strrchr(settle, '/');
+    size_t n = slash != NULL ? (size_t)(slash - settle) + 1 : 0;
+    c->listen.relay = malloc(n + sizeof "relay");
+    if (c->listen.relay == NULL)
+        abort();
+    memcpy(c->listen.relay, settle, n);
+    memcpy(c->listen.relay + n, "relay", sizeof "relay");
+}
+
 static void defaults_fill(struct config *c)
 {
     beside_ledger(c, &c->audit.file, "audit.log");
@@ -88,15 +105,19 @@ static void defaults_fill(struct config *c)
         strip_unix(c->listen.settle);
     if (c->listen.admin != NULL)
         strip_unix(c->listen.admin);
+    relay_default(c);
+    set_default(&c->haproxy.streams, "relay");
     for (unsigned i = 0; i < c->providers_count; i++) {
         struct config_provider *p = &c->providers[i];
         set_default(&p->price_as, p->name);
         set_default(&p->auth, "bearer");
         set_default(&p->output_key, "max_completion_tokens");
     }
-    for (unsigned i = 0; i < c->models_count; i++)
+    for (unsigned i = 0; i < c->models_count; i++) {
         if (c->models[i].max_output == 0)
             c->models[i].max_output = MAX_OUTPUT_DEFAULT;
+        set_default(&c->models[i].overrun, "finish");
+    }
     config_route_defaults(c);
     if (c->console != NULL) {
         set_default(&c->console->scope, "openid profile");
@@ -157,6 +178,9 @@ static void listen_check(struct context *x, const struct config_listen *l)
         config_doc_error(x->doc, x->errors, "listen.settle", "must be the absolute path of a unix socket, shorter than 108 bytes");
     if (l->admin[0] != '/' || strlen(l->admin) >= 108)
         config_doc_error(x->doc, x->errors, "listen.admin", "must be the absolute path of a unix socket, shorter than 108 bytes");
+    if (l->relay[0] != '/' || strlen(l->relay) >= 80)
+        config_doc_error(x->doc, x->errors, "listen.relay", "must be an absolute path shorter than 80 bytes: -primary.sock and "
+                         "-fallback.sock are added to it");
 }
 
 static void metrics_check(struct context *x, const struct config_metrics *m)
@@ -202,6 +226,7 @@ static void provider_check(struct context *x, const struct config *c, unsigned i
 
 static void model_check(struct context *x, const struct config *c, unsigned i)
 {
+    static const char *const overruns[] = { "finish", "stop", NULL };
     const struct config_model *m = &c->models[i];
     char path[64];
 
@@ -210,6 +235,11 @@ static void model_check(struct context *x, const struct config *c, unsigned i)
         if (strcmp(c->models[k].name, m->name) == 0)
             config_doc_error(x->doc, x->errors, path, "\"%s\" is already the name of models[%u]", m->name, k);
     config_route_check_model(c, i, x->doc, x->errors);
+    snprintf(path, sizeof path, "models[%u].overrun", i);
+    if (!one_of(m->overrun, overruns))
+        config_doc_error(x->doc, x->errors, path, "\"%s\" is unknown; allowed: finish, stop", m->overrun);
+    else if (strcmp(m->overrun, "stop") == 0 && strcmp(c->haproxy.streams, "tap") == 0)
+        config_doc_error(x->doc, x->errors, path, "stop needs haproxy.streams: relay");
     snprintf(path, sizeof path, "models[%u].max_output", i);
     if (m->max_output < 1 || m->max_output > 10000000)
         config_doc_error(x->doc, x->errors, path, "must be 1 to 10000000 tokens");
@@ -218,6 +248,7 @@ static void model_check(struct context *x, const struct config *c, unsigned i)
 static void all_check(struct context *x, struct config *c)
 {
     static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
+    static const char *const streams[] = { "relay", "tap", NULL };
 
     listen_check(x, &c->listen);
     metrics_check(x, &c->metrics);
@@ -225,6 +256,8 @@ static void all_check(struct context *x, struct config *c)
         config_doc_error(x->doc, x->errors, "workers", "must be 1 to %d", WORKERS_MAX);
     if (!one_of(c->log_level, levels))
         config_doc_error(x->doc, x->errors, "log_level", "\"%s\" is unknown; allowed: debug, info, warn, error", c->log_level);
+    if (!one_of(c->haproxy.streams, streams))
+        config_doc_error(x->doc, x->errors, "haproxy.streams", "\"%s\" is unknown; allowed: relay, tap", c->haproxy.streams);
     duration_check(x, c->haproxy.first_byte_timeout, "haproxy.first_byte_timeout");
     duration_check(x, c->haproxy.first_byte_timeout_stream, "haproxy.first_byte_timeout_stream");
     duration_check(x, c->haproxy.stall_timeout, "haproxy.stall_timeout");

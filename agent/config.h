@@ -16,6 +16,7 @@ struct config_listen {
     char *settle;     /* path of a unix socket, with or without "unix@" in the file, without it here */
     char *ring;       /* "host:port" or "unix@/path" */
     char *admin;      /* path of a unix socket */
+    char *relay;      /* beginning of the paths of the relay's two unix sockets; default: "relay" beside `settle` */
     char *socket_group; /* may be NULL: group that may use the unix sockets (HAProxy's) */
 };
 
@@ -34,6 +35,7 @@ struct config_haproxy {
     bool *lua;
     int64_t max_body; /* bytes */
     char *first_byte_timeout, *first_byte_timeout_stream, *stall_timeout;
+    char *streams;    /* relay, tap */
 };
 
 struct config_ledger {
@@ -225,6 +227,7 @@ struct config_model {
     char *sticky;     /* none, conversation, user */
     int64_t max_output; /* tokens for one choice when the client names none, and the most it may name */
     char *encoding;   /* may be NULL: by the model's name */
+    char *overrun;    /* finish, stop: a stream whose use passes what was held */
 };
 
 struct config_scope {

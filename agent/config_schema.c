@@ -29,6 +29,7 @@ static const cyaml_schema_field_t listen_fields[] = {
     TEXT("settle", config_listen, settle),
     TEXT("ring", config_listen, ring),
     TEXT("admin", config_listen, admin),
+    TEXT_OPT("relay", config_listen, relay),
     TEXT_OPT("socket_group", config_listen, socket_group),
     CYAML_FIELD_END
 };
@@ -53,6 +54,7 @@ static const cyaml_schema_field_t haproxy_fields[] = {
     TEXT_OPT("first_byte_timeout", config_haproxy, first_byte_timeout),
     TEXT_OPT("first_byte_timeout_stream", config_haproxy, first_byte_timeout_stream),
     TEXT_OPT("stall_timeout", config_haproxy, stall_timeout),
+    TEXT_OPT("streams", config_haproxy, streams),
     CYAML_FIELD_END
 };
 
@@ -295,6 +297,7 @@ static const cyaml_schema_field_t model_fields[] = {
     TEXT_OPT("sticky", config_model, sticky),
     INT_OPT("max_output", config_model, max_output),
     TEXT_OPT("encoding", config_model, encoding),
+    TEXT_OPT("overrun", config_model, overrun),
     CYAML_FIELD_END
 };
 ENTRY(model_entry, config_model, model_fields);

@@ -432,6 +432,7 @@ void decision_counted(struct decision *d)
     d->flight->fallback_basis = d->s.fallback_basis;
     d->flight->prices = price_table_ref(d->s.runtime->prices);
     d->flight->submitted_mono_us = clock_mono_us();
+    d->flight->stop_tokens = assess_stop(&d->s);
     enum inflight_inserted in = inflight_insert(a->inflight, d->flight);
     if (in != INFLIGHT_INSERTED) {
         hold_return(d);
@@ -459,7 +460,7 @@ static void answer_allow(struct decision *d)
     struct verdict_allowed v = {
         .primary = { .target = &primary, .edits = s->primary_edits, .delta = s->primary_delta },
         .alias = s->alias->name, .hold_nano = s->hold_nano, .budget = &s->budget, .notice = s->notice,
-        .stream = s->ask.stream, .capture_bytes = CAPTURE_BYTES,
+        .stream = s->ask.stream, .hide_usage = s->usage_added, .capture_bytes = CAPTURE_BYTES,
     };
     struct spop_ack ack;
 

@@ -58,6 +58,9 @@ struct inflight {
     int64_t total_us;
     int64_t settled_mono_us;
     int64_t settled_nano, settled_tokens; /* when EXPIRED: what was booked */
+    /* What the relay has to do with it. */
+    int64_t stop_tokens;             /* output tokens after which a stream is ended; 0: never */
+    atomic_int relay_cause[2];       /* enum relay_cause: why it gave up the first, the second try */
     struct inflight *next_settled;
     char strings[];
 };

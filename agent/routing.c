@@ -7,6 +7,7 @@
 #include "ledger/ledger.h"
 #include "ledger/read.h"
 #include "observe/metrics.h"
+#include "relay/relay_stream.h"
 #include "route/affinity.h"
 #include "route/breaker.h"
 #include "runtime.h"
@@ -159,10 +160,15 @@ static bool provider_fault(int64_t status)
 }
 
 /* HAProxy's termination state (its documentation, 8.5): who ended it. */
-static enum breaker_outcome outcome_of(const struct settle_line *l, int64_t status)
+static enum breaker_outcome outcome_of(const struct settle_line *l, int64_t status, enum relay_cause given_up)
 {
     char who = l->state.n > 0 ? l->state.p[0] : '-';
 
+    /* HAProxy takes the relay for the client: to it the client left. */
+    if (given_up == RELAY_CAUSE_STOPPED || given_up == RELAY_CAUSE_SHUTDOWN)
+        return BREAKER_NEUTRAL;
+    if (given_up != RELAY_CAUSE_NONE)
+        return BREAKER_FAILED;
     if (settle_line_client_aborted(l) || who == 'c')
         return BREAKER_NEUTRAL;
     if (status < 0 || provider_fault(status))
@@ -194,7 +200,7 @@ static bool other_key(struct agent *a, const struct target *t)
 
 void routing_attempt(struct agent *a, const struct inflight *f, bool second, const struct settle_line *l, int64_t status)
 {
-    enum breaker_outcome outcome = outcome_of(l, status);
+    enum breaker_outcome outcome = outcome_of(l, status, (enum relay_cause)atomic_load(&f->relay_cause[second]));
 
     if ((status == 401 || status == 429) && other_key(a, second && f->has_fallback ? &f->fallback : &f->primary))
         return;
@@ -216,7 +222,7 @@ void routing_served(struct agent *a, const struct inflight *f, const struct sett
     struct breaker *b = breaker_of(a, f, fallback);
     bool well = r->end == SETTLE_END_COMPLETE && !r->failed && (r->done || !r->sse);
 
-    if (b == NULL || r->status < 200 || r->status >= 300 || r->end == SETTLE_END_CUT)
+    if (b == NULL || r->status < 200 || r->status >= 300 || r->end == SETTLE_END_CUT || atomic_load(&f->relay_cause[fallback]) != 0)
         return; /* the log line tells, also who cut it */
     attempt(a, b, well ? BREAKER_GOOD : BREAKER_FAILED, -1);
     /* The record's times run from the request's beginning: those of a second try hold the first one's as well. */

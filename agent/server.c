@@ -18,6 +18,7 @@
 #include "limiting.h"
 #include "listener.h"
 #include "observe/audit.h"
+#include "relaying.h"
 #include "restore.h"
 #include "routing.h"
 #include "runtime.h"
@@ -42,6 +43,7 @@ struct server {
     int *spop;
     unsigned spop_count, workers_started;
     struct intake *intake;
+    struct relaying *relaying;
     int admin_fd;
     struct rpc_server *admin;
     struct console_link *console; /* NULL: not configured */
@@ -215,6 +217,8 @@ static bool listeners_differ(const struct config *a, const struct config *b)
 {
     bool differ = a->listen.spop_count != b->listen.spop_count || strcmp(a->listen.settle, b->listen.settle) != 0 ||
                   strcmp(a->listen.ring, b->listen.ring) != 0 || !config_metrics_equal(&a->metrics, &b->metrics) || strcmp(a->listen.admin, b->listen.admin) != 0 ||
+                  strcmp(a->listen.relay, b->listen.relay) != 0 || strcmp(a->haproxy.streams, b->haproxy.streams) != 0 ||
+                  strcmp(a->haproxy.runtime_dir, b->haproxy.runtime_dir) != 0 ||
                   a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0 || strcmp(a->audit.file, b->audit.file) != 0 ||
                   console_link_differs(a, b);
     for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
@@ -329,6 +333,11 @@ static bool spop_listen(struct server *s)
     s->intake = intake_start(&s->agent, l->settle, l->ring, SHARED_MODE, group, s->why, sizeof s->why);
     if (s->intake == NULL)
         return false;
+    if (strcmp(s->config->haproxy.streams, "relay") == 0) {
+        s->relaying = relaying_start(&s->agent, s->config, SHARED_MODE, group, s->why, sizeof s->why);
+        if (s->relaying == NULL)
+            return false;
+    }
     s->admin_fd = listener_open(l->admin, ADMIN_MODE, (gid_t)-1, s->why, sizeof s->why);
     if (s->admin_fd >= 0)
         s->admin = rpc_server_new(s->agent.loop, s->admin_fd, control_methods, &s->agent);
@@ -409,6 +418,7 @@ static void stop(struct server *s)
 {
     struct agent *a = &s->agent;
 
+    relaying_stop(s->relaying);
     console_link_stop(s->console);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_stop(&a->workers[i]);

@@ -8,6 +8,7 @@
 #include "inflight.h"
 #include "keys.h"
 #include "learning.h"
+#include "relay/relay_stream.h"
 #include "route/breaker.h"
 #include "routing.h"
 #include "runtime.h"
@@ -201,6 +202,12 @@ static int64_t delivered_tokens(struct agent *a, const struct delivered *got, co
     return (int64_t)(((__int128)total * rules->factor_ppm + 999999) / 1000000);
 }
 
+/* Why the relay gave up the try that was served; NONE: it did not. */
+static enum relay_cause relay_cause_of(const struct inflight *f, bool second)
+{
+    return (enum relay_cause)atomic_load(&f->relay_cause[second]);
+}
+
 /* Where the provider's own figure is missing: its work is what reached the client, and the prompt as counted. */
 static bool count_delivered(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
 {
@@ -229,7 +236,7 @@ static bool count_delivered(struct agent *a, const struct inflight *f, const str
     /* Only the beginning was kept: the rest is assumed to be like it, and never more than was allowed. */
     if (r->body_cut && r->body.n > 0)
         output = (int64_t)((__int128)output * r->bytes / (int64_t)r->body.n);
-    if (d->output_ceiling >= 0 && output > d->output_ceiling * d->choices)
+    if (relay_cause_of(f, v->fallback) != RELAY_CAUSE_STOPPED && d->output_ceiling >= 0 && output > d->output_ceiling * d->choices)
         output = d->output_ceiling * d->choices;
     v->usage = (struct token_usage){ .input = nano_or_zero(d->input_tokens), .output = output };
     v->known_by = KNOWN_COUNTED;
@@ -241,7 +248,7 @@ out:
 
 static void usage_find(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
 {
-    bool cut = r->end == SETTLE_END_CUT && r->sse && !r->done;
+    bool cut = (r->end == SETTLE_END_CUT || r->failed) && r->sse && !r->done;
     const char *why;
 
     /* A stream that was cut can have told usage that does not cover what came after: Anthropic's first event does. */
@@ -272,10 +279,12 @@ static void price(struct agent *a, const struct inflight *f, struct verdict_of *
     }
 }
 
-static const char *outcome_of(const struct settle_record *r, const struct inflight *f)
+static const char *outcome_of(const struct settle_record *r, const struct inflight *f, bool second)
 {
     if (r->status >= 400)
         return "provider_error";
+    if (relay_cause_of(f, second) != RELAY_CAUSE_NONE)
+        return relay_cause_word(relay_cause_of(f, second));
     if (r->failed)
         return "stream_error";
     if (r->end != SETTLE_END_CUT)
@@ -285,9 +294,10 @@ static const char *outcome_of(const struct settle_record *r, const struct inflig
 
 static void record_judge(struct agent *a, const struct inflight *f, const struct settle_record *r, struct verdict_of *v)
 {
-    *v = (struct verdict_of){ .known_by = KNOWN_NONE, .outcome = outcome_of(r, f), .status = (int)r->status, .tpot_ns = -1,
+    *v = (struct verdict_of){ .known_by = KNOWN_NONE, .status = (int)r->status, .tpot_ns = -1,
                               .bytes = r->bytes };
     v->fallback = f->has_fallback && (r->attempt == 2 || (r->attempt == 0 && slice_eq(r->group, f->fallback.group)));
+    v->outcome = outcome_of(r, f, v->fallback);
     v->attempts = v->fallback ? 2 : 1;
     v->ttft_us = r->first_ms >= 0 ? r->first_ms * 1000 : -1;
     v->total_us = r->last_ms >= 0 ? r->last_ms * 1000 : -1;
@@ -377,8 +387,10 @@ static void on_attempt_written(struct ledger_op *op, enum ledger_result result)
     free(t);
 }
 
-static const char *attempt_outcome(const struct settle_line *l, int64_t status)
+static const char *attempt_outcome(const struct settle_line *l, int64_t status, enum relay_cause cause)
 {
+    if (cause != RELAY_CAUSE_NONE && cause != RELAY_CAUSE_SHUTDOWN)
+        return relay_cause_word(cause);
     if (settle_line_client_aborted(l))
         return "client_abort";
     if (l->tc < 0)
@@ -418,7 +430,7 @@ static void attempt_line(struct agent *a, struct inflight *f, const struct settl
     struct ledger_attempt row = {
         .id = f->op.decision.id, .number = second ? 2 : 1, .target = attempt_target(f, second),
         .started_us = clock_wall_us() - nano_or_zero(l->ta) * 1000, .http_status = status > 0 ? (int)status : 0,
-        .outcome = slice_cstr(attempt_outcome(l, status)), .first_byte_us = l->tr >= 0 ? l->tr * 1000 : -1,
+        .outcome = slice_cstr(attempt_outcome(l, status, relay_cause_of(f, second))), .first_byte_us = l->tr >= 0 ? l->tr * 1000 : -1,
         .total_us = l->ta >= 0 ? l->ta * 1000 : -1,
     };
 

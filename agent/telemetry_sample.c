@@ -7,6 +7,7 @@
 #include "inflight.h"
 #include "ledger/ledger.h"
 #include "observe/request_metrics.h"
+#include "relay/relay_stream.h"
 #include "runtime.h"
 
 #include <stdlib.h>
@@ -21,7 +22,7 @@ enum {
     LEDGER_BYTES, LEDGER_WAL_BYTES,
     BUDGET_ACCOUNTS, BUDGET_OVERRUNS, BUDGET_OVERRUN_USD, LIMIT_USED, LIMIT_HELD, LIMIT_FORECAST,
     KEYS, KEYS_AGE, KEYS_USABLE, KEYS_FAILURES,
-    EXPIRED, UNKNOWN_RECORDS, UNANSWERED, SPECS
+    EXPIRED, UNKNOWN_RECORDS, UNANSWERED, RELAYED, RELAY_ENDS, SPECS
 };
 
 #define GAUGE(n, h) .name = "tollgate_" n, .help = h, .kind = METRIC_GAUGE
@@ -65,6 +66,8 @@ static const struct metric_spec specs[SPECS] = {
     [EXPIRED] = { COUNTER("holds_expired", "Holds charged their bound because nothing was heard of the request.") },
     [UNKNOWN_RECORDS] = { COUNTER("unknown_records", "Settlement records of requests that are not known.") },
     [UNANSWERED] = { COUNTER("unanswered_decisions", "Allowed requests whose answer HAProxy never took.") },
+    [RELAYED] = { COUNTER("relay_requests", "Tries that passed the relay.") },
+    [RELAY_ENDS] = { COUNTER("relay_given_up", "Tries the relay gave up, by cause."), .labels = { "cause" } },
 };
 
 struct samples {
@@ -236,6 +239,11 @@ void samples_take(struct agent *a)
     set(s, EXPIRED, (int64_t)atomic_load(&c->expired));
     set(s, UNKNOWN_RECORDS, (int64_t)atomic_load(&c->unknown_records));
     set(s, UNANSWERED, (int64_t)atomic_load(&c->abandoned));
+    set(s, RELAYED, (int64_t)atomic_load(&c->relayed));
+    for (int cause = RELAY_CAUSE_NONE + 1; cause < RELAY_CAUSES; cause++) {
+        struct slice word = slice_cstr(relay_cause_word(cause));
+        metric_set(metric_series(s->metric[RELAY_ENDS], &word), (int64_t)atomic_load(&c->relay_ends[cause]));
+    }
     bool keys = issuers_take(a, s);
     atomic_store(&a->telemetry->unready, (atomic_load(&a->ledger_failing) ? TELEMETRY_LEDGER : 0u) | (keys ? 0u : TELEMETRY_KEYS));
 }

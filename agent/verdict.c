@@ -80,9 +80,9 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
 
     if (v->fallback.target != NULL)
         ok = ok && set_target(ack, &fallback_names, &v->fallback);
+    ok = ok && set_int(ack, "tap", v->hide_usage ? 3 : 1) && set_int(ack, "cap", v->capture_bytes);
     if (v->stream)
         ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("stream"), true);
-    ok = ok && set_int(ack, "tap", 1) && set_int(ack, "cap", v->capture_bytes);
     if (!ok)
         return false;
     set_text(ack, "alias", v->alias);

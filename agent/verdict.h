@@ -22,6 +22,7 @@ struct verdict_allowed {
     const struct budget_answer *budget;
     struct slice notice;    /* empty: none */
     bool stream;            /* the client asked for one: the provider's first byte has a limit of its own */
+    bool hide_usage;        /* the gateway asked for usage in it, the client did not */
     int capture_bytes;      /* what the tap keeps of an answer without usage */
 };
 

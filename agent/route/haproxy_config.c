@@ -211,7 +211,7 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
     fputs("    http-request set-var(txn.tgx.go) int(1)\n", out);
 }
 
-static void put_response(FILE *out)
+static void put_response(FILE *out, const struct haproxy_plan *p)
 {
     static const char *const informing[][2] = {
         { "x-ratelimit-limit-tokens", "rlt" },   { "x-ratelimit-remaining-tokens", "rrt" },   { "x-ratelimit-reset-tokens", "rst" },
@@ -243,15 +243,17 @@ static void put_response(FILE *out)
     for (size_t i = 0; i < sizeof(informing) / sizeof(informing[0]); i++)
         fprintf(out, "    http-after-response set-header %s %%[var(txn.tg.%s)] if { var(txn.tg.%s) -m found }\n", informing[i][0],
                 informing[i][1], informing[i][1]);
+    if (p->relay)
+        fputs("    # Streams pass the relay on their way to the second tier.\n"
+              "    use_backend tg_route_stream if { var(txn.tg.stream) -m bool }\n", out);
     fputs("    default_backend tg_route\n", out);
 }
 
-static void put_route(FILE *out, const struct haproxy_plan *p)
+/* `sockets`: the beginning of the two servers' paths, which end in -primary.sock and -fallback.sock. */
+static void put_route(FILE *out, const char *name, const char *comment, const char *sockets)
 {
-    fputs("\n# Two servers, both this HAProxy's own second tier. The first try always goes to primary (use-server); a weight of 0 keeps it out\n"
-          "# of load balancing, so that the one retry, which balances anew, always goes to fallback.\n"
-          "backend tg_route from tg_defaults\n"
-          "    # A new connection for each request: on a reused one HAProxy would answer some failures with a silent close.\n"
+    fprintf(out, "\n%sbackend %s from tg_defaults\n", comment, name);
+    fputs("    # A new connection for each request: on a reused one HAProxy would answer some failures with a silent close.\n"
           "    option http-server-close\n"
           "    option redispatch 1\n"
           "    retries 1\n"
@@ -260,16 +262,31 @@ static void put_route(FILE *out, const struct haproxy_plan *p)
           "    use-server primary if TRUE\n", out);
     for (size_t i = 0; i < RETRIED_COUNT; i++)
         fprintf(out, "    http-response set-status %d if { res.hdr(x-tg-status) %d }\n", retried_statuses[i], retried_statuses[i]);
-    fprintf(out, "    server primary unix@%s/tg-primary.sock weight 0\n    server fallback unix@%s/tg-fallback.sock weight 100\n", p->run_dir,
-            p->run_dir);
+    fprintf(out, "    server primary unix@%s-primary.sock weight 0\n    server fallback unix@%s-fallback.sock weight 100\n", sockets,
+            sockets);
+}
+
+static void put_routes(FILE *out, const struct haproxy_plan *p)
+{
+    char sockets[128];
+
+    snprintf(sockets, sizeof sockets, "%s/tg", p->run_dir);
+    put_route(out, "tg_route",
+              "# Two servers, both this HAProxy's own second tier. The first try always goes to primary (use-server); a weight of 0 keeps it out\n"
+              "# of load balancing, so that the one retry, which balances anew, always goes to fallback.\n", sockets);
+    if (p->relay)
+        put_route(out, "tg_route_stream", "# The same for streams, by way of the agent's relay.\n", p->relay);
 }
 
 /* The two second-tier frontends differ in which headers they read and in the number of the attempt. */
 static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name, char t, int attempt)
 {
-    fprintf(out, "\nfrontend tg_%s from tg_defaults\n    bind unix@%s%s/tg-%s.sock mode 600", name, p->chroot ? p->chroot : "", p->run_dir, name);
+    fprintf(out, "\nfrontend tg_%s from tg_defaults\n    bind unix@%s%s/tg-%s.sock mode %s", name, p->chroot ? p->chroot : "", p->run_dir, name,
+            p->relay && p->socket_group ? "660" : "600");
     if (p->user)
         fprintf(out, " user %s", p->user);
+    if (p->relay && p->socket_group)
+        fprintf(out, " group %s", p->socket_group);
     fputs("\n", out);
     if (p->lua)
         fputs("    option http-buffer-request\n    filter lua.tollgate-splice\n", out);
@@ -394,7 +411,11 @@ static void put_group(FILE *out, const struct haproxy_plan *p, const struct hapr
             "    timeout server %dms\n"
             "    tcp-response inspect-delay %dms\n"
             "    tcp-response content accept if { status gt 0 }\n"
-            "    tcp-response content close if WAIT_END\n", server_timeout(p), haproxy_first_byte(p, g, stream));
+            "    tcp-response content close if WAIT_END\n", server_timeout(p) + (p->relay && stream ? 5000 : 0),
+            haproxy_first_byte(p, g, stream) + (p->relay && stream ? 500 : 0));
+    /* The relay waits for the first event that says something; without it the first byte of the body has to do. */
+    if (!p->relay && stream)
+        fprintf(out, "    http-response wait-for-body time %dms at-least 1 if { status 200 }\n", haproxy_first_byte(p, g, stream));
     put_upstream_request(out, g, &u);
     fputs("    http-response del-header ^x-tg- -m reg\n"
           "    http-response set-var(txn.tgx.rst) status\n"
@@ -456,8 +477,8 @@ bool haproxy_write_config(FILE *out, const struct haproxy_plan *plan, char *why,
     put_console_rules(out, plan);
     put_decision(out, plan);
     put_forwarding(out, plan);
-    put_response(out);
-    put_route(out, plan);
+    put_response(out, plan);
+    put_routes(out, plan);
     fputs("\n# ---- second tier: one frontend for each attempt ----", out);
     put_tier2(out, plan, "primary", 'p', 1);
     put_tier2(out, plan, "fallback", 'f', 2);

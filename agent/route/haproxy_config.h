@@ -83,6 +83,8 @@ struct haproxy_plan {
     const char *console_address; /* the agent's console: "127.0.0.1:9180" or "unix@/path"; NULL: none */
     const char *console_path;    /* where it is below the gateway: "/tollgate/console" */
     const char *settle_socket; /* the agent's settlement listener: path of a unix socket (lua only) */
+    const char *relay;        /* streams pass the agent's relay, which listens on RELAY-primary.sock and RELAY-fallback.sock; NULL: they do not */
+    const char *socket_group; /* with a relay: the group that the agent and HAProxy share; NULL: they are the same user, or root */
     int64_t max_body_bytes;   /* 0: 262144. 1024 to 8388608 */
     int first_byte_stream_ms; /* 0: 15000. No response headers within this: the fallback is tried. 100 to 600000 */
     int first_byte_plain_ms;  /* 0: 60000 */

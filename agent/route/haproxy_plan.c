@@ -304,6 +304,10 @@ static bool check_addresses(const struct haproxy_plan *p, char *why, size_t why_
         return refuse(why, why_size, "SPOP address \"%.80s\": expected HOST:PORT or unix@/path", p->spop_address ? p->spop_address : "");
     if (!is_address(p->ring_address, false))
         return refuse(why, why_size, "log ring address \"%.80s\": expected HOST:PORT or unix@/path", p->ring_address ? p->ring_address : "");
+    if (p->relay && (!is_socket_path(p->relay) || strlen(p->relay) > 80))
+        return refuse(why, why_size, "relay \"%.80s\": expected an absolute path of at most 80 letters, digits and /._-+", p->relay);
+    if (p->socket_group && (!is_name(p->socket_group) || strlen(p->socket_group) > 32))
+        return refuse(why, why_size, "socket_group must be a system group's name");
     if (p->lua && !is_socket_path(p->settle_socket))
         return refuse(why, why_size, "settlement socket \"%.80s\": expected an absolute path of at most 80 letters, digits and /._-+",
                       p->settle_socket ? p->settle_socket : "");

@@ -202,6 +202,14 @@ static void chat_message(struct reader *r)
     }
 }
 
+/* The member at the cursor, whatever it is. */
+static void finish_reason(struct reader *r, struct json_text key)
+{
+    if ((is(key, "finish_reason") || is(key, "stop_reason")) && json_scan_kind(&r->s) == JSON_STRING)
+        r->out->finished = true;
+    json_scan_skip(&r->s, NULL);
+}
+
 static void choice(struct reader *r)
 {
     struct json_text key;
@@ -220,7 +228,7 @@ static void choice(struct reader *r)
         } else if (is(key, "text")) {
             text(r, DELIVERED_TEXT);
         } else {
-            json_scan_skip(&r->s, NULL);
+            finish_reason(r, key);
         }
     }
     if (index > CHOICE_MOST)
@@ -233,6 +241,7 @@ static void choice(struct reader *r)
 
 static void choices(struct reader *r)
 {
+    r->out->chat = true;
     if (!enter(r, JSON_ARRAY))
         return;
     while (json_scan_element(&r->s))
@@ -350,7 +359,7 @@ static void delta(struct reader *r)
         else if (is(key, "partial_json"))
             text(r, DELIVERED_TOOL);
         else
-            json_scan_skip(&r->s, NULL);
+            finish_reason(r, key);
     }
 }
 
@@ -448,6 +457,7 @@ static void event_finish(struct reader *r)
         r->out->terminal = true;
     if (is(r->type, "error") || is(r->type, "response.failed"))
         r->out->error = true;
+    r->out->type = r->type.raw;
 }
 
 static void value(struct reader *r, struct slice json, bool cut)
@@ -571,6 +581,7 @@ int delivered_read(struct slice body, bool sse, struct arena *arena, struct deli
         return -1;
     if (r.no_memory || join(&r) != 0)
         return -1;
+    out->finished = out->finished || out->terminal;
     if (out->usage.n == 0) {
         out->usage = out->first_usage;
         out->first_usage = SLICE_NONE;

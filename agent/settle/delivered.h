@@ -26,12 +26,15 @@ struct delivered {
     uint32_t choices;           /* choices seen; 0: none */
     uint32_t tool_calls;        /* calls begun: each costs a few tokens beyond its text */
     bool terminal;              /* [DONE], message_stop, response.completed/incomplete/failed, or a whole JSON body */
+    bool finished;              /* terminal, or a finish reason was told */
+    bool chat;                  /* a member `choices` was there, empty or not */
     bool error;                 /* an error object or event came in-band */
     bool odd;                   /* something could not be read as JSON before the end of the body */
     bool cut;                   /* the body ends inside an event or a value */
     struct slice usage;         /* raw JSON of the last usage object; empty: none. For Anthropic the last one; see first_usage */
     struct slice first_usage;   /* message_start's when another followed: usage_merge(first, last) */
     struct slice model;         /* as the response names it, unescaped */
+    struct slice type;          /* member `type` of the last event or of the body, as it stands there; empty: none */
 };
 
 /* `sse` says how the response was typed. 0, or -1 when memory is out. */

@@ -234,6 +234,8 @@ local PLAIN_BYTES = 1024 * 1024 -- a plain body up to this is read whole, beyond
 local TAIL_BYTES = 65536
 local LINE_BYTES = 1024 * 1024  -- an event longer than this is read by its tail
 local TAP_CAPTURE = 1           -- bit of txn.tg.tap: send the body along when no usage was found
+local TAP_HIDE_USAGE = 2        -- another: the usage chunk was the gateway's wish, not the client's
+local HELD_BYTES = 65536        -- an unfinished event longer than this is no usage chunk, and is let go
 
 local Tap = { id = "tollgate-tap", flags = filter.FLT_CFG_FL_HTX }
 Tap.__index = Tap
@@ -253,6 +255,7 @@ function Tap:http_headers(txn, msg)
     if flags and flags & TAP_CAPTURE ~= 0 then self.cap = txn:get_var("txn.tg.cap") end
     self.cap = self.cap or 0
     self.sse = txn:get_var("txn.tgx.sse") ~= nil
+    self.hide = self.sse and flags and flags & TAP_HIDE_USAGE ~= 0
     self.keep, self.kept = {}, 0
     self.keep_limit = self.sse and self.cap or math.max(self.cap, PLAIN_BYTES)
     self.line, self.line_bytes = {}, 0
@@ -338,10 +341,7 @@ local function tap_keep(self, data)
     self.kept = self.kept + #data
 end
 
-function Tap:http_payload(txn, msg)
-    if not msg.channel:is_resp() then return end
-    local data = msg:body()
-    if not data or #data == 0 then return end
+local function tap_see(self, data)
     local when = now_ms() - self.began
     self.bytes = self.bytes + #data
     self.last = when
@@ -352,6 +352,55 @@ function Tap:http_payload(txn, msg)
         if self.ttft < 0 then self.ttft = when end
         if self.bytes > self.kept then self.tail = sub((self.tail or "") .. data, -TAIL_BYTES) end
     end
+end
+
+-- The length of `data` up to the end of its last whole event; 0: no event ends in it.
+local function events_end(data)
+    local stop, pos = 0, 1
+    while true do
+        local _, at = find(data, "\n\r?\n", pos)
+        if not at then return stop end
+        stop, pos = at, at + 1
+    end
+end
+
+-- Takes the usage chunk out of what is about to be passed on. Only whole events are passed, so that none is seen in two halves.
+-- Returns the data that may be looked at now, and how much of it stays to be passed on.
+local function tap_hide(self, msg, data)
+    local n = #data
+    if sub(data, -2) ~= "\n\n" and not msg:eom() then
+        local whole = events_end(data)
+        if n - whole <= HELD_BYTES then n = whole end
+    end
+    if n < #data then data = sub(data, 1, n) end
+    local left = n
+    if not find(data, '"usage"', 1, true) then return data, left end
+    local pos = 1
+    while pos <= #data do
+        local _, stop = find(data, "\n\r?\n", pos)
+        stop = stop or #data
+        local event = sub(data, pos, stop)
+        if find(event, '"usage"%s*:%s*{') and find(event, '"choices"%s*:%s*%[%s*%]') then
+            msg:remove(pos - 1 - (n - left), stop - pos + 1)
+            left = left - (stop - pos + 1)
+        end
+        pos = stop + 1
+    end
+    return data, left
+end
+
+function Tap:http_payload(txn, msg)
+    if not msg.channel:is_resp() then return end
+    local data = msg:body()
+    if not data or #data == 0 then return end
+    if not self.hide then
+        tap_see(self, data)
+        return -- not "return nil": HAProxy would take that for "pass nothing on"
+    end
+    local pass
+    data, pass = tap_hide(self, msg, data)
+    if #data > 0 then tap_see(self, data) end
+    return pass
 end
 
 function Tap:http_end(txn, msg)
@@ -424,7 +473,8 @@ function Tap:end_analyze(txn, chn)
             tap_plain(self)
         end
     end
-    local with_body = self.cap > 0 and self.bytes > 0 and (not self.usage or not self.complete)
+    local broken = not self.complete or (self.failed and not self.done)
+    local with_body = self.cap > 0 and self.bytes > 0 and (not self.usage or broken)
     if queue_push(tap_record(self, txn, with_body)) then return end
     if with_body and queue_push(tap_record(self, txn, false)) then return end
     queue.dropped = queue.dropped + 1

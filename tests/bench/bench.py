@@ -4,14 +4,19 @@ numbers are this machine's.
 
 1. Decisions: an SPOP load generator asks the real agent (identity, tokens, reservation, commit) and one that only answers.
 2. Slow requests: what bodies of 1 MB, sent back to back, do to requests of 1 KB through the same worker.
-3. Gateway: wrk through HAProxy with tollgate and through HAProxy without it, to the same provider (a third HAProxy)."""
+3. Gateway: wrk through HAProxy with tollgate and through HAProxy without it, to the same provider (a third HAProxy).
+4. Streams: what the relay costs: the same streams with `haproxy.streams: tap` and `relay`."""
 
+import contextlib
+import http.client
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -299,6 +304,80 @@ def gateway(stack):
         plain.stop()
 
 
+class StreamStack(Stack):
+    LIMITS = BenchStack.LIMITS
+
+
+STREAMS, EVENTS, AT_ONCE = 400, 60, 4
+
+
+def cpu_us(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+def stream_once(stack, token, interval):
+    """Times in µs from the request until the first and the last content event."""
+    text = f"a word [[completion_tokens={EVENTS} token_interval={interval}]]"
+    body = json.dumps({"model": "solo", "stream": True, "messages": [{"role": "user", "content": text}]})
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", stack.ports["gateway"], timeout=30)) as client:
+        began = time.perf_counter()
+        client.request(
+            "POST", "/v1/chat/completions", body, {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
+        )
+        answer = client.getresponse()
+        first, got = None, b""
+        while piece := answer.read1(65536):
+            got += piece
+            if first is None and got.count(b'"content":"') > 1:
+                first = time.perf_counter()
+        last = time.perf_counter()
+    assert answer.status == 200 and got.endswith(b"[DONE]\n\n"), got[-300:]
+    return (first - began) * 1e6, (last - began) * 1e6
+
+
+def streams_load(stack, token, count, at_once, interval):
+    rows = []
+
+    def run():
+        for _ in range(count // at_once):
+            rows.append(stream_once(stack, token, interval))
+
+    threads = [threading.Thread(target=run) for _ in range(at_once)]
+    before = [cpu_us(p.pid) for p in (stack.haproxy, stack.agent)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    after = [cpu_us(p.pid) for p in (stack.haproxy, stack.agent)]
+    assert len(rows) == count // at_once * at_once
+    firsts = sorted(first for first, _ in rows)
+    cpu = [(b - a) / len(rows) for a, b in zip(before, after, strict=True)]
+    return {"haproxy": cpu[0], "agent": cpu[1], "p50": firsts[len(firsts) // 2], "p99": firsts[len(firsts) * 99 // 100]}
+
+
+def streams():
+    print(f"\nStreams of {EVENTS} events: CPU of each process for one stream, time to the first token (1 at a time, 5 ms between events)\n")
+    print(f"   {'':24}{'HAProxy µs':>12}{'agent µs':>10}{'first p50 µs':>14}{'p99 µs':>9}")
+    stacks = {mode: StreamStack(tempfile.mkdtemp(prefix="tg-bench-"), streams=mode) for mode in ("tap", "relay")}
+    try:
+        tokens = {mode: stack.start().person("bench", team="bench") for mode, stack in stacks.items()}
+        rows = {mode: [] for mode in stacks}
+        for _ in range(3):  # in turns: what else the machine does meets both
+            for mode, stack in stacks.items():
+                streams_load(stack, tokens[mode], 8, 4, 0.0)
+                cpu = streams_load(stack, tokens[mode], STREAMS, AT_ONCE, 0.0)
+                pace = streams_load(stack, tokens[mode], 30, 1, 0.005)
+                rows[mode].append({**pace, "haproxy": cpu["haproxy"], "agent": cpu["agent"]})
+        for mode, found in rows.items():
+            row = {key: sorted(one[key] for one in found)[1] for key in found[0]}
+            print(f"   {mode:24}{row['haproxy']:12.0f}{row['agent']:10.0f}{row['p50']:14.0f}{row['p99']:9.0f}")
+    finally:
+        for stack in stacks.values():
+            stack.stop()
+            stack.remove()
+
+
 def with_stack(kind, *benches, **options):
     stack = kind(tempfile.mkdtemp(prefix="tg-bench-"), **options)
     try:
@@ -320,13 +399,15 @@ class OneWorker(BenchStack):
 
 
 def main():
-    wanted = sys.argv[1:] or ["decisions", "slow", "gateway"]
+    wanted = sys.argv[1:] or ["decisions", "slow", "gateway", "streams"]
     if "decisions" in wanted:
         with_stack(BenchStack, decisions)
     if "slow" in wanted:
         with_stack(OneWorker, slow, max_body=1300000)
     if "gateway" in wanted:
         with_stack(BenchStack, gateway)
+    if "streams" in wanted:
+        streams()
 
 
 if __name__ == "__main__":

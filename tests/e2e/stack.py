@@ -166,6 +166,8 @@ haproxy:
   max_body: {s.max_body}
   first_byte_timeout: {s.first_byte}
   first_byte_timeout_stream: {s.first_byte_stream or s.first_byte}
+  stall_timeout: {s.stall}
+  streams: {s.streams}
 ledger: {{file: {s.ledger_file}, hold_timeout: {s.hold_timeout}}}
 issuers:
   - issuer: {s.issuer}
@@ -202,6 +204,8 @@ class Stack:
         first_byte="2s",
         max_body=229376,
         hold_timeout="10m",
+        streams="relay",
+        stall="60s",
         python=sys.executable,
         haproxy=None,
         build=None,
@@ -224,6 +228,7 @@ class Stack:
         self.hold_timeout, self.python = hold_timeout, python
         self.console = console  # None, "confidential" or "public": how the agent is known to the OpenID provider
         self.prepare = prepare  # called with the stack once the providers run and before anything of tollgate does
+        self.streams, self.stall = streams, stall
         self.haproxy_program = haproxy or os.environ.get("TOLLGATE_HAPROXY", "haproxy")
         self.tollgate = Path(build or build_folder()) / "tollgate"
         self.ports = dict.fromkeys(("gateway", "spop", "ring", "metrics", "console", "alpha", "beta", "control", "idp", "idp_admin"), 0)

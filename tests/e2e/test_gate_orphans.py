@@ -58,7 +58,7 @@ def try_post(stack, token, value):
 def test_a_late_record_corrects_an_expired_hold(make_stack, sub="late"):
     stack = make_stack(hold_timeout="1s")
     token = stack.person(sub)
-    status, _, _ = stack.post(token, body(f"{sub} [[first_token_delay=3.5 completion_tokens=20]]", stream=True, max_tokens=500))
+    status, _, _ = stack.post(token, body(f"{sub} [[token_interval=0.3 completion_tokens=20]]", stream=True, max_tokens=500))
     assert status == 200
     row = settled_row(stack, sub, lambda r: r["known_by"] == "reported")
     first = stack.query("SELECT known_by, cost_nano, hold_nano FROM request WHERE subject = ?", sub)[0]

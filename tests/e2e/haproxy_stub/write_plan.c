@@ -65,6 +65,8 @@ static bool set_plan(struct haproxy_plan *p, const char *key, char *value)
         p->ring_address = value;
     else if (strcmp(key, "settle_socket") == 0)
         p->settle_socket = value;
+    else if (strcmp(key, "relay") == 0)
+        p->relay = value;
     else if (strcmp(key, "max_body_bytes") == 0)
         p->max_body_bytes = atoll(value);
     else if (strcmp(key, "first_byte_stream_ms") == 0)

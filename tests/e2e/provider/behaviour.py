@@ -19,6 +19,7 @@ class Behaviour:
     # Pace, in seconds.
     accept_delay: float = 0.0  # between the whole request and the first byte of the response head
     first_token_delay: float = 0.0  # between the head and the first event
+    opening_delay: float = 0.0  # between the empty opening event and the first content
     token_interval: float = 0.0  # between events
     # Whole Authorization values that are let in; None: all. Anything else gets 401.
     accept: list | None = None
@@ -40,6 +41,11 @@ class Behaviour:
     content_type: str = ""
     error_in_200: bool = False  # status 200 with an error object as the body
     big_header: int = 0  # a response header of so many bytes
+    ignore_ceiling: bool = False  # writes more tokens than it was allowed
+    end_after: int = -1  # ends the stream in good order after so many content events, as if that were all
+    error_event_after: int = -1  # an error event after so many content events, then the end
+    half_close: bool = False  # closes its sending side without a byte, and keeps reading
+    junk: bool = False  # answers with something that is not HTTP
 
     FAULTS = (
         "drop",
@@ -57,6 +63,12 @@ class Behaviour:
         "big_header",
         "accept_delay",
         "first_token_delay",
+        "opening_delay",
+        "ignore_ceiling",
+        "end_after",
+        "error_event_after",
+        "half_close",
+        "junk",
     )
 
     @classmethod

@@ -52,7 +52,7 @@ class Answer:
         self.prompt = b.prompt_tokens if b.prompt_tokens is not None else 3 * ask.messages + len(ask.text.split())
         self.cached = b.cached_tokens
         wanted = b.completion_tokens + b.reasoning_tokens
-        self.cut_by_ceiling = ask.ceiling is not None and wanted > ask.ceiling
+        self.cut_by_ceiling = ask.ceiling is not None and wanted > ask.ceiling and not b.ignore_ceiling
         total = ask.ceiling if self.cut_by_ceiling else wanted
         self.reasoning = min(b.reasoning_tokens, total)
         self.output = total
@@ -245,6 +245,15 @@ class Answer:
         data = b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
         named = self.ask.kind in ("responses", "messages")
         return b"event: " + event["type"].encode() + b"\n" + data if named else data
+
+    def error_event(self):
+        """What a provider says in the middle of a stream when it cannot go on."""
+        if self.ask.kind == "messages":
+            event = {"type": "error", "error": {"type": "overloaded_error", "message": "simulated overload"}}
+        else:
+            event = {"error": {"message": "simulated overload", "type": "server_error", "param": None, "code": None}}
+        named = b"event: error\n" if self.ask.kind == "messages" else b""
+        return named + b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
 
     def done(self):
         return b"data: [DONE]\n\n" if self.ask.kind in ("chat", "completions") else b""

@@ -71,6 +71,12 @@ def head_of(status, fields):
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def gone(writer):
+    """Whether the other side has closed a connection of which we have closed our half."""
+    info = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return info[0] != 5  # TCP_FIN_WAIT2: it has taken our end and not sent its own
+
+
 def chunk(data):
     return b"%x\r\n%s\r\n" % (len(data), data)
 
@@ -156,6 +162,13 @@ class Listener:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if behaviour.drop or behaviour.reset:
             raise Gone("dropped")
+        if behaviour.half_close:
+            writer.write_eof()
+            await self.stall(writer, behaviour)
+        if behaviour.junk:
+            writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+            await writer.drain()
+            raise Gone("junk")
         if behaviour.partial_head:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Ty")
             await writer.drain()
@@ -188,6 +201,9 @@ class Listener:
             fields.append(("X-Big", "x" * behaviour.big_header))
         fields += [("x-request-id", f"{self.name}-{record['number']}"), ("Content-Length", len(data))]
         record["status"] = status
+        if 0 <= behaviour.stall_after < len(data) and status == 200:
+            writer.write(head_of(status, fields) + data[: behaviour.stall_after])
+            await self.stall(writer, behaviour)
         if 0 <= behaviour.cut_after < len(data) and status == 200:
             writer.write(head_of(status, fields) + data[: behaviour.cut_after])
             await writer.drain()
@@ -211,8 +227,15 @@ class Listener:
             if is_content:
                 if sent == behaviour.cut_after:
                     raise Gone("cut")
+                if sent == 0:
+                    await asyncio.sleep(behaviour.opening_delay)
                 if sent == behaviour.stall_after:
-                    await self.stall(writer)
+                    await self.stall(writer, behaviour)
+                if sent == behaviour.end_after:
+                    break
+                if sent == behaviour.error_event_after:
+                    writer.write(chunk(answer.error_event()))
+                    break
                 if sent == behaviour.malformed_after:
                     writer.write(chunk(b'data: {"choices":[{"delta":{"content":"bro\n\n'))
                 if sent and behaviour.token_interval:
@@ -223,13 +246,15 @@ class Listener:
             if writer.transport.is_closing():
                 raise ConnectionResetError
             record["events_sent"] = sent
-        tail = b"" if behaviour.no_done or not answer.done() else chunk(answer.done())
+        broken = behaviour.no_done or sent in (behaviour.end_after, behaviour.error_event_after)
+        tail = b"" if broken or not answer.done() else chunk(answer.done())
         writer.write(tail + b"0\r\n\r\n")
         await writer.drain()
 
     @staticmethod
-    async def stall(writer):
-        while not writer.transport.is_closing():
+    async def stall(writer, behaviour):
+        """Says nothing until the other side has gone. A transport that only reads notices that by its socket."""
+        while not writer.transport.is_closing() and not (behaviour.half_close and gone(writer)):
             await asyncio.sleep(0.1)
         raise ConnectionResetError
 

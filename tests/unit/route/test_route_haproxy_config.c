@@ -25,7 +25,7 @@ static struct haproxy_plan example(void)
     return (struct haproxy_plan){ .binds = &bind_any, .bind_count = 1, .groups = groups, .group_count = 2,
                                   .conf_dir = "/etc/haproxy/tollgate", .run_dir = "/run", .chroot = "/var/lib/haproxy",
                                   .user = "haproxy", .lua = true, .spop_address = "127.0.0.1:9000", .ring_address = "127.0.0.1:9001",
-                                  .settle_socket = "/run/tollgate-settle.sock" };
+                                  .settle_socket = "/run/tollgate-settle.sock", .relay = "/run/tollgate-relay", .socket_group = "haproxy" };
 }
 
 static char *text_of(const struct haproxy_plan *plan)
