@@ -14,6 +14,7 @@
 struct agent;
 struct access_lists;
 struct affinity;
+struct alerting;
 struct archiving;
 struct audit;
 struct breaker_table;
@@ -51,6 +52,7 @@ struct agent {
     struct token_learner *learner;
     struct breaker_table *breakers;
     struct affinity *affinity;
+    struct alerting *alerting;      /* the control thread's */
     struct routing *routing;        /* routing.c: metrics */
     struct http_client *http;
     struct worker *workers;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKERS_MAX = 64, TEAMS_DEFAULT = 100, TEAMS_MAX = 1000, MAX_OUTPUT_DEFAULT = 4096, NAME_MAX_BYTES = 48 };
+enum { WORKERS_MAX = 64, ALERTS_QUEUE_MAX = 100000, TEAMS_DEFAULT = 100, TEAMS_MAX = 1000, MAX_OUTPUT_DEFAULT = 4096, NAME_MAX_BYTES = 48 };
 
 static const int64_t hold_timeout_default_us = 15 * 60 * (int64_t)1000000;
 
@@ -245,6 +245,23 @@ static void model_check(struct context *x, const struct config *c, unsigned i)
         config_doc_error(x->doc, x->errors, path, "must be 1 to 10000000 tokens");
 }
 
+static void alerts_check(struct context *x, struct config_alerts *a)
+{
+    bool https = a->url != NULL && strncmp(a->url, "https://", 8) == 0;
+    bool http = a->url != NULL && strncmp(a->url, "http://", 7) == 0;
+
+    if (a->url == NULL)
+        return;
+    if (!https && !(http && a->allow_http))
+        config_doc_error(x->doc, x->errors, "alerts.url", http ? "http needs allow_http: true" : "must be an https:// address");
+    if (a->secret_file[0] != '/')
+        config_doc_error(x->doc, x->errors, "alerts.secret_file", "must be an absolute path");
+    if (a->queue == 0)
+        a->queue = ALERTS_QUEUE;
+    if (a->queue < 1 || a->queue > ALERTS_QUEUE_MAX)
+        config_doc_error(x->doc, x->errors, "alerts.queue", "must be 1 to %d", ALERTS_QUEUE_MAX);
+}
+
 static void all_check(struct context *x, struct config *c)
 {
     static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
@@ -277,6 +294,7 @@ static void all_check(struct context *x, struct config *c)
     if (c->revocations.file != NULL && c->revocations.file[0] != '/')
         config_doc_error(x->doc, x->errors, "revocations.file", "must be an absolute path");
     config_console_check(c, x->doc, x->errors);
+    alerts_check(x, &c->alerts);
     if (x->errors->count == 0)
         config_map_check(c, x->doc, x->errors);
 }

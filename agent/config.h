@@ -297,6 +297,16 @@ struct config_keys {
     char *secret_file; /* default: keys.secret beside the ledger */
 };
 
+enum { ALERTS_QUEUE = 1000 };
+
+struct config_alerts {
+    char *url;         /* may be NULL: nothing is sent */
+    char *secret_file; /* with url: what requests are signed with */
+    char *ca_file;     /* may be NULL */
+    bool allow_http;
+    int64_t queue;     /* alerts waiting at most */
+};
+
 struct config_revocations {
     char *file;       /* may be NULL */
 };
@@ -337,6 +347,7 @@ struct config {
     struct config_audit audit;
     struct config_revocations revocations;
     struct config_keys keys;
+    struct config_alerts alerts;
     struct config_breaker breaker;
     struct config_console *console; /* NULL: none */
     struct config_access *access; /* NULL: no policy, everybody who is known may ask for everything */

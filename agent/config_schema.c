@@ -367,6 +367,15 @@ static const cyaml_schema_field_t revocations_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t alerts_fields[] = {
+    TEXT("url", config_alerts, url),
+    TEXT("secret_file", config_alerts, secret_file),
+    TEXT_OPT("ca_file", config_alerts, ca_file),
+    BOOL_OPT("allow_http", config_alerts, allow_http),
+    INT_OPT("queue", config_alerts, queue),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t keys_fields[] = {
     TEXT_OPT("secret_file", config_keys, secret_file),
     CYAML_FIELD_END
@@ -427,6 +436,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART_OPT("audit", config, audit, audit_fields),
     PART_OPT("revocations", config, revocations, revocations_fields),
     PART_OPT("keys", config, keys, keys_fields),
+    PART_OPT("alerts", config, alerts, alerts_fields),
     PART_OPT("breaker", config, breaker, breaker_fields),
     PART_PTR_OPT("console", config, console, console_fields),
     LIST_SOME("access", config, access, &access_entry),

@@ -2,6 +2,7 @@
 
 #include "access_change.h"
 #include "agent.h"
+#include "alerting.h"
 #include "archiving.h"
 #include "auditing.h"
 #include "base/clock.h"
@@ -123,23 +124,13 @@ static void on_ledger_state(void *user, const struct ledger_status *s)
         LOG(LOG_LEVEL_WARN, "ledger_recovered", LOG_INT("kept", s->retrying));
 }
 
-static void notices_log(struct budget *b)
-{
-    struct budget_notice n;
-
-    while (budget_notice_take(b, &n))
-        LOG(LOG_LEVEL_WARN, "limit_threshold", LOG_CSTR("limit", n.state.limit), LOG_CSTR("subject", n.subject),
-            LOG_INT("percent", n.percent), LOG_INT("used", n.state.used), LOG_INT("amount", n.state.amount),
-            LOG_CSTR("action", n.action));
-}
-
 static void on_housekeeping(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct server *s = timer->data;
 
     (void)loop, (void)events;
     budget_tick(s->agent.budget, clock_wall_us(), clock_mono_us());
-    notices_log(s->agent.budget);
+    alerting_tick(&s->agent);
     settlement_tick(&s->agent, clock_mono_us());
     learning_keep(&s->agent);
     telemetry_tick(&s->agent);
@@ -248,7 +239,7 @@ static void reload(struct server *s)
         LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, ledger.file, audit.file and the console's listen, url "
                                                                "and session change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
-    if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) ||
+    if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !alerting_check(c, s->why, sizeof s->why) ||
         !console_link_prepare(s->console, fresh, s->why, sizeof s->why) ||
         !limits_reload(a, c, s->config->ledger.file, s->why, sizeof s->why)) {
         reload_over(a, false);
@@ -260,6 +251,7 @@ static void reload(struct server *s)
     }
     log_level_apply(c);
     access_lists_reload(a, c);
+    alerting_reload(a, c);
     prices_record(a, fresh);
     console_link_commit(s->console);
     pthread_mutex_lock(&a->lock);
@@ -309,7 +301,8 @@ static bool books_open(struct server *s)
     return a->ledger != NULL && access_lists_open(a, s->config->ledger.file, s->config, s->why, sizeof s->why) &&
            limits_open(a, s->config, s->why, sizeof s->why) && restore_all(a, s->config->ledger.file, s->why, sizeof s->why) &&
            learning_open(a, s->config->ledger.file, s->why, sizeof s->why) &&
-           routing_open(a, s->config->ledger.file, s->why, sizeof s->why);
+           routing_open(a, s->config->ledger.file, s->why, sizeof s->why) &&
+           alerting_open(a, s->config, s->config->ledger.file, s->why, sizeof s->why);
 }
 
 static bool spop_listen(struct server *s)
@@ -444,6 +437,7 @@ static void stop(struct server *s)
     access_lists_close(a);
     for (unsigned i = 0; i < s->spop_count; i++)
         listener_close(s->spop[i], s->config->listen.spop[i]);
+    alerting_close(a);
     inflight_table_free(a->inflight);
     telemetry_free(a->telemetry);
     budget_free(a->budget);

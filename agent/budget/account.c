@@ -268,6 +268,7 @@ void account_sweep(struct budget *b, size_t buckets)
                 account_free(b, a);
                 b->stats.evicted++;
             } else {
+                budget_notice_check(b, a);
                 at = &a->next;
             }
         }

@@ -180,16 +180,18 @@ void budget_rebase(struct budget *b, int64_t now_us, int64_t mono_us);
 /* Every second or so: moves windows and frees idle accounts, a part of the table each time. */
 void budget_tick(struct budget *b, int64_t now_us, int64_t mono_us);
 
-/* A threshold passed by what was really used: once per account, threshold and window (buckets: again after they fell below half of it).
- * For metrics, log, webhook. */
+/* A threshold passed by what was really used: once per account, threshold and window (rolling windows and buckets: again after they fell
+ * below half of it). For metrics, log, webhook. After loading, those that are passed already are reported once more, but for buckets and
+ * concurrency: whoever keeps what was reported leaves out what has the same limit, unit, subject and percent since once_since_us. */
 struct budget_notice {
     struct budget_state state;
-    char subject[128]; /* "team=research user=ann", cut at the end */
+    char subject[1024]; /* "team=research user=ann", cut at the end */
     const char *action; /* static: hard, soft, downgrade */
     int percent;
     int64_t at_us;
+    int64_t once_since_us; /* INT64_MAX: buckets and concurrency, where each notice counts */
 };
-/* The oldest notice not yet taken; false when there is none. 1024 are kept; more are counted in budget_stats.notices_lost. */
+/* The oldest notice not yet taken; false when there is none. 1024 are kept; more come later (budget_stats.notices_lost counts them). */
 bool budget_notice_take(struct budget *b, struct budget_notice *out);
 
 struct budget_view {

@@ -252,12 +252,13 @@ static void finish_replays(struct budget *b)
     }
 }
 
-/* Thresholds that were passed before the restart were reported then. */
+/* What a bucket passed before the restart was reported then. Of windows nobody knows: a crash may have come before the report. */
 static void mark_crossed(struct budget *b)
 {
     for (size_t i = 0; i < b->chain_count; i++) {
         for (struct account *a = b->chains[i]; a; a = a->next) {
-            int percent = a->limit->loading ? budget_percent(a) : 0;
+            bool rate = a->limit->kind == KIND_BUCKET || a->limit->kind == KIND_CONCURRENT;
+            int percent = rate && a->limit->loading ? budget_percent(a) : 0;
             for (unsigned t = 0; t < a->limit->threshold_count; t++)
                 if (a->limit->thresholds[t] <= percent)
                     a->crossed |= 1u << t;
@@ -273,6 +274,9 @@ void budget_load_done(struct budget *b, int64_t now_us, int64_t mono_us)
     mark_crossed(b);
     for (unsigned i = 0; i < b->limit_count; i++)
         b->limits[i]->loading = false;
+    for (size_t i = 0; i < b->chain_count; i++)
+        for (struct account *a = b->chains[i]; a; a = a->next)
+            budget_notice_check(b, a);
     b->ready = true;
     b->rebuilding = false;
     pthread_mutex_unlock(&b->lock);

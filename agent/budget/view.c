@@ -14,11 +14,27 @@ int budget_percent(const struct account *a)
     return highest;
 }
 
-static void notice_put(struct budget *b, const struct account *a, int percent)
+/* What counts as the same crossing, reported once: in the calendar window; ever; within the length of a rolling window. */
+static int64_t notice_once_since(const struct budget *b, const struct account *a)
+{
+    switch (a->limit->kind) {
+    case KIND_CALENDAR:
+        return a->start;
+    case KIND_ROLLING:
+        return b->wall - a->limit->roll_us;
+    case KIND_TOTAL:
+        return 0;
+    default:
+        return INT64_MAX;
+    }
+}
+
+/* False: there is no room. The threshold is then looked at again with the account's next change, or by budget_tick. */
+static bool notice_put(struct budget *b, const struct account *a, int percent)
 {
     if (b->notice_count == NOTICES_MAX) {
         b->stats.notices_lost++;
-        return;
+        return false;
     }
     struct budget_notice *n = &b->notices[(b->notice_first + b->notice_count++) % NOTICES_MAX];
     account_state(b, a, &n->state);
@@ -26,6 +42,8 @@ static void notice_put(struct budget *b, const struct account *a, int percent)
     n->action = budget_action_name(a->limit->action);
     n->percent = percent;
     n->at_us = b->wall;
+    n->once_since_us = notice_once_since(b, a);
+    return true;
 }
 
 void budget_notice_check(struct budget *b, struct account *a)
@@ -37,8 +55,8 @@ void budget_notice_check(struct budget *b, struct account *a)
     for (unsigned i = 0; i < l->threshold_count; i++) {
         uint32_t bit = 1u << i;
         if (!(a->crossed & bit) && used >= l->passes[i]) {
-            a->crossed |= bit;
-            notice_put(b, a, l->thresholds[i]);
+            if (notice_put(b, a, l->thresholds[i]))
+                a->crossed |= bit;
         } else if (a->crossed & bit && l->kind != KIND_CALENDAR && used < l->passes[i] / 2) {
             a->crossed &= ~bit;
         }

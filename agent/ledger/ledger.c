@@ -108,7 +108,8 @@ static void finish(struct ledger_op *op, enum ledger_result result)
 /* Facts that have happened are kept and written later; questions ("may it?") are answered now. */
 static bool must_keep(const struct ledger_op *op)
 {
-    return op->kind == LEDGER_SETTLEMENT || op->kind == LEDGER_ATTEMPT || op->kind == LEDGER_CORRECTION;
+    return op->kind == LEDGER_SETTLEMENT || op->kind == LEDGER_ATTEMPT || op->kind == LEDGER_CORRECTION ||
+           op->kind == LEDGER_ALERT;
 }
 
 /* ---- one transaction --------------------------------------------------------------------------------------------- */

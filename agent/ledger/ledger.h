@@ -167,9 +167,23 @@ struct ledger_route {
     int64_t updated_us;
 };
 
+/* A threshold that was passed (table alert), or what became of its report. */
+struct ledger_alert {
+    enum { ALERT_NEW, ALERT_SENT, ALERT_DROPPED } change;
+    struct slice event;             /* random; the row's name */
+    /* Of a new row. LEDGER_STALE: one with the same limit, unit, subject and percent is there since once_since_us; nothing is written. */
+    bool unheard;                   /* it is not to be sent */
+    struct slice limit, unit, subject, body;
+    int percent;
+    int64_t at_us, once_since_us;
+    /* Of the others. */
+    int attempts;
+    int64_t ended_us;
+};
+
 enum ledger_op_kind {
     LEDGER_DECISION, LEDGER_SETTLEMENT, LEDGER_ATTEMPT, LEDGER_CORRECTION, LEDGER_PRICES, LEDGER_CLOSE_MONTH, LEDGER_LEARNED, LEDGER_ACCESS,
-    LEDGER_ROUTE,
+    LEDGER_ROUTE, LEDGER_ALERT,
     LEDGER_ERASE /* the ledger's own, see ledger_archive */
 };
 
@@ -190,6 +204,7 @@ struct ledger_op {
         struct ledger_learned learned;
         struct ledger_access access;
         struct ledger_route route;
+        struct ledger_alert alert;
         struct {
             int64_t first, last, before_us, last_correction;
             struct slice file;

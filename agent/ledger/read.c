@@ -354,6 +354,24 @@ int ledger_read_routes(struct ledger_reader *r, ledger_route_fn *fn, void *user)
                        " updated_us FROM route_state ORDER BY grp, model", 0, each_route, &fn, user);
 }
 
+static bool each_alert(struct columns *c, void *fn, void *user)
+{
+    struct ledger_alert row = { .event = text(c) };
+    row.limit = text(c);
+    row.unit = text(c);
+    row.subject = text(c);
+    row.percent = (int)integer(c);
+    row.at_us = integer(c);
+    row.body = text(c);
+    return (*(ledger_alert_fn **)fn)(user, &row);
+}
+
+int ledger_read_alerts(struct ledger_reader *r, ledger_alert_fn *fn, void *user)
+{
+    return read_all(r, "SELECT event, limit_name, unit, subject, percent, at_us, body FROM alert WHERE state = 'pending' ORDER BY id", 0,
+                    each_alert, &fn, user);
+}
+
 /* ---- prices ------------------------------------------------------------------------------------------------------ */
 
 static bool each_version(struct columns *c, void *fn, void *user)

@@ -46,6 +46,10 @@ typedef bool ledger_route_fn(void *user, const struct ledger_route *row);
 /* The circuit breakers, by group and model. */
 int ledger_read_routes(struct ledger_reader *r, ledger_route_fn *fn, void *user) __attribute__((warn_unused_result));
 
+typedef bool ledger_alert_fn(void *user, const struct ledger_alert *row);
+/* Alerts that are still to be sent, oldest first. */
+int ledger_read_alerts(struct ledger_reader *r, ledger_alert_fn *fn, void *user) __attribute__((warn_unused_result));
+
 typedef bool ledger_learned_fn(void *user, const struct ledger_learned *l);
 /* What was learned about token counts, by provider, model, shape, size. */
 int ledger_read_learned(struct ledger_reader *r, ledger_learned_fn *fn, void *user) __attribute__((warn_unused_result));

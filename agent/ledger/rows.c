@@ -1,6 +1,7 @@
 #include "ledger/rows.h"
 
 #include "ledger/access.h"
+#include "ledger/alerts.h"
 #include "ledger/names.h"
 #include "ledger/rollup.h"
 
@@ -74,6 +75,7 @@ struct rows {
     struct names *names;
     struct rollup *rollup;
     struct access_rows *access;
+    struct alert_rows *alerts;
     int64_t closed_before_us; /* -1: not read yet */
     sqlite3_stmt *s[STATEMENTS];
 };
@@ -88,7 +90,8 @@ struct rows *rows_new(sqlite3 *db, int64_t rollup_lag, int64_t rollup_chunk)
     r->names = names_new(db);
     r->rollup = r->names ? rollup_new(db, r->names, rollup_lag, rollup_chunk) : NULL;
     r->access = access_rows_new(db);
-    bool ok = r->rollup && r->access;
+    r->alerts = alert_rows_new(db);
+    bool ok = r->rollup && r->access && r->alerts;
     for (int i = 0; ok && i < STATEMENTS; i++)
         ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &r->s[i], NULL) == SQLITE_OK;
     if (ok)
@@ -105,6 +108,7 @@ void rows_free(struct rows *r)
         sqlite3_finalize(r->s[i]);
     rollup_free(r->rollup);
     access_rows_free(r->access);
+    alert_rows_free(r->alerts);
     names_free(r->names);
     free(r);
 }
@@ -598,6 +602,7 @@ int rows_write(struct rows *r, const struct ledger_op *op)
     case LEDGER_LEARNED: return write_learned(r, &op->learned);
     case LEDGER_PRICES: case LEDGER_ACCESS: case LEDGER_ERASE: return with_savepoint(r, op);
     case LEDGER_ROUTE: return write_route(r, &op->route);
+    case LEDGER_ALERT: return alert_rows_write(r->alerts, &op->alert);
     }
     return LEDGER_INVALID;
 }

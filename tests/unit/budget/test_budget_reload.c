@@ -252,6 +252,63 @@ static void an_overrun_before_an_open_hold_is_not_forgiven(void **state)
     }
 }
 
+/* A crash may have come between the use and its report, so a loaded window tells again; a bucket does not. */
+static void passed_thresholds_are_told_after_loading(void **state)
+{
+    const struct budget_limit l[] = {
+        day50, bucket, { .name = "roll", .scope = { .level = "team" }, .unit = "requests", .amount = "10", .window = "rolling 2h" },
+        { .name = "ever", .scope = { .level = "user" }, .unit = "usd", .amount = "$80", .window = "total" },
+    };
+    struct budget *b = fresh_engine(l, 4, NOON, 0);
+    const struct budget_use use = { 45 * USD, 500, 9 };
+    struct budget_notice n;
+    unsigned seen[3] = { 0 };
+    (void)state;
+    assert_int_equal(budget_load_slot(b, &subjects, NOON - HOUR, &use), 0);
+    assert_int_equal(budget_load_event(b, &subjects, NOON - S, &(struct budget_use){ 0, 500, 0 }, NULL), 0);
+    assert_false(budget_notice_take(b, &n));
+    budget_load_done(b, NOON, 0);
+    while (budget_notice_take(b, &n)) {
+        unsigned which = strcmp(n.state.limit, "day") == 0 ? 0 : strcmp(n.state.limit, "roll") == 0 ? 1 : 2;
+        static const int64_t since[] = { NOON - 12 * HOUR, NOON - 2 * HOUR, 0 };
+        assert_string_not_equal(n.state.limit, "tpm");
+        assert_true(n.once_since_us == since[which]);
+        seen[which]++;
+    }
+    assert_int_equal(seen[0], 2); /* 90 %: 50 and 80 */
+    assert_int_equal(seen[1], 2);
+    assert_int_equal(seen[2], 1); /* 56 % */
+    budget_tick(b, NOON + S, S);
+    assert_false(budget_notice_take(b, &n));
+    budget_free(b);
+}
+
+/* More crossings than there is room for are told later, not lost. */
+static void notices_without_room_come_later(void **state)
+{
+    enum { TEAMS = 1500 };
+    struct budget *b = fresh_engine(&day50, 1, NOON, 0);
+    const struct budget_use use = { 26 * USD, 1, 1 };
+    struct budget_notice n;
+    unsigned told = 0;
+    (void)state;
+    for (int i = 0; i < TEAMS; i++) {
+        char team[16];
+        snprintf(team, sizeof team, "t%d", i);
+        struct identity who = { .team = slice_cstr(team) };
+        const struct budget_subjects s = { .who = &who };
+        assert_int_equal(budget_load_slot(b, &s, NOON - HOUR, &use), 0);
+    }
+    budget_load_done(b, NOON, 0);
+    for (int i = 0; i < 100; i++) {
+        while (budget_notice_take(b, &n))
+            told++;
+        budget_tick(b, NOON + i * S, i * S);
+    }
+    assert_int_equal(told, TEAMS);
+    budget_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +317,8 @@ int main(void)
         cmocka_unit_test(a_new_limit_counts_open_holds_and_comes_into_force_when_loaded),
         cmocka_unit_test(a_bad_reload_changes_nothing),
         cmocka_unit_test(a_restart_finds_the_books_in_the_ledger),
+        cmocka_unit_test(passed_thresholds_are_told_after_loading),
+        cmocka_unit_test(notices_without_room_come_later),
         cmocka_unit_test(an_overrun_before_an_open_hold_is_not_forgiven),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
