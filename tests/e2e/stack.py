@@ -75,7 +75,7 @@ class Process:
         self.name, self.argv, self.env = name, [str(a) for a in argv], env
         self.log = folder / f"{name}.log"
         self.folder, self.detached, self.unlimited_core = folder, detached, unlimited_core
-        self.popen = None
+        self.popen, self.log_start = None, 0
 
     def start(self):
         def before_exec():
@@ -85,6 +85,7 @@ class Process:
                 resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
         with open(self.log, "ab") as log:
+            self.log_start = log.tell()
             self.popen = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
@@ -107,12 +108,13 @@ class Process:
         return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
 
     def wait_ready_line(self):
-        """The JSON after `ready` on the output."""
+        """The JSON after `ready` on the output of this start: the log keeps those of earlier ones."""
 
         def look():
             if not self.alive():
                 raise RuntimeError(f"{self.name} ended with {self.popen.returncode}:\n{self.tail()}")
-            lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("ready {")]
+            text = self.log.read_bytes()[self.log_start :].decode(errors="replace")
+            lines = [line for line in text.splitlines(keepends=True) if line.startswith("ready {") and line.endswith("\n")]
             return lines and json.loads(lines[-1][6:])
 
         return wait_for(look, f"{self.name} to be ready")
@@ -247,10 +249,11 @@ class Stack:
     # ---- life
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Of the ports that outgoing connections never take: what is stopped must be able to come back.
+        missing = [name for name in ("gateway", "spop", "ring", "metrics", "console", "idp", "idp_admin") if not self.ports[name]]
+        self.ports.update(zip(missing, free_ports(len(missing))))
         self.start_idp()
         self.start_providers()
-        missing = [name for name in ("gateway", "spop", "ring", "metrics", "console") if not self.ports[name]]
-        self.ports.update(zip(missing, free_ports(len(missing))))
         self.write_secret("alpha.key", self.keys["alpha"] + "\n")
         if self.introspect:
             secret = secrets.token_hex(16)
