@@ -252,7 +252,9 @@ struct config_limit {
 };
 
 struct config_price {
-    char *provider, *model, *input, *output, *cached_input, *cache_write, *reasoning; /* USD per million tokens, as written */
+    char *provider, *model, *input, *output, *cached_input, *cache_write, *cache_write_1h, *reasoning, *audio_input, *audio_output; /* USD per
+                                                                                                      million tokens, as written */
+    char *request;    /* USD per request */
 };
 
 struct config_prices {

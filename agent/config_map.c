@@ -197,7 +197,11 @@ static bool override_add(struct price_builder *b, const struct config_price *p, 
     o.usd_per_million[PRICE_OUTPUT] = slice_cstr(p->output);
     o.usd_per_million[PRICE_CACHED] = slice_cstr(p->cached_input);
     o.usd_per_million[PRICE_CACHE_WRITE] = slice_cstr(p->cache_write);
+    o.usd_per_million[PRICE_CACHE_WRITE_1H] = slice_cstr(p->cache_write_1h);
     o.usd_per_million[PRICE_REASONING] = slice_cstr(p->reasoning);
+    o.usd_per_million[PRICE_AUDIO_IN] = slice_cstr(p->audio_input);
+    o.usd_per_million[PRICE_AUDIO_OUT] = slice_cstr(p->audio_output);
+    o.usd_per_request = slice_cstr(p->request);
     return price_builder_override(b, &o, why, why_size) == PRICE_DONE;
 }
 

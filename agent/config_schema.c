@@ -339,7 +339,11 @@ static const cyaml_schema_field_t price_fields[] = {
     TEXT("output", config_price, output),
     TEXT_OPT("cached_input", config_price, cached_input),
     TEXT_OPT("cache_write", config_price, cache_write),
+    TEXT_OPT("cache_write_1h", config_price, cache_write_1h),
     TEXT_OPT("reasoning", config_price, reasoning),
+    TEXT_OPT("audio_input", config_price, audio_input),
+    TEXT_OPT("audio_output", config_price, audio_output),
+    TEXT_OPT("request", config_price, request),
     CYAML_FIELD_END
 };
 ENTRY(price_entry, config_price, price_fields);

@@ -123,7 +123,7 @@ static void answer_refusal(struct decision *d)
     struct spop_ack ack;
 
     spop_conn_ack_begin(c, d->ticket, &ack);
-    verdict_refuse(&ack, d->s.ask.endpoint, &d->s.no, d->s.arena);
+    verdict_refuse(&ack, d->s.ask.endpoint, &d->s.no, &d->s.budget, d->started_us, d->s.arena);
     spop_conn_ack_end(c, &ack);
     answer_end(d);
 }
@@ -478,7 +478,7 @@ static void answer_allow(struct decision *d)
         s->no = refusal_make(500, "server_error", code, code,
                              ready ? SLICE_LIT("The gateway's answer does not fit HAProxy's frame; raise tune.bufsize.")
                                    : SLICE_LIT("The gateway is out of memory; try again in a moment."));
-        verdict_refuse(&ack, s->ask.endpoint, &s->no, s->arena);
+        verdict_refuse(&ack, s->ask.endpoint, &s->no, &s->budget, d->started_us, s->arena);
     }
     spop_conn_ack_end(c, &ack);
     keys_header_done(s, false, primary.credential);

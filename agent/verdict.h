@@ -28,8 +28,10 @@ struct verdict_allowed {
 
 /* False when what HAProxy needs did not fit: the caller answers with a refusal instead (spop_ack_rewind to 0 first). */
 bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_t now_us, struct arena *a);
-/* Always fits into 256 bytes of actions without its body; the body is left out when it does not fit. */
-void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, struct arena *a);
+/* Always fits into 256 bytes of actions without its body and rates; they are left out when they do not fit. The rates are those of `budget`:
+ * of a request that was refused before its limits were looked at there are none. */
+void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, const struct budget_answer *budget, int64_t now_us,
+                    struct arena *a);
 
 /* The gateway's own answer, with status 200. */
 void verdict_answer(struct spop_ack *ack, struct slice body);

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 
 import httpx2 as httpx
@@ -52,6 +53,8 @@ def test_exhausted_budget_is_insufficient_quota_to_the_sdk(stack, sdk, sub):
     assert error.response.headers["x-should-retry"] == "false"
     assert 0 < int(error.response.headers["retry-after"]) <= 86400
     assert error.response.headers["content-type"].startswith("application/json")
+    left = float(error.response.headers["x-tollgate-budget-left"])
+    assert 0 <= left < 0.0006 + 0.0001  # what is left does not hold one more
     served = len(stack.received("alpha", sub))
     assert served == 3  # three holds of 0.0006 USD fit into 0.002, a fourth does not
 
@@ -147,6 +150,9 @@ def test_token_bucket_is_a_rate_limit_not_a_quota(stack, sdk, sub):
     assert error.code == "rate_limit_exceeded"
     assert 0 < int(error.response.headers["retry-after"]) <= 60
     assert error.response.headers.get("x-should-retry") != "false"
+    assert error.response.headers["x-ratelimit-limit-tokens"] == "3000"
+    assert 0 <= int(error.response.headers["x-ratelimit-remaining-tokens"]) < 3000
+    assert re.fullmatch(r"(\d+m)?\d+s", error.response.headers["x-ratelimit-reset-tokens"])
     assert 1 <= len(stack.received("alpha", sub)) <= 3
 
 

@@ -253,10 +253,59 @@ static void test_metrics(void **state)
     assert_non_null(strstr(e.text, "metrics.max_teams: must be 1 to 1000"));
 }
 
+/* 10^6 of an override's figure is the rate in pico-dollars; a price per request counts once. */
+static void overrides_name_every_kind_of_price(void **state)
+{
+    struct config_errors e;
+    char why[256] = "";
+    struct config *c = load_changed(0, "prices:\n  overrides:\n    - {provider: openai, model: mine, input: \"1\", output: \"2\", cached_input: \"3\", "
+                                       "cache_write: \"4\", cache_write_1h: \"5\", reasoning: \"6\", audio_input: \"7\", audio_output: \"8\", "
+                                       "request: \"0.01\"}", &e);
+    (void)state;
+
+    if (c == NULL)
+        fail_msg("%s", e.text);
+    struct price_table *t = config_prices(c, why, sizeof why);
+    if (t == NULL)
+        fail_msg("%s", why);
+    const struct model_price *m = price_lookup(t, SLICE_LIT("openai"), SLICE_LIT("mine"), NULL);
+    assert_non_null(m);
+    static const int64_t want[PRICE_KINDS] = { [PRICE_INPUT] = 1, [PRICE_OUTPUT] = 2, [PRICE_CACHED] = 3, [PRICE_CACHE_WRITE] = 4,
+                                               [PRICE_CACHE_WRITE_1H] = 5, [PRICE_REASONING] = 6, [PRICE_AUDIO_IN] = 7, [PRICE_AUDIO_OUT] = 8 };
+    for (int k = 0; k < PRICE_KINDS; k++)
+        assert_int_equal(m->base.pico[k], want[k] * 1000000);
+    assert_int_equal(m->request_pico, INT64_C(10000000000));
+    price_table_unref(t);
+    config_free(c);
+    assert_null(load_changed(0, "prices:\n  overrides:\n    - {provider: openai, model: mine, input: \"1\", output: \"2\", request: \"2000\"}", &e));
+    assert_non_null(strstr(e.text, "USD per request"));
+}
+
+static void alerts_need_https_and_a_secret(void **state)
+{
+    static const struct { const char *text, *want; } cases[] = {
+        { "alerts: {url: \"http://hooks.example/x\", secret_file: /etc/k}", "alerts.url: http needs allow_http: true" },
+        { "alerts: {url: \"ftp://hooks.example/x\", secret_file: /etc/k}", "alerts.url: must be an https:// address" },
+        { "alerts: {url: \"https://hooks.example/x\"}", "secret_file" },
+        { "alerts: {url: \"https://hooks.example/x\", secret_file: k}", "alerts.secret_file: must be an absolute path" },
+        { "alerts: {url: \"https://hooks.example/x\", secret_file: /etc/k, queue: -1}", "alerts.queue: must be 1 to 100000" },
+    };
+    struct config_errors e;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_null(load_changed(0, cases[i].text, &e));
+        if (strstr(e.text, cases[i].want) == NULL)
+            fail_msg("%s: %s", cases[i].text, e.text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_the_smallest_and_fills_defaults),
+        cmocka_unit_test(overrides_name_every_kind_of_price),
+        cmocka_unit_test(alerts_need_https_and_a_secret),
         cmocka_unit_test(accepts_the_example),
         cmocka_unit_test(refuses_with_line_and_reason),
         cmocka_unit_test(reports_every_error_at_once),
