@@ -1,6 +1,6 @@
 #include "answer.h"
 
-#include "permission.h"
+#include "answer_models.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -76,35 +76,23 @@ static cJSON *budget_json(const struct assessment *s, struct budget *b, int64_t 
     return NULL;
 }
 
-static cJSON *models_json(const struct assessment *s)
+enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us, struct slice *body)
 {
-    cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "data");
-    bool ok = list != NULL && cJSON_AddStringToObject(o, "object", "list") != NULL;
+    cJSON *o = NULL;
 
-    for (size_t i = 0; ok && i < s->runtime->routes.alias_count; i++) {
-        if (!permission_alias(s->runtime, &s->who, &s->runtime->routes.aliases[i]))
-            continue;
-        cJSON *m = cJSON_CreateObject();
-        ok = m != NULL && cJSON_AddItemToArray(list, m) && add_text(m, "id", s->runtime->routes.aliases[i].name, s->arena) &&
-             cJSON_AddStringToObject(m, "object", "model") != NULL && cJSON_AddRawToObject(m, "created", "0") != NULL &&
-             cJSON_AddStringToObject(m, "owned_by", "tollgate") != NULL;
-    }
-    if (ok)
-        return o;
-    cJSON_Delete(o);
-    return NULL;
-}
-
-bool answer_own(const struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us, struct slice *body)
-{
-    bool budget = slice_eq_cstr(s->rq.path, "/tollgate/v1/budget"), models = slice_eq_cstr(s->rq.path, "/v1/models");
-
-    if (!slice_eq_cstr(s->rq.method, "GET") || !(budget || models))
-        return false;
-    cJSON *o = budget ? budget_json(s, b, now_us, mono_us) : models_json(s);
+    if (!slice_eq_cstr(s->rq.method, "GET"))
+        return ANSWER_NOT_OURS;
+    if (slice_eq_cstr(s->rq.path, "/tollgate/v1/budget"))
+        o = budget_json(s, b, now_us, mono_us);
+    else if (slice_eq_cstr(s->rq.path, "/v1/models"))
+        o = answer_models(s);
+    else if (!slice_starts(s->rq.path, SLICE_LIT("/v1/models/")))
+        return ANSWER_NOT_OURS;
+    else if ((o = answer_model(s)) == NULL && s->no.status != 0)
+        return ANSWER_REFUSED;
     char *text = o != NULL ? cJSON_PrintUnformatted(o) : NULL;
     *body = text != NULL ? arena_copy(s->arena, slice_cstr(text)) : SLICE_NONE;
     free(text);
     cJSON_Delete(o);
-    return true;
+    return ANSWER_BODY;
 }

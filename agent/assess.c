@@ -67,6 +67,12 @@ static void argument_read(struct slice name, const struct spop_value *v, struct 
         rq->authorization = text_of(v);
     else if (slice_eq_cstr(name, "apikey"))
         rq->api_key = text_of(v);
+    else if (slice_eq_cstr(name, "akey"))
+        rq->api_key = rq->api_key.n > 0 ? rq->api_key : text_of(v);
+    else if (slice_eq_cstr(name, "dep"))
+        rq->deployment = text_of(v);
+    else if (slice_eq_cstr(name, "av"))
+        rq->anthropic_version = text_of(v);
     else if (slice_eq_cstr(name, "ctype"))
         rq->content_type = text_of(v);
     else if (slice_eq_cstr(name, "cenc"))
@@ -110,7 +116,7 @@ static bool refuse(struct assessment *s, int status, const char *code, const cha
 void assess_shape(struct assessment *s)
 {
     if (dialect_endpoint(s->rq.method, s->rq.path, &s->ask.endpoint) == DIALECT_NO_PATH)
-        s->ask.endpoint = ENDPOINT_CHAT;
+        s->ask.endpoint = s->rq.anthropic_version.n > 0 ? ENDPOINT_MESSAGES : ENDPOINT_CHAT;
 }
 
 static bool endpoint_find(struct assessment *s)
@@ -155,6 +161,8 @@ bool assess_parse(struct assessment *s)
                                          SLICE_FMT(s->no.message));
         return false;
     }
+    if (s->rq.deployment.n > 0)
+        s->ask.model = s->rq.deployment;
     return permission_check(s) && assess_route_start(s, s->ask.model);
 }
 
@@ -354,7 +362,7 @@ static bool rewrite_for(struct assessment *s, const struct runtime_target *t, co
 {
     int64_t input = t == s->primary ? s->estimate.input : s->fallback_estimate.input, room = assess_output_room(t, r, input);
     struct rewrite_wish wish = {
-        .model = slice_eq(r->target.model, s->ask.model) ? SLICE_NONE : r->target.model,
+        .model = r->target.model,
         .output_ceiling = has_output(s->ask.endpoint) ? (room < s->ceiling ? room : s->ceiling) : -1,
         .members = t->drop,
         .member_count = t->drop_count,

@@ -146,10 +146,16 @@ static bool answered_own(struct decision *d)
 {
     struct slice body;
 
-    if (!answer_own(&d->s, d->worker->agent->budget, d->started_us, clock_mono_us(), &body))
+    switch (answer_own(&d->s, d->worker->agent->budget, d->started_us, clock_mono_us(), &body)) {
+    case ANSWER_NOT_OURS:
         return false;
-    answer_body(d, body);
-    return true;
+    case ANSWER_BODY:
+        answer_body(d, body);
+        return true;
+    default:
+        refused(d);
+        return true;
+    }
 }
 
 static void on_refusal_written(struct ledger_op *op, enum ledger_result result)

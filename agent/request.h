@@ -20,7 +20,9 @@ struct http_request {
     struct slice method, path, query;
     struct slice client_ip;     /* text form */
     struct slice authorization; /* header values as received; empty when absent */
-    struct slice api_key;       /* x-api-key */
+    struct slice api_key;       /* x-api-key, or api-key as Azure's clients send it */
+    struct slice deployment;    /* of a path of Azure's form, decoded: takes the place of the body's model */
+    struct slice anthropic_version; /* its header: the client is one of Anthropic's */
     struct slice content_type, content_encoding, user_agent;
     struct slice conversation;  /* x-tollgate-conversation: what the client says belongs together */
     struct slice body;

@@ -288,8 +288,10 @@ int dialect_rewrite(const struct ask *ask, struct slice body, const struct rewri
 {
     struct rewrite r = { .ask = ask, .body = body, .arena = arena };
 
-    if (wish->model.n > 0 && ask->at_model.len > 0 && !slice_eq(wish->model, ask->model))
-        edit_add(&r, ask->at_model.off, ask->at_model.len, quoted(arena, wish->model));
+    /* What the body says counts: the model asked for may have come from the path. */
+    struct slice model = wish->model.n > 0 ? quoted(arena, wish->model) : SLICE_NONE;
+    if (model.n > 0 && ask->at_model.len > 0 && !slice_eq(model, slice_make(body.p + ask->at_model.off, ask->at_model.len)))
+        edit_add(&r, ask->at_model.off, ask->at_model.len, model);
     ceiling(&r, wish);
     if (wish->include_usage)
         usage(&r);

@@ -167,6 +167,11 @@ static void put_decision(FILE *out, const struct haproxy_plan *p)
             "    http-request return status 431 content-type application/json string %s if { req.hdrs,length gt %d }\n"
             "    http-request return status 413 content-type application/json string %s if { req.hdr_val(content-length) gt %" PRId64
             " } || { req.body_len gt %" PRId64 " }\n"
+            "    # Azure's clients name the deployment in the path; the rest of it is the same API.\n"
+            "    http-request set-var(txn.tgx.dep) path,field(4,/),url_dec if { path_reg ^/openai/deployments/[^/]+/. }\n"
+            "    http-request replace-path ^/openai/deployments/[^/]+/(.+) /v1/\\1\n"
+            "    http-request replace-path ^/openai/v1/(.+) /v1/\\1\n"
+            "    http-request set-uri %%[path] if { var(txn.tgx.dep) -m found }\n"
             "    http-request return status 404 content-type application/json string %s"
             " unless { path_beg /v1/ } || { path_beg /tollgate/v1/ }\n"
             "    # The agent decides. No answer, no passage: remove the second line to let requests through undecided.\n"

@@ -123,6 +123,9 @@ struct route_choice {
 /* The alias of that name; NULL when there is none. Names are compared byte by byte. */
 const struct route_alias *route_find(const struct route_table *table, struct slice model);
 
+/* Whether a person may get there at all: the conditions on people of at least one target hold. */
+bool route_open_to(const struct route_alias *alias, const struct identity *who);
+
 /* `facts`: one for each target of the alias; NULL: all usable, nothing counted. True with `out` filled. False with `refusal` filled: 404
  * model_not_found (the message names the model asked for, cut to 64 bytes, and no other), or 400 when the alias exists but no target can
  * serve this request: context_length_exceeded, unsupported_feature naming what is lacking, unsupported_parameter naming the member, or

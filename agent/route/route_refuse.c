@@ -57,6 +57,14 @@ static bool people_hold(const struct route_when *w, const struct identity *who)
            named(&w->application, who->application) && named(&w->cost_center, who->cost_center) && in_groups(&w->group, who);
 }
 
+bool route_open_to(const struct route_alias *alias, const struct identity *who)
+{
+    for (size_t i = 0; i < alias->target_count; i++)
+        if (people_hold(&alias->targets[i].when, who))
+            return true;
+    return false;
+}
+
 static bool within(const struct route_hours *h, int minute_of_week)
 {
     int day = minute_of_week / 1440, minute = minute_of_week % 1440, before = (day + 6) % 7;

@@ -1,0 +1,112 @@
+"""Clients as they are, through the gateway: what models they are shown, and the ways in which they say who they are and what they want."""
+
+import json
+
+import anthropic
+import httpx2 as httpx
+import openai
+import pytest
+
+from stack import PATIENCE
+
+TARGET = "{provider: alpha, model: gpt-4o-mini}"
+STACK = {
+    "models": [
+        "name: for-vips, targets: [{provider: alpha, model: gpt-4o-mini, when: {team: [vip]}}]",
+        "name: partly, targets: [{provider: alpha, model: gpt-4o-mini, when: {team: [vip]}}, {provider: beta, model: gpt-4o, when: {max_input: 10}}]",
+        f'name: "lab/small model", primary: {TARGET}',
+        f"name: gpt-4o-mini, primary: {TARGET}",
+    ]
+}
+
+
+def azure(stack, token, **options):
+    return openai.AzureOpenAI(
+        azure_endpoint=stack.gateway, api_key=token, api_version="2024-10-21", max_retries=0, timeout=PATIENCE, **options
+    )
+
+
+def claude(stack, token):
+    return anthropic.Anthropic(base_url=stack.gateway, api_key=token, max_retries=0, timeout=PATIENCE)
+
+
+def test_openai_clients_list_what_they_may_use(stack, sub, sdk):
+    mine = sdk(stack.person(sub))
+    names = {model.id for model in mine.models.list()}
+    assert names == {"chat-default", "solo", "partly", "lab/small model", "gpt-4o-mini"}
+    assert {model.id for model in sdk(stack.person(sub + "-vip", team="vip")).models.list()} == names | {"for-vips"}
+    one = mine.models.retrieve("lab/small model")
+    assert (one.id, one.object, one.owned_by) == ("lab/small model", "model", "tollgate")
+    for hidden in ("for-vips", "no-such-model"):
+        with pytest.raises(openai.NotFoundError) as error:
+            mine.models.retrieve(hidden)
+        assert error.value.code == "model_not_found" and hidden not in str(error.value)
+
+
+def test_anthropic_clients_list_what_they_may_use(stack, sub):
+    with claude(stack, stack.person(sub)) as mine:
+        page = mine.models.list()
+        assert {model.id for model in page} == {"chat-default", "solo", "partly", "lab/small model", "gpt-4o-mini"}
+        assert page.first_id == page.data[0].id and page.last_id == page.data[-1].id and not page.has_more
+        one = mine.models.retrieve("lab/small model")
+        assert (one.id, one.type) == ("lab/small model", "model")
+        with pytest.raises(anthropic.NotFoundError) as error:
+            mine.models.retrieve("for-vips")
+        assert error.value.body["error"]["type"] == "not_found_error"
+    with claude(stack, "not-a-token") as nobody, pytest.raises(anthropic.AuthenticationError):
+        nobody.models.list()
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["model", "deployment"])
+def test_azure_clients_name_a_deployment(stack, sub, settled, fixed):
+    """With azure_deployment the SDK sends any model name in the body: the path is what counts, to the provider as well."""
+    token = stack.person(sub)
+    options = {"azure_deployment": "gpt-4o-mini"} if fixed else {}
+    with azure(stack, token, **options) as client:
+        answer = client.chat.completions.create(
+            model="gpt-4.5-preview" if fixed else "solo", messages=[{"role": "user", "content": sub}]
+        )
+        assert answer.usage.total_tokens > 0
+    sent = stack.received("alpha", sub)[-1]
+    assert json.loads(sent["body"])["model"] == "gpt-4o-mini"
+    assert sent["path"] == "/v1/chat/completions", "neither deployment nor api-version goes to a provider that has none"
+    assert token not in json.dumps(sent["headers"])
+    assert sent["query"] == ""
+    assert settled(sub)["known_by"] == "reported"
+    (row,) = stack.query("SELECT alias FROM request WHERE subject = ?", sub)
+    assert row["alias"] == ("gpt-4o-mini" if fixed else "solo")
+
+
+def test_azure_clients_reach_an_azure_target_in_its_own_form(stack, sub):
+    token = stack.person(sub)
+    stack.behave("alpha", status=500)
+    with azure(stack, token) as client:
+        stream = client.chat.completions.create(model="chat-default", messages=[{"role": "user", "content": sub}], stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+        vectors = client.embeddings.create(model="chat-default", input=sub)
+        assert vectors.data[0].embedding
+    stack.behave("alpha")
+    sent = stack.received("beta", sub)
+    assert [(record["path"], record["query"]) for record in sent] == [
+        ("/openai/deployments/gpt-4o/chat/completions", "api-version=2024-10-21"),
+        ("/openai/deployments/gpt-4o/embeddings", "api-version=2024-10-21"),
+    ]
+    assert all(token not in json.dumps(record["headers"]) for record in sent)
+
+
+def test_azure_version_1_paths(stack, sub):
+    with openai.OpenAI(base_url=stack.gateway + "/openai/v1", api_key=stack.person(sub), max_retries=0) as client:
+        assert client.chat.completions.create(model="solo", messages=[{"role": "user", "content": sub}]).choices
+    assert stack.received("alpha", sub)[-1]["path"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize("path", ["/openai/deployments/solo/", "/openai/deployments//chat/completions", "/openai/files", "/openai/deployments/solo/../x"])
+def test_other_paths_of_azure_are_refused(stack, sub, path):
+    answer = httpx.post(stack.gateway + path, json={"model": "solo", "x": sub}, headers={"api-key": stack.person(sub)}, timeout=PATIENCE)
+    assert answer.status_code in (400, 404) and answer.json()["error"]["message"]
+    assert stack.received("alpha", sub) == []
+
+
+def test_an_azure_client_without_a_good_token_is_refused(stack):
+    with azure(stack, "not-a-token") as client, pytest.raises(openai.AuthenticationError):
+        client.chat.completions.create(model="solo", messages=[{"role": "user", "content": "hi"}])
