@@ -139,6 +139,9 @@ static bool select_once(struct assessment *s)
     facts_order(s);
     if (!route_select(&s->runtime->routes, &q, s->facts, s->arena, &s->choice, &s->no))
         return false;
+    /* Nothing else to fall back on, but the provider has another key: one that is refused or throttled costs no request. */
+    if (s->choice.fallback == NULL && credential_spare(s->credentials, s->choice.primary->target.group, s->route_mono_us))
+        s->choice.fallback = s->choice.primary;
     s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
     s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
     return true;

@@ -8,6 +8,7 @@
 #include "explain.h"
 #include "gateway_keys.h"
 #include "inflight.h"
+#include "keys_view.h"
 #include "ledger/ledger.h"
 #include "revoking.h"
 #include "routing.h"
@@ -120,7 +121,7 @@ static const char *call_status(void *user, const msgpack_object *params, msgpack
     struct runtime *r = agent_runtime(a);
 
     (void)params;
-    msgpack_pack_map(p, 9);
+    msgpack_pack_map(p, 10);
     put_text(p, "version", slice_cstr(TOLLGATE_VERSION));
     put_int(p, "uptime_s", (clock_wall_us() - a->started_us) / 1000000);
     put_text(p, "config", slice_cstr(a->config_file));
@@ -130,6 +131,8 @@ static const char *call_status(void *user, const msgpack_object *params, msgpack
     put_ledger(p, a);
     put_budget(p, a);
     put_issuers(p, r);
+    key(p, "credentials");
+    keys_pack(r, p);
     runtime_unref(r);
     return NULL;
 }

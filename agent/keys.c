@@ -18,9 +18,18 @@ static bool pick(struct assessment *s, const struct route_target *t, struct cred
     return false;
 }
 
+/* A second try at the same provider goes with another of its keys, where there is one. */
+static bool pick_second(struct assessment *s, const struct route_target *t)
+{
+    if (t != NULL && s->primary_key.serial != 0 && slice_eq(t->target.group, s->choice.primary->target.group) &&
+        credential_pick_other(s->credentials, t->target.group, s->primary_key.key, clock_mono_us(), &s->fallback_key))
+        return true;
+    return pick(s, t, &s->fallback_key);
+}
+
 bool keys_pick(struct assessment *s)
 {
-    return pick(s, s->choice.primary, &s->primary_key) && pick(s, s->choice.fallback, &s->fallback_key);
+    return pick(s, s->choice.primary, &s->primary_key) && pick_second(s, s->choice.fallback);
 }
 
 /* ---- signing ----------------------------------------------------------------------------------------------------------- */

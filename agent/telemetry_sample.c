@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "budget/budget.h"
 #include "inflight.h"
+#include "keys_view.h"
 #include "ledger/ledger.h"
 #include "observe/request_metrics.h"
 #include "relay/relay_stream.h"
@@ -71,7 +72,7 @@ static const struct metric_spec specs[SPECS] = {
 };
 
 struct samples {
-    struct metric *metric[SPECS];
+    struct metric *metric[SPECS], *keys[KEYS_METRICS];
     int64_t clock_offset_us, steps;
     unsigned round;
     struct arena *arena;
@@ -90,7 +91,7 @@ struct samples *samples_new(struct metrics *m)
 
     for (int i = 0; ok && i < SPECS; i++)
         ok = (s->metric[i] = metrics_add(m, &specs[i])) != NULL;
-    if (!ok) {
+    if (!ok || !keys_metrics_add(m, s->keys)) {
         samples_free(s);
         return NULL;
     }
@@ -244,6 +245,7 @@ void samples_take(struct agent *a)
         struct slice word = slice_cstr(relay_cause_word(cause));
         metric_set(metric_series(s->metric[RELAY_ENDS], &word), (int64_t)atomic_load(&c->relay_ends[cause]));
     }
+    keys_metrics_take(a, s->keys);
     bool keys = issuers_take(a, s);
     atomic_store(&a->telemetry->unready, (atomic_load(&a->ledger_failing) ? TELEMETRY_LEDGER : 0u) | (keys ? 0u : TELEMETRY_KEYS));
 }

@@ -65,6 +65,12 @@ struct credential_pick {
  * that comes back first. */
 enum credential_found credential_pick(struct credential_snapshot *c, struct slice name, int64_t mono_us, struct credential_pick *out)
     __attribute__((warn_unused_result));
+/* For a second try: the key whose turn is next among the ready ones other than `except`; takes no turn. False: there is none, `out` is
+ * untouched. */
+bool credential_pick_other(struct credential_snapshot *c, struct slice name, unsigned except, int64_t mono_us, struct credential_pick *out)
+    __attribute__((warn_unused_result));
+/* Two keys or more are ready: valid and not set aside. */
+bool credential_spare(const struct credential_snapshot *c, struct slice name, int64_t mono_us);
 /* False when credential_pick would answer NONE. */
 bool credential_usable(const struct credential_snapshot *c, struct slice name, int64_t mono_us);
 /* Counts the changes: two snapshots with the same number hold the same values. */

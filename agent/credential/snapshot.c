@@ -99,8 +99,8 @@ bool snapshot_set(struct credential_snapshot *c, size_t i, const struct credenti
     return copy(&s->name, o->name) && turns_lay(s);
 }
 
-/* The key to use, or -1. */
-static int choose(struct snapshot_credential *s, int64_t mono_us, bool take_turn)
+/* The key to use, other than `except` (-1: any), or -1. */
+static int choose(struct snapshot_credential *s, int64_t mono_us, bool take_turn, int except)
 {
     int best = -1;
 
@@ -108,16 +108,25 @@ static int choose(struct snapshot_credential *s, int64_t mono_us, bool take_turn
         unsigned turn = take_turn ? atomic_fetch_add_explicit(&s->turn, 1, memory_order_relaxed) : 0;
         for (size_t i = 0; i < s->turn_count; i++) {
             int k = s->turns[(turn + i) % s->turn_count];
-            if (s->keys[k].value->expires_mono_us > mono_us)
+            if (k != except && s->keys[k].value->expires_mono_us > mono_us)
                 return k;
         }
     }
+    if (except >= 0)
+        return -1;
     /* All that are valid are set aside. What the provider says to one of them is a better answer than none. */
     for (unsigned k = 0; k < s->key_count; k++)
         if (s->keys[k].value != NULL && s->keys[k].value->expires_mono_us > mono_us &&
             (best < 0 || s->keys[k].back_mono_us < s->keys[best].back_mono_us))
             best = (int)k;
     return best;
+}
+
+static void picked(const struct snapshot_credential *s, int k, struct credential_pick *out)
+{
+    const struct value *v = s->keys[k].value;
+    *out = (struct credential_pick){ .header = v->header != NULL ? secret_view(v->header) : SLICE_NONE, .aws = v->aws,
+                                     .signing = v->aws != NULL ? &s->aws : NULL, .key = (unsigned)k, .serial = v->serial };
 }
 
 enum credential_found credential_pick(struct credential_snapshot *c, struct slice name, int64_t mono_us, struct credential_pick *out)
@@ -127,19 +136,37 @@ enum credential_found credential_pick(struct credential_snapshot *c, struct slic
     *out = (struct credential_pick){ .serial = 0 };
     if (s == NULL)
         return CREDENTIAL_UNKNOWN;
-    int k = choose(s, mono_us, true);
+    int k = choose(s, mono_us, true, -1);
     if (k < 0)
         return CREDENTIAL_NONE;
-    const struct value *v = s->keys[k].value;
-    *out = (struct credential_pick){ .header = v->header != NULL ? secret_view(v->header) : SLICE_NONE, .aws = v->aws,
-                                     .signing = v->aws != NULL ? &s->aws : NULL, .key = (unsigned)k, .serial = v->serial };
+    picked(s, k, out);
     return CREDENTIAL_PICKED;
+}
+
+bool credential_pick_other(struct credential_snapshot *c, struct slice name, unsigned except, int64_t mono_us, struct credential_pick *out)
+{
+    struct snapshot_credential *s = (struct snapshot_credential *)find(c, name);
+    int k = s != NULL ? choose(s, mono_us, false, (int)except) : -1;
+
+    if (k >= 0)
+        picked(s, k, out);
+    return k >= 0;
+}
+
+bool credential_spare(const struct credential_snapshot *c, struct slice name, int64_t mono_us)
+{
+    const struct snapshot_credential *s = find(c, name);
+    unsigned good = 0;
+
+    for (unsigned k = 0; s != NULL && k < s->key_count; k++)
+        good += s->keys[k].value != NULL && s->keys[k].back_mono_us == 0 && s->keys[k].value->expires_mono_us > mono_us;
+    return good > 1;
 }
 
 bool credential_usable(const struct credential_snapshot *c, struct slice name, int64_t mono_us)
 {
     struct snapshot_credential *s = (struct snapshot_credential *)find(c, name);
-    return s == NULL || choose(s, mono_us, false) >= 0;
+    return s == NULL || choose(s, mono_us, false, -1) >= 0;
 }
 
 uint64_t credential_generation(const struct credential_snapshot *c)

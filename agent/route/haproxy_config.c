@@ -11,7 +11,7 @@
 
 /* Statuses a provider answers with that another provider may do better on, besides 500, 502, 503 and 504. HAProxy 2.6 cannot retry on
  * them, so the second tier turns them into 503 and the first tier, when nothing better came, turns them back. */
-static const int retried_statuses[] = { 408, 409, 425, 429, 501, 505, 507, 508, 520, 521, 522, 523, 524, 525, 526, 527, 529, 530 };
+static const int retried_statuses[] = { 401, 403, 408, 409, 425, 429, 501, 505, 507, 508, 520, 521, 522, 523, 524, 525, 526, 527, 529, 530 };
 #define RETRIED_COUNT (sizeof(retried_statuses) / sizeof(retried_statuses[0]))
 
 static void put_retried(FILE *out)

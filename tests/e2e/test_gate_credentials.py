@@ -329,6 +329,26 @@ def test_wrong_secret_is_told_without_it(stack, person, endpoints, known):
     sent_with(stack, person, "azs")
 
 
+def metrics_text(stack):
+    return urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics", timeout=PATIENCE).read().decode()
+
+
+def credentials_told(stack):
+    program = stack.tollgate.parent / "tollgatectl"
+    told = subprocess.run([program, "--socket", stack.admin_socket, "--json", "status"], capture_output=True, check=True).stdout
+    return json.loads(told)["credentials"]
+
+
+def saved_by_another(stack, person):
+    """True when the provider refused one key and the same request was answered with another."""
+    marker = "saved-" + secrets.token_hex(6)
+    status, headers, answer = stack.post(person, prompt("multi", marker))
+    assert status == 200, answer
+    sent = [header(record, "authorization") for record in stack.received("alpha", marker)]
+    assert len(sent) == int(headers["x-tollgate-attempt"]) and len(set(sent)) == len(sent)
+    return len(sent) == 2
+
+
 def test_keys_by_weight_and_set_aside(stack, person, known):
     marker = "w-" + secrets.token_hex(4)
     keys = [known.secrets[f"multi-{i}"] for i in range(3)]
@@ -339,13 +359,22 @@ def test_keys_by_weight_and_set_aside(stack, person, known):
         return collections.Counter(header(r, "authorization").removeprefix("Bearer ") for r in stack.received("alpha", text))
 
     assert used(16, marker) == {keys[0]: 8, keys[1]: 4, keys[2]: 4}
-    # The heaviest key is refused: it is used no more; the others take over by their weights.
-    stack.behave("alpha", accept=["Bearer " + key for key in keys[1:]])
-    wait_for(
-        lambda: stack.post(person, prompt("multi", "set-aside"))[0] and "credential_set_aside credential=multi key=0" in stack.agent.tail(20000),
-        "the refused key to be set aside",
-    )
-    assert used(10, marker + "-after") == {keys[1]: 5, keys[2]: 5}
+    # The heaviest key is refused: no request is lost by it, not even the first; the others take over by their weights.
+    for status in (429, 401, 403):
+        stack.behave("alpha", **({"accept": ["Bearer " + key for key in keys[1:]]} if status == 401 else {"status": status, "times": 1}))
+        aside = stack.agent.tail(100000).count(" credential=multi ")
+        wait_for(lambda: saved_by_another(stack, person), f"a request that gets {status} first")
+        wait_for(lambda: stack.agent.tail(100000).count(" credential=multi ") > aside, "the key to be set aside")
+        if status == 429:  # for a second only
+            wait_for(lambda: {key["state"] for key in credentials_told(stack) if key["credential"] == "multi"} == {"ok"}, "its return")
+        if status == 401:
+            assert used(10, marker + "-after") == {keys[1]: 5, keys[2]: 5}
+            seen = [key for key in credentials_told(stack) if key["credential"] == "multi"]
+            assert [key["state"] for key in seen] == ["set aside", "ok", "ok"] and seen[0]["refused"] >= 1
+            wait_for(lambda: 'tollgate_credential_set_aside{credential="multi",key="0"} 1' in metrics_text(stack), "the metric")
+    assert "credential_set_aside credential=multi key=0 status=401" in stack.agent.tail(100000)
+    assert re.search(r"credential_set_aside credential=multi key=\d status=403", stack.agent.tail(100000))
+    assert re.search(r"credential_set_aside credential=multi key=\d status=429", stack.agent.tail(100000))
     # Replaced in its file, it is used again at once, long before its pause is over.
     stack.behave("alpha")
     stack.write_secret("multi-0", known.secret("multi-0-next"))

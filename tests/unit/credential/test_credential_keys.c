@@ -175,6 +175,41 @@ static void test_set_aside(void **state)
     credential_store_free(s);
 }
 
+/* A second try: another key, without taking its turn, and none that is set aside. */
+static void test_another_key(void **state)
+{
+    struct trio t;
+    int64_t now = clock_mono_us();
+    struct credential_pick other = { .serial = 0 };
+    uint32_t serial[3] = { 0 };
+    (void)state;
+    trio_make(&t);
+    struct credential_store *s = open_store(&t.o, 1, NULL);
+    for (unsigned i = 0; i < 6; i++) {
+        struct credential_pick p = pick(s, now);
+        serial[p.key] = p.serial;
+    }
+    struct credential_snapshot *c = credential_acquire(s);
+    assert_true(credential_spare(c, slice_cstr(t.o.name), now));
+    assert_false(credential_spare(c, SLICE_LIT("nobody"), now));
+    assert_false(credential_pick_other(c, SLICE_LIT("nobody"), 0, now, &other));
+    for (unsigned k = 0; k < 3; k++) {
+        assert_true(credential_pick_other(c, slice_cstr(t.o.name), k, now, &other));
+        assert_int_not_equal(other.key, k);
+        assert_int_equal(other.serial, serial[other.key]);
+    }
+    credential_release(c);
+    report(s, serial[0], 401, -1, now);
+    report(s, serial[1], 401, -1, now);
+    c = credential_acquire(s);
+    assert_false(credential_spare(c, slice_cstr(t.o.name), now));
+    assert_false(credential_pick_other(c, slice_cstr(t.o.name), 2, now, &other));
+    assert_true(credential_pick_other(c, slice_cstr(t.o.name), 0, now, &other));
+    assert_int_equal(other.key, 2);
+    credential_release(c);
+    credential_store_free(s);
+}
+
 /* A refused key whose file already holds another: read at once, and used. */
 static void test_refused_key_is_read_again(void **state)
 {
@@ -343,7 +378,7 @@ static void test_command_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_turns_by_weight),   cmocka_unit_test(test_set_aside),
+        cmocka_unit_test(test_turns_by_weight),   cmocka_unit_test(test_set_aside), cmocka_unit_test(test_another_key),
         cmocka_unit_test(test_refused_key_is_read_again), cmocka_unit_test(test_reload_takes_over),
         cmocka_unit_test(test_expired_keys_are_not_used), cmocka_unit_test(test_commands),
         cmocka_unit_test(test_command_cancelled),
