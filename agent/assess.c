@@ -384,3 +384,12 @@ bool assess_rewrite(struct assessment *s)
         return false;
     return s->fallback == NULL || rewrite_for(s, s->fallback, s->choice.fallback, &s->fallback_edits, &s->fallback_delta);
 }
+
+int64_t assess_budget_left(const struct assessment *s)
+{
+    int64_t left = s->budget.tight[BUDGET_USD].left;
+
+    if (!s->budget.tight_known[BUDGET_USD])
+        return -1;
+    return left > 0 ? left : 0;
+}

@@ -62,4 +62,7 @@ bool assess_rewrite(struct assessment *s);
 
 struct refusal refusal_make(int status, const char *type, const char *code, const char *reason, struct slice message);
 
+/* Nano-dollars that the tightest money limit has left with this request's hold taken; -1 when none applies, 0 when it is overdrawn. */
+int64_t assess_budget_left(const struct assessment *s);
+
 #endif

@@ -117,6 +117,14 @@ static void answer_end(struct decision *d)
     d->stage = STAGE_ANSWERED;
 }
 
+/* The agent's own time so far, for the client; last, as it may be left out. */
+static void answer_times(const struct decision *d, struct spop_ack *ack)
+{
+    verdict_times(ack, &(struct verdict_spent){ .identity_us = d->identity_us, .tokens_us = d->tokens_us, .budget_us = d->budget_us,
+                                                .commit_us = d->flight != NULL ? d->flight->commit_us : -1,
+                                                .all_us = clock_mono_us() - d->started_mono_us }, d->s.arena);
+}
+
 static void answer_refusal(struct decision *d)
 {
     struct spop_conn *c = connection_spop(d->connection);
@@ -124,6 +132,7 @@ static void answer_refusal(struct decision *d)
 
     spop_conn_ack_begin(c, d->ticket, &ack);
     verdict_refuse(&ack, d->s.ask.endpoint, &d->s.no, &d->s.budget, d->started_us, d->s.arena);
+    answer_times(d, &ack);
     spop_conn_ack_end(c, &ack);
     answer_end(d);
 }
@@ -192,6 +201,7 @@ static void row_fill(struct decision *d, struct ledger_decision *row)
         .exactness = s->estimate.exactness,
         .output_ceiling = s->alias != NULL ? s->ceiling : -1,
         .choices = s->ask.choices > 0 ? s->ask.choices : 1,
+        .budget_left_nano = assess_budget_left(s),
         .price_version = price_table_id(s->runtime->prices),
         .body_bytes = (int64_t)s->rq.body.n,
         .identity_us = (int32_t)d->identity_us,
@@ -486,6 +496,7 @@ static void answer_allow(struct decision *d)
                                    : SLICE_LIT("The gateway is out of memory; try again in a moment."));
         verdict_refuse(&ack, s->ask.endpoint, &s->no, &s->budget, d->started_us, s->arena);
     }
+    answer_times(d, &ack);
     spop_conn_ack_end(c, &ack);
     keys_header_done(s, false, primary.credential);
     keys_header_done(s, true, fallback.credential);

@@ -142,7 +142,7 @@ static struct event event_of(const struct decision *d, enum event_kind kind)
     struct event e = {
         .kind = kind, .at_us = clock_wall_us(), .started_us = d->started_us, .endpoint = s->ask.endpoint, .stream = s->ask.stream,
         .input_counted = s->estimate.input_bound > 0 ? s->estimate.input : -1, .output_ceiling = s->alias != NULL ? s->ceiling : -1,
-        .budget_left_nano = s->budget.tight_known[BUDGET_USD] ? s->budget.tight[BUDGET_USD].left : -1,
+        .budget_left_nano = assess_budget_left(s),
         .identity_us = d->identity_us, .tokens_us = d->tokens_us, .budget_us = d->budget_us, .commit_us = -1,
         .decision_us = clock_mono_us() - d->started_mono_us, .ttft_us = -1, .tpot_ns = -1, .total_us = -1,
     };
@@ -188,7 +188,8 @@ static struct event event_of_flight(const struct inflight *f, enum event_kind ki
     const struct ledger_decision *d = &f->op.decision;
     struct event e = {
         .kind = kind, .at_us = clock_wall_us(), .started_us = d->started_us, .endpoint = d->endpoint, .stream = d->stream,
-        .input_counted = d->input_tokens, .output_ceiling = d->output_ceiling, .hold_nano = d->hold_nano, .budget_left_nano = -1,
+        .input_counted = d->input_tokens, .output_ceiling = d->output_ceiling, .hold_nano = d->hold_nano,
+        .budget_left_nano = d->budget_left_nano,
         .identity_us = d->identity_us, .tokens_us = d->tokens_us, .budget_us = d->budget_us, .commit_us = f->commit_us,
         .decision_us = -1, .ttft_us = -1, .tpot_ns = -1, .total_us = -1,
     };

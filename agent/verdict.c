@@ -113,6 +113,24 @@ void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct r
     set_rates(ack, budget, now_us, a);
 }
 
+void verdict_times(struct spop_ack *ack, const struct verdict_spent *t, struct arena *a)
+{
+    const struct {
+        const char *name;
+        int64_t us;
+    } stages[] = { { "tollgate", t->all_us }, { "identity", t->identity_us }, { "tokens", t->tokens_us }, { "budget", t->budget_us },
+                   { "commit", t->commit_us } };
+    char text[256];
+    size_t n = 0;
+
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+        if (stages[i].us >= 0)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s;dur=%" PRId64 ".%03d", n > 0 ? ", " : "", stages[i].name,
+                                  stages[i].us / 1000, (int)(stages[i].us % 1000));
+    set_int(ack, "ovh", t->all_us);
+    set_text(ack, "time", arena_copy(a, slice_make(text, n)));
+}
+
 void verdict_answer(struct spop_ack *ack, struct slice body)
 {
     spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("ok"), true);

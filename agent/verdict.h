@@ -33,6 +33,13 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
 void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, const struct budget_answer *budget, int64_t now_us,
                     struct arena *a);
 
+/* The agent's own time on a request, microseconds. Durations below zero are left out; 0 that a stage never took are told as 0. */
+struct verdict_spent {
+    int64_t identity_us, tokens_us, budget_us, commit_us, all_us;
+};
+/* For Server-Timing (https://www.w3.org/TR/server-timing/, durations in ms) and x-tollgate-overhead-us. Left out when it does not fit. */
+void verdict_times(struct spop_ack *ack, const struct verdict_spent *t, struct arena *a);
+
 /* The gateway's own answer, with status 200. */
 void verdict_answer(struct spop_ack *ack, struct slice body);
 

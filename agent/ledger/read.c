@@ -103,6 +103,7 @@ static struct token_usage usage(struct columns *c)
     "SELECT r.id, r.request_id, r.started_us, " WHO ", r.endpoint, r.alias, r.stream, r.state, r.deny_reason, r.http_status,"  \
     " p.grp, p.provider, p.model, f.grp, f.provider, f.model, r.input_counted, r.input_bound, r.exactness, r.output_ceiling,"  \
     " r.choices, r.hold_nano, r.saved_nano, r.price_version, r.body_bytes, r.identity_us, r.tokens_us, r.budget_us,"    \
+    " r.budget_left_nano,"                                                                                              \
     " r.settled_us, r.known_by, r.outcome, s.grp, s.provider, s.model, " USAGE("r") ", r.cost_nano, r.provider_cost_nano,"    \
     " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us"
 
@@ -136,6 +137,7 @@ static void read_decision(struct columns *c, struct ledger_decision *d)
     d->identity_us = (int32_t)known(c);
     d->tokens_us = (int32_t)known(c);
     d->budget_us = (int32_t)known(c);
+    d->budget_left_nano = known(c);
 }
 
 static void read_settlement(struct columns *c, struct ledger_settlement *t)

@@ -27,8 +27,8 @@ static const char *const sql[STATEMENTS] = {
     [INSERT_REQUEST] =
         "INSERT INTO request_row (id, request_id, started_us, who, state, deny_reason, endpoint, stream, alias, plan, plan_fallback,"
         " input_counted, input_bound, exactness, output_ceiling, choices, hold_nano, price_version, body_bytes, identity_us, tokens_us,"
-        " budget_us, http_status, settled_us, known_by, saved_nano) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
-        " ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
+        " budget_us, http_status, settled_us, known_by, saved_nano, budget_left_nano) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
     [SETTLE_REQUEST] =
         "UPDATE request_row SET state = 1, http_status = ?2, settled_us = ?3, known_by = ?4, outcome = ?5, served = ?6, input = ?7,"
         " input_cached = ?8, input_cache_write = ?9, input_cache_write_1h = ?10, output = ?11, output_reasoning = ?12, input_audio = ?13,"
@@ -248,6 +248,7 @@ static void bind_decision(sqlite3_stmt *s, const struct ledger_decision *d, int6
     bind_id(s, 24, open ? 0 : d->started_us);
     sqlite3_bind_int(s, 25, open ? KNOWN_OPEN : KNOWN_NONE);
     sqlite3_bind_int64(s, 26, d->saved_nano);
+    bind_known(s, 27, d->budget_left_nano);
 }
 
 static int write_decision(struct rows *r, const struct ledger_decision *d)

@@ -222,7 +222,7 @@ static void put_response(FILE *out, const struct haproxy_plan *p)
         { "x-ratelimit-limit-tokens", "rlt" },   { "x-ratelimit-remaining-tokens", "rrt" },   { "x-ratelimit-reset-tokens", "rst" },
         { "x-ratelimit-limit-requests", "rlr" }, { "x-ratelimit-remaining-requests", "rrr" }, { "x-ratelimit-reset-requests", "rsr" },
         { "x-tollgate-budget-left", "bud" },     { "x-tollgate-hold-usd", "hold" },           { "x-tollgate-notice", "note" },
-        { "x-tollgate-alias", "alias" },
+        { "x-tollgate-alias", "alias" },         { "x-tollgate-overhead-us", "ovh" },
     };
     fputs("    # What the tap and the log want to know, then everything about the account and the provider's site goes.\n"
           "    http-response set-var(txn.tgx.st) status\n"
@@ -248,6 +248,7 @@ static void put_response(FILE *out, const struct haproxy_plan *p)
     for (size_t i = 0; i < sizeof(informing) / sizeof(informing[0]); i++)
         fprintf(out, "    http-after-response set-header %s %%[var(txn.tg.%s)] if { var(txn.tg.%s) -m found }\n", informing[i][0],
                 informing[i][1], informing[i][1]);
+    fputs("    http-after-response add-header server-timing %[var(txn.tg.time)] if { var(txn.tg.time) -m found }\n", out);
     if (p->relay)
         fputs("    # Streams pass the relay on their way to the second tier.\n"
               "    use_backend tg_route_stream if { var(txn.tg.stream) -m bool }\n", out);

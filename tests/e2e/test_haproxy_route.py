@@ -209,9 +209,10 @@ def test_provider_headers_that_stay_inside(gateway):
     gateway.providers["a"].script = answer(extra=(
         "server: cloudflare", "set-cookie: __cf=1", "alt-svc: h3=\":443\"", "strict-transport-security: max-age=1", "cf-ray: 1",
         "x-ratelimit-remaining-tokens: 999", "openai-organization: secret-org", "x-request-id: theirs", "openai-processing-ms: 12",
+        "server-timing: theirs;dur=1",
         "x-tg-group: forged", "x-tg-status: 429"))
     gateway.allow(rlt="1000", rrt="900", rst="6s", rlr="60", rrr="59", rsr="1s", bud="12.34", hold="0.01", note="soft limit near",
-                  alias="chat-default")
+                  alias="chat-default", ovh=321, time="tollgate;dur=0.321, tokens;dur=0.040")
     status, headers, _ = gateway.request()
     assert status == 200
     own = headers["x-tollgate-request-id"]
@@ -220,7 +221,8 @@ def test_provider_headers_that_stay_inside(gateway):
                        "x-tollgate-attempt": "1", "x-tollgate-model": "model-a", "x-ratelimit-limit-tokens": "1000",
                        "x-ratelimit-remaining-tokens": "900", "x-ratelimit-reset-tokens": "6s", "x-ratelimit-limit-requests": "60",
                        "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s", "x-tollgate-budget-left": "12.34",
-                       "x-tollgate-hold-usd": "0.01", "x-tollgate-notice": "soft limit near", "x-tollgate-alias": "chat-default"}
+                       "x-tollgate-hold-usd": "0.01", "x-tollgate-notice": "soft limit near", "x-tollgate-alias": "chat-default",
+                       "x-tollgate-overhead-us": "321", "server-timing": "theirs;dur=1, tollgate;dur=0.321, tokens;dur=0.040"}
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503])

@@ -1,5 +1,7 @@
 """Metrics and health: a real Prometheus scrapes the agent, its figures are the ledger's."""
 
+from decimal import Decimal
+
 import pytest
 
 import ledger
@@ -55,6 +57,37 @@ def test_figures_are_the_ledgers(stack, prometheus, url, sub, settled):
         assert prometheus.value(f'tollgate_overhead_seconds_count{{stage="{stage}"}}') >= 3
     for accept in ("*/*", "application/openmetrics-text;version=1.0.0"):
         assert sub not in fetch(url + "/metrics", accept)[2]
+
+
+def durations(headers):
+    """Server-Timing's entries, in microseconds."""
+    entries = (entry.split(";dur=") for entry in headers["server-timing"].split(","))
+    return {name.strip(): round(float(ms) * 1000) for name, ms in entries}
+
+
+def test_the_gateways_own_time_and_the_budget_are_told(stack, sub, settled):
+    """The client's headers, and the ledger's row: the same figures."""
+    status, headers, _ = stack.post(stack.person(sub, team="timed"), body())
+    assert status == 200
+    (row,) = stack.query("SELECT * FROM request WHERE request_id = ?", settled(sub)["request_id"])
+    told = durations(headers)
+    assert {name: told[name] for name in ("identity", "tokens", "budget", "commit")} == {
+        name: row[name + "_us"] for name in ("identity", "tokens", "budget", "commit")
+    }
+    assert told["commit"] > 0 and int(headers["x-tollgate-overhead-us"]) == told["tollgate"] > 0
+    assert sum(told.values()) <= 2 * told["tollgate"], "stages are parts of the whole"
+    assert row["budget_left_nano"] > 0
+    assert Decimal(headers["x-tollgate-budget-left"]) == Decimal(row["budget_left_nano"]).scaleb(-9)
+    assert row["ttft_us"] > 0 and row["total_us"] >= row["ttft_us"] and row["attempts"] == 1
+
+
+def test_refusals_tell_their_time(stack, sub):
+    status, headers, _ = stack.post(stack.person(sub, team="poor"), body())
+    assert status == 429
+    told = durations(headers)
+    assert "commit" not in told and set(told) == {"tollgate", "identity", "tokens", "budget"}
+    status, headers, _ = stack.post("nonsense", body())
+    assert status == 401 and durations(headers)["tollgate"] == int(headers["x-tollgate-overhead-us"])
 
 
 def test_exemplars_name_requests(stack, prometheus, sub, settled):

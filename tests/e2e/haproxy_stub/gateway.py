@@ -213,7 +213,7 @@ class Gateway:
         r = c.getresponse()
         data = r.read()
         c.close()
-        return r.status, {k.lower(): v for k, v in r.getheaders()}, data
+        return r.status, {k.lower(): ", ".join(r.headers.get_all(k)) for k in r.headers}, data
 
     def record(self, n=1):
         """The n-th settlement record, waited for."""

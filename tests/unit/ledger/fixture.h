@@ -87,7 +87,8 @@ static inline struct ledger_op decision(int64_t id, int64_t started_us, enum led
         .primary = { SLICE_LIT("openai"), SLICE_LIT("openai"), SLICE_LIT("gpt-4o") },
         .fallback = { SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o") },
         .input_tokens = 100, .input_bound = 110, .exactness = DOCUMENTED_TOKENS, .output_ceiling = 500, .choices = 1,
-        .hold_nano = 5000000, .price_version = 0x123456789abc, .body_bytes = 2048, .identity_us = 3, .tokens_us = 40, .budget_us = 5
+        .hold_nano = 5000000, .budget_left_nano = 7000000, .price_version = 0x123456789abc, .body_bytes = 2048,
+        .identity_us = 3, .tokens_us = 40, .budget_us = 5
     };
     if (state == LEDGER_DENIED) {
         op.decision.deny_reason = SLICE_LIT("budget");

@@ -301,6 +301,7 @@ static bool see_row(void *user, const struct ledger_row *row)
     assert_true(slice_eq_cstr(row->decision.primary.group, "openai"));
     assert_true(slice_eq_cstr(row->decision.fallback.provider, "azure"));
     assert_int_equal(row->decision.tokens_us, 40);
+    assert_int_equal(row->decision.budget_left_nano, 7000000);
     assert_int_equal(row->decision.output_ceiling, 500);
     assert_int_equal(row->settlement.known_by, row->decision.state == LEDGER_OPEN ? KNOWN_OPEN : KNOWN_REPORTED);
     if (row->decision.state != LEDGER_OPEN) {
