@@ -155,7 +155,9 @@ bool assess_parse(struct assessment *s)
     if (!endpoint_find(s) || !body_whole(s))
         return false;
     enum endpoint endpoint = s->ask.endpoint;
-    if (dialect_parse(endpoint, s->rq.body, s->arena, &s->ask, &s->no) != 0) {
+    int rc = dialect_counts_only(s->rq.path) ? dialect_parse_count(s->rq.body, s->arena, &s->ask, &s->no)
+                                             : dialect_parse(endpoint, s->rq.body, s->arena, &s->ask, &s->no);
+    if (rc != 0) {
         if (s->no.reason != NULL && strcmp(s->no.reason, "body_truncated") == 0)
             s->no.message = arena_printf(s->arena, "%.*s If it was sent whole, it is larger than HAProxy's buffer (tune.bufsize).",
                                          SLICE_FMT(s->no.message));
@@ -267,6 +269,10 @@ static void estimates_finish(struct assessment *s)
 bool assess_price(struct assessment *s)
 {
     estimates_finish(s);
+    if (s->ask.count_only) { /* no provider is asked: nothing to pay, no output */
+        s->hold_nano = s->ceiling = 0;
+        return permission_counted(s);
+    }
     ceiling_find(s);
     if (!permission_counted(s) || !holds_find(s, s->ceiling, &s->hold_nano))
         return false;
@@ -321,7 +327,12 @@ enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int6
         .hold = { .nano = s->hold_nano, .tokens = (input > other ? input : other) + s->ceiling * s->ask.choices, .requests = 1 },
     };
 
-    clamp_fill(s, &ask.clamp);
+    if (s->ask.count_only) {
+        ask.hold.tokens = 0;
+        ask.downgraded = true; /* a cheaper model would only count differently */
+    } else {
+        clamp_fill(s, &ask.clamp);
+    }
     enum budget_verdict v = budget_reserve(b, &ask, now_us, mono_us, &s->hold, &s->budget);
     if (v == BUDGET_DOWNGRADE) {
         /* The answer's texts are in a struct that the next call fills anew. */

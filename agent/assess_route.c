@@ -168,6 +168,11 @@ static void facts_start(struct assessment *s)
             .state = breaker_route_state(m->targets[i].breaker, s->route_mono_us), .input = -1, .cost_nano = -1, .wait_us = -1,
             .keyless = !credential_usable(s->credentials, s->alias->targets[i].target.group, s->route_mono_us),
         };
+    /* Counting asks nothing of a provider: its health does not matter, and a half-open breaker's probe is not spent on it. */
+    for (size_t i = 0; s->ask.count_only && i < s->alias->target_count; i++) {
+        s->facts[i].state = ROUTE_USABLE;
+        s->facts[i].keyless = false;
+    }
     s->counted = 0;
 }
 

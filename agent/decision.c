@@ -12,6 +12,7 @@
 #include "telemetry.h"
 #include "verdict.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,8 +138,7 @@ static void answer_refusal(struct decision *d)
     answer_end(d);
 }
 
-/* 200 with this body; the decision is gone. */
-static void answer_body(struct decision *d, struct slice body)
+static void answer_ok(struct decision *d, struct slice body)
 {
     struct spop_ack ack;
     struct spop_conn *c = connection_spop(d->connection);
@@ -146,6 +146,12 @@ static void answer_body(struct decision *d, struct slice body)
     verdict_answer(&ack, body);
     spop_conn_ack_end(c, &ack);
     answer_end(d);
+}
+
+/* 200 with this body; the decision is gone. */
+static void answer_body(struct decision *d, struct slice body)
+{
+    answer_ok(d, body);
     telemetry_answered(d);
     decision_free(d);
 }
@@ -172,42 +178,6 @@ static void on_refusal_written(struct ledger_op *op, enum ledger_result result)
     struct decision *d = op->user;
     d->result = result;
     worker_committed(d->worker, d);
-}
-
-static struct ledger_target ledger_target_of(const struct route_target *t)
-{
-    if (t == NULL)
-        return (struct ledger_target){ .group = SLICE_NONE };
-    return (struct ledger_target){ .group = t->target.group, .provider = t->target.provider, .model = t->target.model };
-}
-
-static void row_fill(struct decision *d, struct ledger_decision *row)
-{
-    const struct assessment *s = &d->s;
-
-    *row = (struct ledger_decision){
-        .id = ledger_next_id(d->worker->agent->ledger),
-        .request_id = s->rq.id,
-        .started_us = d->started_us,
-        .who = { .organization = s->who.organization, .team = s->who.team, .user = s->who.user, .application = s->who.application,
-                 .cost_center = s->who.cost_center, .subject = s->who.subject, .issuer = s->who.issuer },
-        .endpoint = s->ask.endpoint,
-        .alias = s->ask.model.n > 200 ? slice_make(s->ask.model.p, 200) : s->ask.model,
-        .stream = s->ask.stream,
-        .primary = ledger_target_of(s->choice.primary),
-        .fallback = ledger_target_of(s->choice.fallback),
-        .input_tokens = s->estimate.input_bound > 0 ? s->estimate.input : -1,
-        .input_bound = s->estimate.input_bound > 0 ? s->estimate.input_bound : -1,
-        .exactness = s->estimate.exactness,
-        .output_ceiling = s->alias != NULL ? s->ceiling : -1,
-        .choices = s->ask.choices > 0 ? s->ask.choices : 1,
-        .budget_left_nano = assess_budget_left(s),
-        .price_version = price_table_id(s->runtime->prices),
-        .body_bytes = (int64_t)s->rq.body.n,
-        .identity_us = (int32_t)d->identity_us,
-        .tokens_us = (int32_t)d->tokens_us,
-        .budget_us = (int32_t)d->budget_us,
-    };
 }
 
 /* A row for the refusal, unless a stranger could fill the disk with them. */
@@ -239,7 +209,7 @@ static void refused(struct decision *d)
         return;
     }
     d->op = (struct ledger_op){ .kind = LEDGER_DECISION, .done = on_refusal_written, .user = d };
-    row_fill(d, &d->op.decision);
+    decision_row(d, &d->op.decision);
     /* The row's texts must outlast the frame they came in. */
     d->op.decision.request_id = arena_copy(d->s.arena, d->s.rq.id);
     d->op.decision.alias = arena_copy(d->s.arena, d->op.decision.alias);
@@ -425,15 +395,16 @@ void decision_counted(struct decision *d)
         refused(d);
         return;
     }
-    row_fill(d, &row);
+    decision_row(d, &row);
     row.hold_nano = d->s.hold_nano;
     const struct route_target *fallback = d->s.choice.fallback;
-    if (!keys_pick(&d->s)) {
+    bool sent = !d->s.ask.count_only;
+    if (sent && !keys_pick(&d->s)) {
         hold_return(d);
         refused(d);
         return;
     }
-    if (assess_rewrite(&d->s) && keys_hash(&d->s))
+    if (!sent || (assess_rewrite(&d->s) && keys_hash(&d->s)))
         d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL);
     if (d->flight == NULL) {
         hold_return(d);
@@ -466,6 +437,17 @@ void decision_counted(struct decision *d)
     d->flight->op.done = on_decision_written;
     d->flight->op.user = d;
     ledger_submit(a->ledger, &d->flight->op);
+}
+
+/* Settled first: HAProxy's line about this answer must not find it open. */
+static void answer_count(struct decision *d)
+{
+    struct agent *a = d->worker->agent;
+
+    settlement_answered(a, d->flight, "count_tokens");
+    answer_ok(d, arena_printf(d->s.arena, "{\"input_tokens\":%" PRId64 "}", d->s.estimate.input));
+    atomic_fetch_add_explicit(&a->counters.allowed, 1, memory_order_relaxed);
+    telemetry_allowed(d);
 }
 
 static void answer_allow(struct decision *d)
@@ -548,7 +530,10 @@ static void committed(struct decision *d)
         answer_refusal(d);
         telemetry_denied(d);
     } else if (answerable(d)) {
-        answer_allow(d);
+        if (d->s.ask.count_only)
+            answer_count(d);
+        else
+            answer_allow(d);
     } else {
         /* HAProxy has gone: it never heard the answer, so no provider saw the request. */
         spop_conn_ack_drop(connection_spop(d->connection), d->ticket);

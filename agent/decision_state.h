@@ -1,4 +1,5 @@
-/* The state of a decision, shared by the files that move it on: decision.c (its life), decision_count.c (its counting). */
+/* The state of a decision, shared by the files that move it on: decision.c (its life), decision_count.c (its counting),
+ * decision_row.c (its row in the ledger). */
 #ifndef TOLLGATE_DECISION_STATE_H
 #define TOLLGATE_DECISION_STATE_H
 
@@ -33,6 +34,9 @@ struct decision {
 /* decision_count.c: counts for the targets chosen, at once or in slices; then on to decision_counted. `t0` is the monotonic time (us) from
  * which on the counting is charged to stage "tokens". */
 void decision_count(struct decision *d, int64_t t0);
+
+/* decision_row.c: the row as far as it is known; its slices are the decision's. */
+void decision_row(const struct decision *d, struct ledger_decision *row);
 
 /* decision.c: all that is left after counting. */
 void decision_counted(struct decision *d);

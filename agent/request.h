@@ -99,6 +99,7 @@ enum ask_feature {
 
 struct ask {
     enum endpoint endpoint;
+    bool count_only;              /* of /v1/messages/count_tokens: the gateway answers how many input tokens these are */
     struct slice model;           /* decoded */
     bool stream;
     bool include_usage;           /* stream_options.include_usage as the client sent it */

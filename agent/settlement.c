@@ -51,7 +51,7 @@ struct verdict_of {
     struct costing price; /* of the usage; all 0 when it is not known */
     const char *outcome;
     int status;
-    bool fallback;
+    bool fallback, own; /* own: the gateway answered it */
     int32_t attempts;
     int64_t ttft_us, tpot_ns, total_us, bytes;
 };
@@ -121,13 +121,13 @@ static void settle(struct agent *a, struct inflight *f, const struct verdict_of 
                    void *user)
 {
     struct settling *s = settling_new(a, f, LEDGER_SETTLEMENT);
-    struct budget_use use = { .nano = v->cost_nano, .tokens = token_usage_total(&v->usage), .requests = v->attempts > 0 ? 1 : 0 };
+    struct budget_use use = { .nano = v->cost_nano, .tokens = token_usage_total(&v->usage), .requests = v->attempts > 0 || v->own ? 1 : 0 };
     struct budget_actual actual = { .primary = v->fallback ? (struct budget_use){ .nano = 0 } : use,
                                     .fallback = v->fallback ? use : (struct budget_use){ .nano = 0 } };
 
     if (v->known_by == KNOWN_BOUNDED)
         actual.primary = f->held;
-    if (v->attempts == 0 && v->known_by == KNOWN_NONE)
+    if (v->attempts == 0 && v->known_by == KNOWN_NONE && !v->own)
         budget_release(a->budget, f->hold, clock_mono_us());
     else
         budget_settle(a->budget, f->hold, &actual, clock_mono_us());
@@ -524,6 +524,15 @@ void settlement_abandon(struct agent *a, struct inflight *f, const char *outcome
     struct verdict_of v = { .known_by = KNOWN_NONE, .outcome = outcome, .ttft_us = -1, .tpot_ns = -1, .total_us = -1 };
 
     atomic_fetch_add_explicit(&a->counters.abandoned, 1, memory_order_relaxed);
+    if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
+        settle(a, f, &v, INFLIGHT_SETTLED, NULL, NULL);
+}
+
+void settlement_answered(struct agent *a, struct inflight *f, const char *outcome)
+{
+    struct verdict_of v = { .known_by = KNOWN_NONE, .outcome = outcome, .status = 200, .own = true, .ttft_us = -1, .tpot_ns = -1,
+                            .total_us = -1 };
+
     if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
         settle(a, f, &v, INFLIGHT_SETTLED, NULL, NULL);
 }

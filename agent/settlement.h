@@ -21,6 +21,9 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
 void settlement_line(struct agent *a, const struct settle_line *l);
 /* Any thread: the answer to HAProxy was never given, so no provider saw the request. `outcome` is static. */
 void settlement_abandon(struct agent *a, struct inflight *f, const char *outcome);
+/* Any thread: the gateway answers this open request itself, with 200, and no provider is asked. It costs nothing and counts as a request.
+ * To be called before the answer is given. `outcome` is static. */
+void settlement_answered(struct agent *a, struct inflight *f, const char *outcome);
 /* Every second: lines whose record did not come, holds that expired, entries that have lingered. All by the monotonic clock: a wall
  * clock that is set ends nothing early and keeps nothing open. */
 void settlement_tick(struct agent *a, int64_t mono_us);

@@ -201,7 +201,8 @@ static int count_body(const struct ctl_options *o, struct tokenizer_set *set, st
         fputs(errors.text, stderr);
         goto out;
     }
-    if (dialect_parse(endpoint, body, arena, &c->ask, &why) != 0) {
+    bool count_only = o->endpoint != NULL && dialect_counts_only(slice_cstr(o->endpoint));
+    if ((count_only ? dialect_parse_count(body, arena, &c->ask, &why) : dialect_parse(endpoint, body, arena, &c->ask, &why)) != 0) {
         fprintf(stderr, "tollgatectl: the gateway would answer %d: %.*s\n", why.status, SLICE_FMT(why.message));
         goto out;
     }

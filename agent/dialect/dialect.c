@@ -14,8 +14,15 @@ static const struct {
     [ENDPOINT_MESSAGES] = { "messages", FIELD("/v1/messages"), dialect_messages },
 };
 
+bool dialect_counts_only(struct slice path)
+{
+    return slice_eq_cstr(path, "/v1/messages/count_tokens");
+}
+
 enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum endpoint *out)
 {
+    if (dialect_counts_only(path))
+        path = endpoints[ENDPOINT_MESSAGES].path;
     for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
         if (!slice_eq(path, endpoints[i].path))
             continue;
@@ -67,12 +74,12 @@ static void refuse_syntax(struct walk *w)
     w->refused = true;
 }
 
-int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
+static int parse(enum endpoint endpoint, bool count_only, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
 {
     struct walk w = { .arena = arena, .ask = out, .why = why, .message = UINT32_MAX };
 
     *why = (struct refusal){ .retry_after_s = -1 };
-    *out = (struct ask){ .endpoint = endpoint, .max_output = -1, .choices = 1, .thinking_budget = -1 };
+    *out = (struct ask){ .endpoint = endpoint, .count_only = count_only, .max_output = -1, .choices = 1, .thinking_budget = -1 };
     json_scan_begin(&w.s, body);
     const char *start = w.s.p;
     endpoints[endpoint].walk(&w);
@@ -84,4 +91,14 @@ int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena
     out->part_count = w.count;
     out->had_invalid_text = w.s.lone_surrogate;
     return w.refused ? -1 : 0;
+}
+
+int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
+{
+    return parse(endpoint, false, body, arena, out, why);
+}
+
+int dialect_parse_count(struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
+{
+    return parse(ENDPOINT_MESSAGES, true, body, arena, out, why);
 }

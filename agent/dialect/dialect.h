@@ -29,6 +29,8 @@ enum dialect_match {
 /* The path must match byte for byte: HAProxy normalised it. *out is set unless DIALECT_NO_PATH. */
 enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum endpoint *out)
     __attribute__((warn_unused_result));
+/* Whether the path only asks how many tokens a request would have: /v1/messages/count_tokens, otherwise an ENDPOINT_MESSAGES. */
+bool dialect_counts_only(struct slice path);
 /* The path of an endpoint, e.g. "/v1/chat/completions". */
 const char *dialect_path(enum endpoint e);
 /* Its word in configurations and commands: chat, responses, completions, embeddings, messages. */
@@ -43,5 +45,8 @@ bool dialect_endpoint_from_name(struct slice name, enum endpoint *out) __attribu
  * Legacy completions without max_tokens get max_output 16, the documented default, with at_max_output.len 0. */
 int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
     __attribute__((warn_unused_result));
+/* The same for a body of /v1/messages/count_tokens, which has no max_tokens; out->count_only is set (Anthropic API reference:
+ * messages-count-tokens). */
+int dialect_parse_count(struct slice body, struct arena *arena, struct ask *out, struct refusal *why) __attribute__((warn_unused_result));
 
 #endif

@@ -246,6 +246,8 @@ void dialect_messages(struct walk *w)
     }
     walk_require(w, &f, MODEL);
     walk_require(w, &f, MESSAGES);
+    if (w->ask->count_only)
+        return;
     if (w->s.error == NULL && w->ask->max_output < 0)
         f.seen &= ~((uint64_t)1 << MAX_TOKENS); /* null is no ceiling */
     walk_require(w, &f, MAX_TOKENS);

@@ -7,7 +7,8 @@ import httpx2 as httpx
 import openai
 import pytest
 
-from stack import PATIENCE
+import ledger
+from stack import PATIENCE, wait_for
 
 TARGET = "{provider: alpha, model: gpt-4o-mini}"
 STACK = {
@@ -16,7 +17,12 @@ STACK = {
         "name: partly, targets: [{provider: alpha, model: gpt-4o-mini, when: {team: [vip]}}, {provider: beta, model: gpt-4o, when: {max_input: 10}}]",
         f'name: "lab/small model", primary: {TARGET}',
         f"name: gpt-4o-mini, primary: {TARGET}",
-    ]
+    ],
+    "limits": (
+        'name: two-counts, level: team, match: [counting], amount: "2 requests", window: day, time_zone: UTC',
+        'name: one-dollar, level: team, match: [counting], amount: "$1", window: day, time_zone: UTC',
+    ),
+    "access": ("name: everybody, teams: [research, vip, counting]", "name: chatters, teams: [chatting], endpoints: [chat]"),
 }
 
 
@@ -110,3 +116,39 @@ def test_other_paths_of_azure_are_refused(stack, sub, path):
 def test_an_azure_client_without_a_good_token_is_refused(stack):
     with azure(stack, "not-a-token") as client, pytest.raises(openai.AuthenticationError):
         client.chat.completions.create(model="solo", messages=[{"role": "user", "content": "hi"}])
+
+
+def test_anthropic_clients_count_tokens(stack, sub):
+    """The gateway counts by itself: no provider hears of it, it is one request against limits and costs nothing."""
+    ask = {"model": "solo", "system": "Be brief.", "messages": [{"role": "user", "content": sub}]}
+    stack.behave("alpha", status=500)  # which nobody notices
+    with claude(stack, stack.person(sub, team="counting")) as client:
+        short = client.messages.count_tokens(**ask).input_tokens
+        long = client.messages.count_tokens(**{**ask, "messages": [{"role": "user", "content": sub + " one two" * 1000}]}).input_tokens
+        assert 8 < short < 80 and 2000 <= long - short < 3000
+        with pytest.raises(anthropic.RateLimitError) as error:
+            client.messages.count_tokens(**ask)
+        assert "two-counts" in str(error.value)
+    assert stack.received("alpha", sub) == []
+    rows = wait_for(lambda: (rows := ledger.requests(stack, sub)) and all(row["state"] != "open" for row in rows) and rows, "the rows")
+    assert [row["state"] for row in rows] == ["settled", "settled", "denied"]
+    for row, tokens in zip(rows, (short, long), strict=False):
+        assert (row["cost"], row["hold"], row["outcome"], row["known_by"]) == (0, 0, "count_tokens", "none")
+        assert (row["input_counted"], row["input"] or 0, row["status"], row["attempts"]) == (tokens, 0, 200, 0)
+    (account,) = [a for a in ledger.accounts(stack, "two-counts") if "counting" in json.dumps(a)]
+    assert (account["used"], account["held"]) == (2, 0)
+
+
+def test_counting_tokens_needs_what_the_request_itself_would_need(stack, sub):
+    ask = {"model": "solo", "messages": [{"role": "user", "content": sub}]}
+    with claude(stack, stack.person(sub, team="chatting")) as client, pytest.raises(anthropic.PermissionDeniedError):
+        client.messages.count_tokens(**ask)
+    with claude(stack, "not-a-token") as nobody, pytest.raises(anthropic.AuthenticationError):
+        nobody.messages.count_tokens(**ask)
+    with claude(stack, stack.person(sub + "-2")) as client:
+        with pytest.raises(anthropic.NotFoundError):
+            client.messages.count_tokens(**{**ask, "model": "no-such-model"})
+        with pytest.raises(anthropic.BadRequestError) as error:
+            client.messages.count_tokens(model="solo", messages=[{"role": "user", "content": 5}])
+        assert "messages[0].content" in str(error.value)
+    assert httpx.get(stack.gateway + "/v1/messages/count_tokens", headers={"x-api-key": stack.person(sub + "-3")}).status_code == 405

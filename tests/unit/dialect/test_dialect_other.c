@@ -99,6 +99,24 @@ static void messages(void **state)
         assert_string_equal(must_refuse(ENDPOINT_MESSAGES, bad[i].body, *state).param, bad[i].param);
 }
 
+static void messages_counted(void **state)
+{
+    struct refusal why;
+    struct ask ask;
+    enum endpoint e;
+
+    assert_true(dialect_counts_only(SLICE_LIT("/v1/messages/count_tokens")));
+    assert_false(dialect_counts_only(SLICE_LIT("/v1/messages")));
+    assert_int_equal(dialect_endpoint(SLICE_LIT("POST"), SLICE_LIT("/v1/messages/count_tokens"), &e), DIALECT_MATCH);
+    assert_int_equal(e, ENDPOINT_MESSAGES);
+    assert_int_equal(dialect_endpoint(SLICE_LIT("GET"), SLICE_LIT("/v1/messages/count_tokens"), &e), DIALECT_NO_METHOD);
+    assert_int_equal(dialect_parse_count(SLICE_LIT("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"), *state, &ask, &why), 0);
+    assert_true(ask.count_only);
+    assert_parts(&ask, *state, "text role 0 user\ntext content 0 x\n");
+    assert_int_equal(dialect_parse_count(SLICE_LIT("{\"model\":\"m\"}"), *state, &ask, &why), -1);
+    assert_string_equal(why.param, "messages");
+}
+
 static void images(void **state)
 {
     static const struct {
@@ -134,6 +152,6 @@ static void images(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(responses), T(completions), T(embeddings), T(messages), T(images) };
+    const struct CMUnitTest tests[] = { T(responses), T(completions), T(embeddings), T(messages), T(messages_counted), T(images) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
