@@ -411,14 +411,21 @@ static void put_group(FILE *out, const struct haproxy_plan *p, const struct hapr
     if (!haproxy_url_parse(g->url, &u, why, sizeof(why)))
         return; /* checked before */
     fprintf(out, "\nbackend " HAPROXY_GROUP_PREFIX "%s%s from tg_defaults\n", g->name, stream ? HAPROXY_STREAM_SUFFIX : "");
+    int first = haproxy_first_byte(p, g, stream) + (p->relay && stream ? 500 : 0), between = server_timeout(p) + (p->relay && stream ? 5000 : 0);
+    /* 2.6 knows one server timeout for head and body: there the head is waited for by a rule. 3.2 can spin in that rule when the
+     * connection breaks before the head. */
     fprintf(out,
             "    http-reuse always\n"
             "    retries 0\n"
             "    timeout server %dms\n"
+            ".if version_atleast(3.1)\n"
+            "    http-request set-timeout server %dms\n"
+            "    http-response set-timeout server %dms\n"
+            ".else\n"
             "    tcp-response inspect-delay %dms\n"
             "    tcp-response content accept if { status gt 0 }\n"
-            "    tcp-response content close if WAIT_END\n", server_timeout(p) + (p->relay && stream ? 5000 : 0),
-            haproxy_first_byte(p, g, stream) + (p->relay && stream ? 500 : 0));
+            "    tcp-response content close if WAIT_END\n"
+            ".endif\n", between, first, between, first);
     /* The relay waits for the first event that says something; without it the first byte of the body has to do. */
     if (!p->relay && stream)
         fprintf(out, "    http-response wait-for-body time %dms at-least 1 if { status 200 }\n", haproxy_first_byte(p, g, stream));

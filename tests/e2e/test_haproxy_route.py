@@ -117,7 +117,7 @@ def test_first_byte_limits(write_plan):  # noqa: F811
         assert g.request()[1]["x-tollgate-provider"] == "a"
         g.providers["a"].script = g.providers["b"].script = answer(delay=1.2)
         g.allow_with_fallback(stream=True)
-        assert g.request()[0] == 502
+        assert g.request()[0] in (502, 504)  # 504 from HAProxy 3.1 on
         # The limit is for the first byte alone: a stream that has begun may pause.
         g.providers["a"].script = stream([b"data: 1\n\n"] * 3, gap=0.7)
         assert g.request()[2] == b"data: 1\n\n" * 3
