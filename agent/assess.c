@@ -85,6 +85,12 @@ static void argument_read(struct slice name, const struct spop_value *v, struct 
         rq->content_length = length_of(v);
     else if (slice_eq_cstr(name, "blen"))
         rq->body_length = length_of(v);
+    else if (slice_eq_cstr(name, "cert"))
+        rq->certificate_used = v->type == SPOP_BOOL && v->boolean;
+    else if (slice_eq_cstr(name, "cverify"))
+        rq->certificate_verify = length_of(v);
+    else if (slice_eq_cstr(name, "cder"))
+        rq->certificate = text_of(v);
     else if (slice_eq_cstr(name, "body"))
         rq->body = text_of(v);
 }
@@ -96,7 +102,7 @@ bool assess_read(struct spop_bytes payload, struct http_request *rq, struct aren
     struct spop_value value;
     bool found = false;
 
-    *rq = (struct http_request){ .content_length = -1, .body_length = -1 };
+    *rq = (struct http_request){ .content_length = -1, .body_length = -1, .certificate_verify = -1 };
     while (spop_next_message(&it, &name)) {
         if (!slice_eq_cstr(slice_make(name.p, name.n), "llm-request"))
             continue;

@@ -245,6 +245,18 @@ static void model_check(struct context *x, const struct config *c, unsigned i)
         config_doc_error(x->doc, x->errors, path, "must be 1 to 10000000 tokens");
 }
 
+static void bind_check(struct context *x, const struct config_bind *b, unsigned i)
+{
+    static const char *const words[] = { "required", "optional", NULL };
+    char path[64];
+
+    snprintf(path, sizeof path, "haproxy.bind[%u].client_cert", i);
+    if (b->client_cert != NULL && !one_of(b->client_cert, words))
+        config_doc_error(x->doc, x->errors, path, "\"%s\" is unknown; allowed: required, optional", b->client_cert);
+    else if (b->client_cert != NULL && b->client_ca == NULL)
+        config_doc_error(x->doc, x->errors, path, "needs client_ca: the file of the authorities client certificates may come from");
+}
+
 static void alerts_check(struct context *x, struct config_alerts *a)
 {
     bool https = a->url != NULL && strncmp(a->url, "https://", 8) == 0;
@@ -275,6 +287,8 @@ static void all_check(struct context *x, struct config *c)
         config_doc_error(x->doc, x->errors, "log_level", "\"%s\" is unknown; allowed: debug, info, warn, error", c->log_level);
     if (!one_of(c->haproxy.streams, streams))
         config_doc_error(x->doc, x->errors, "haproxy.streams", "\"%s\" is unknown; allowed: relay, tap", c->haproxy.streams);
+    for (unsigned i = 0; i < c->haproxy.bind_count; i++)
+        bind_check(x, &c->haproxy.bind[i], i);
     duration_check(x, c->haproxy.first_byte_timeout, "haproxy.first_byte_timeout");
     duration_check(x, c->haproxy.first_byte_timeout_stream, "haproxy.first_byte_timeout_stream");
     duration_check(x, c->haproxy.stall_timeout, "haproxy.stall_timeout");

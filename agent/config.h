@@ -23,6 +23,8 @@ struct config_listen {
 struct config_bind {
     char *address;
     char *cert;       /* may be NULL */
+    char *client_ca, *client_crl; /* may be NULL */
+    char *client_cert; /* required, optional; NULL: required with client_ca */
     bool http2_only, accept_proxy;
 };
 
@@ -295,6 +297,14 @@ struct config_access {
     int64_t max_prompt, max_output; /* tokens; 0: no limit */
 };
 
+/* Read by certificate_rules_check; all but name and team may be NULL. */
+struct config_certificate {
+    char *name, *issuer, *subject, *common_name, *alternative_name, *fingerprint;
+    char *team, *user, *organization, *application, *cost_center;
+    char **groups;
+    unsigned groups_count;
+};
+
 struct config_keys {
     char *secret_file; /* default: keys.secret beside the ledger */
 };
@@ -349,6 +359,8 @@ struct config {
     struct config_audit audit;
     struct config_revocations revocations;
     struct config_keys keys;
+    struct config_certificate *certificates; /* who client certificates are */
+    unsigned certificates_count;
     struct config_alerts alerts;
     struct config_breaker breaker;
     struct config_console *console; /* NULL: none */

@@ -139,9 +139,21 @@ struct identity_options config_identity(const struct config *c, struct arena *a)
 {
     struct identity_issuer *issuers = grab(a, c->issuers_count, sizeof *issuers);
 
+    struct identity_certificate *certificates = grab(a, c->certificates_count, sizeof *certificates);
+
     for (unsigned i = 0; i < c->issuers_count; i++)
         issuer_map(&c->issuers[i], a, &issuers[i]);
-    return (struct identity_options){ .issuers = issuers, .issuers_count = c->issuers_count };
+    for (unsigned i = 0; i < c->certificates_count; i++) {
+        const struct config_certificate *f = &c->certificates[i];
+        certificates[i] = (struct identity_certificate){
+            .name = f->name, .issuer = f->issuer, .subject = f->subject, .common_name = f->common_name,
+            .alternative_name = f->alternative_name, .fingerprint = f->fingerprint, .team = f->team, .user = f->user,
+            .organization = f->organization, .application = f->application, .cost_center = f->cost_center,
+            .groups = (const char **)f->groups, .groups_count = f->groups_count,
+        };
+    }
+    return (struct identity_options){ .issuers = issuers, .issuers_count = c->issuers_count, .certificates = certificates,
+                                      .certificates_count = c->certificates_count };
 }
 
 static void group_map(const struct config_provider *p, struct arena *a, struct haproxy_group *out)
@@ -169,7 +181,9 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
     const char *spop = c->listen.spop_count > 0 ? c->listen.spop[0] : "";
 
     for (unsigned i = 0; i < h->bind_count; i++)
-        binds[i] = (struct haproxy_bind){ .address = h->bind[i].address, .cert = h->bind[i].cert,
+        binds[i] = (struct haproxy_bind){ .address = h->bind[i].address, .cert = h->bind[i].cert, .client_ca = h->bind[i].client_ca,
+                                          .crl = h->bind[i].client_crl,
+                                          .client_cert_optional = h->bind[i].client_cert != NULL && strcmp(h->bind[i].client_cert, "optional") == 0,
                                           .http2_only = h->bind[i].http2_only, .accept_proxy = h->bind[i].accept_proxy };
     for (unsigned i = 0; i < c->providers_count; i++)
         group_map(&c->providers[i], a, &groups[i]);

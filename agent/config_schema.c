@@ -37,6 +37,9 @@ static const cyaml_schema_field_t listen_fields[] = {
 static const cyaml_schema_field_t bind_fields[] = {
     TEXT("address", config_bind, address),
     TEXT_OPT("cert", config_bind, cert),
+    TEXT_OPT("client_ca", config_bind, client_ca),
+    TEXT_OPT("client_crl", config_bind, client_crl),
+    TEXT_OPT("client_cert", config_bind, client_cert),
     BOOL_OPT("http2_only", config_bind, http2_only),
     BOOL_OPT("accept_proxy", config_bind, accept_proxy),
     CYAML_FIELD_END
@@ -380,6 +383,23 @@ static const cyaml_schema_field_t alerts_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t certificate_fields[] = {
+    TEXT("name", config_certificate, name),
+    TEXT_OPT("issuer", config_certificate, issuer),
+    TEXT_OPT("subject", config_certificate, subject),
+    TEXT_OPT("common_name", config_certificate, common_name),
+    TEXT_OPT("alternative_name", config_certificate, alternative_name),
+    TEXT_OPT("fingerprint", config_certificate, fingerprint),
+    TEXT("team", config_certificate, team),
+    TEXT_OPT("user", config_certificate, user),
+    TEXT_OPT("organization", config_certificate, organization),
+    TEXT_OPT("application", config_certificate, application),
+    TEXT_OPT("cost_center", config_certificate, cost_center),
+    LIST_OPT("groups", config_certificate, groups, &text_entry),
+    CYAML_FIELD_END
+};
+ENTRY(certificate_entry, config_certificate, certificate_fields);
+
 static const cyaml_schema_field_t keys_fields[] = {
     TEXT_OPT("secret_file", config_keys, secret_file),
     CYAML_FIELD_END
@@ -440,6 +460,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART_OPT("audit", config, audit, audit_fields),
     PART_OPT("revocations", config, revocations, revocations_fields),
     PART_OPT("keys", config, keys, keys_fields),
+    LIST_OPT("certificates", config, certificates, &certificate_entry),
     PART_OPT("alerts", config, alerts, alerts_fields),
     PART_OPT("breaker", config, breaker, breaker_fields),
     PART_PTR_OPT("console", config, console, console_fields),

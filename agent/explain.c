@@ -12,12 +12,14 @@
 #include "permission.h"
 #include "runtime.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
-enum { ARENA_FIRST = 16384, CREDENTIAL_TEXT = IDENTITY_TOKEN_MAX + 1 };
+enum { ARENA_FIRST = 16384, CREDENTIAL_TEXT = IDENTITY_TOKEN_MAX + 1, CERTIFICATE_TEXT = 3 * 16384 };
 
 struct wish {
     char credential[CREDENTIAL_TEXT], model[512], endpoint[32], address[64], input[24], at[24];
+    char certificate[CERTIFICATE_TEXT]; /* DER in hexadecimal; empty: none */
 };
 
 static void key(msgpack_packer *p, const char *name)
@@ -72,7 +74,7 @@ static void put_identity(msgpack_packer *p, const struct assessment *s, bool goo
     const struct identity *w = &s->who;
 
     key(p, "identity");
-    msgpack_pack_map(p, good ? 11 : 5);
+    msgpack_pack_map(p, good ? 13 : 5);
     put_flag(p, "accepted", good);
     if (!good) {
         put_refusal(p, &s->no);
@@ -86,6 +88,8 @@ static void put_identity(msgpack_packer *p, const struct assessment *s, bool goo
     put(p, "application", w->application);
     put(p, "cost_center", w->cost_center);
     put(p, "key", w->key_id);
+    put(p, "certificate", w->certificate);
+    put(p, "certificate_rule", w->certificate_rule);
     key(p, "groups");
     msgpack_pack_array(p, w->group_count);
     for (size_t i = 0; i < w->group_count; i++)
@@ -165,12 +169,27 @@ static const char *wish_read(const msgpack_object *params, struct wish *w)
         char *to;
         size_t size;
     } texts[] = { { w->credential, sizeof w->credential }, { w->model, sizeof w->model }, { w->endpoint, sizeof w->endpoint },
-                  { w->address, sizeof w->address }, { w->input, sizeof w->input }, { w->at, sizeof w->at } };
+                  { w->address, sizeof w->address }, { w->input, sizeof w->input }, { w->at, sizeof w->at }, { w->certificate, sizeof w->certificate } };
 
     for (uint32_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (!booking_text(params, i, texts[i].to, texts[i].size))
             return i == 0 ? "the token is missing or longer than 16384 bytes" : "a parameter is missing or too long";
     return NULL;
+}
+
+/* As if HAProxy had verified it: whether its authority is one of client_ca is HAProxy's to say. */
+static bool request_make(const struct wish *w, struct assessment *s)
+{
+    long n = 0;
+    unsigned char *der = w->certificate[0] != '\0' ? OPENSSL_hexstr2buf(w->certificate, &n) : NULL;
+
+    s->rq = (struct http_request){ .api_key = slice_cstr(w->credential), .client_ip = slice_cstr(w->address) };
+    if (w->certificate[0] == '\0')
+        return true;
+    s->rq.certificate = der != NULL ? arena_copy(s->arena, slice_make((char *)der, (size_t)n)) : SLICE_NONE;
+    s->rq.certificate_used = true;
+    OPENSSL_free(der);
+    return s->rq.certificate.p != NULL;
 }
 
 static const char *explain(struct agent *a, const struct wish *w, msgpack_packer *p)
@@ -182,10 +201,11 @@ static const char *explain(struct agent *a, const struct wish *w, msgpack_packer
 
     if (s.arena == NULL) {
         why = "out of memory";
+    } else if (!request_make(w, &s)) {
+        why = "the certificate is no hexadecimal text, or memory is out";
     } else if (!dialect_endpoint_from_name(slice_cstr(w->endpoint), &s.ask.endpoint)) {
         why = "there is no such endpoint; allowed: chat, responses, completions, embeddings, messages";
     } else {
-        s.rq = (struct http_request){ .api_key = slice_cstr(w->credential), .client_ip = slice_cstr(w->address) };
         s.ask.model = slice_cstr(w->model);
         s.ask.max_output = -1;
         s.ask.choices = 1;

@@ -25,6 +25,9 @@ struct http_request {
     struct slice anthropic_version; /* its header: the client is one of Anthropic's */
     struct slice content_type, content_encoding, user_agent;
     struct slice conversation;  /* x-tollgate-conversation: what the client says belongs together */
+    struct slice certificate;   /* the client's, DER, as HAProxy's TLS layer has it; empty when there is none */
+    bool certificate_used;      /* ssl_c_used: the client showed one in this TLS session */
+    int64_t certificate_verify; /* ssl_c_verify: 0 is good; -1 when the connection has no TLS */
     struct slice body;
     int64_t content_length;     /* -1 when the client declared none (chunked) */
     int64_t body_length;        /* what HAProxy's buffer held: req.body_len */
@@ -37,6 +40,8 @@ struct identity {
     const struct slice *groups;
     size_t group_count;
     struct slice token_id, session; /* `jti` and `sid` of the token; empty: it has none */
+    struct slice certificate;       /* SHA-256 of the client certificate shown, in hexadecimal, also beside a token; empty: none */
+    struct slice certificate_rule;  /* name of the rule that made this identity of it; empty: the identity is a token's or key's */
     struct slice key_id;            /* of a gateway key; empty: it is none */
     struct slice key_budget;        /* the key's own, "$50 month"; empty: none */
     struct slice key_models;        /* what the key may ask for, one a line, '*' at the end stands for any ending; empty: everything */

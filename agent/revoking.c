@@ -408,7 +408,7 @@ static const char *read_entry(const msgpack_object *params, char value[static RE
     char kind[32];
 
     if (!booking_text(params, 0, kind, sizeof kind) || !revocation_kind_from_name(slice_cstr(kind), &r->kind))
-        return "the kind is none of subject, token, team, key, session";
+        return "the kind is none of subject, token, team, key, session, certificate";
     if (!booking_text(params, 1, value, REVOCATION_VALUE_MAX + 1) || !booking_text(params, 2, issuer, REVOCATION_VALUE_MAX + 1))
         return "the value is missing or longer than 1024 bytes";
     r->value = slice_cstr(value);

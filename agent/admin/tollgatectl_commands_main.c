@@ -112,20 +112,21 @@ const struct ctl_command ctl_commands[] = {
       .about = "A target is PROVIDER/MODEL, or PROVIDER for all its models. A drained one gets no more requests, unless no other target is "
                "left; those under way go on. enable takes it back and closes its circuit breaker. Both are on disk before the command ends.",
       .options = { CONFIG, SOCKET, JSON }, .status = STATUS_REFUSED, .run = ctl_route },
-    { .name = "revoke", .summary = "refuse a subject, token, team, gateway key or session from the next request on",
-      .words = "subject|token|team|key|session",
-      .forms = { "subject|token|team|key|session VALUE [--issuer URL] [--for 12h] [--note TEXT] [--config FILE | --socket FILE]",
-                 "token --file FILE [--config FILE | --socket FILE]" },
+    { .name = "revoke", .summary = "refuse a subject, token, team, gateway key, session or certificate from the next request on",
+      .words = "subject|token|team|key|session|certificate",
+      .forms = { "subject|token|team|key|session|certificate VALUE [--issuer URL] [--for 12h] [--note TEXT] [--config FILE | --socket FILE]",
+                 "token|certificate --file FILE [--config FILE | --socket FILE]" },
       .about = "Refuses from the next request on, on every worker, also what was verified before; requests under way go on. A subject is the "
-               "token's `sub` or the user it is mapped to; a token its `jti`, or sha256:DIGEST of the whole token, which --file computes. The "
+               "token's `sub` or the user it is mapped to; a token its `jti`, or sha256:DIGEST of the whole token, which --file computes; a certificate "
+               "its SHA-256 in hexadecimal, which --file computes from PEM. The "
                "change is on disk, with who made it (table access_event), before the command ends.",
       .options = { { "--issuer", "URL", "only this issuer's; default: every issuer's" },
                    { "--for", "DURATION", "for how long (30s, 15m, 2h, 7d); default: until it is taken back" },
-                   { "--note", "TEXT", "why; kept with it" }, { "--file", "FILE", "the token; - is standard input; it goes nowhere" }, CONFIG,
+                   { "--note", "TEXT", "why; kept with it" }, { "--file", "FILE", "the token or certificate; - is standard input; it goes nowhere" }, CONFIG,
                    SOCKET },
       .status = STATUS_REFUSED, .run = ctl_revoke },
-    { .name = "unrevoke", .summary = "take a revocation back", .words = "subject|token|team|key|session",
-      .forms = { "subject|token|team|key|session VALUE [--issuer URL] [--config FILE | --socket FILE]" },
+    { .name = "unrevoke", .summary = "take a revocation back", .words = "subject|token|team|key|session|certificate",
+      .forms = { "subject|token|team|key|session|certificate VALUE [--issuer URL] [--config FILE | --socket FILE]" },
       .about = "With the values it was made with. On disk and in force before the command ends.",
       .options = { { "--issuer", "URL", "the issuer it was made for" }, CONFIG, SOCKET }, .status = STATUS_REFUSED, .run = ctl_unrevoke },
     { .name = "revocations", .summary = "what is revoked, since when, by whom",
@@ -151,11 +152,12 @@ const struct ctl_command ctl_commands[] = {
                    { "--note", "TEXT", "why; kept with the revocation" }, CONFIG, SOCKET, FORMAT, JSON },
       .status = STATUS_REFUSED, .run = ctl_key },
     { .name = "explain", .summary = "what would be decided about a request, by which rule, and why; nothing is sent",
-      .forms = { "--token FILE --model NAME [--endpoint NAME] [--address IP] [--prompt N] [--at TIME] [--config FILE | --socket FILE] "
+      .forms = { "--token FILE|--certificate FILE --model NAME [--endpoint NAME] [--address IP] [--prompt N] [--at TIME] [--config FILE | --socket FILE] "
                  "[--json]" },
-      .about = "Who the token or gateway key in FILE is taken for; which access rule lets the request pass, or what the rules would let pass "
+      .about = "Who the token, gateway key or client certificate in FILE is taken for; which access rule lets the request pass, or what the rules would let pass "
                "instead; where it would go; which limits it would meet, and what is left of them.",
       .options = { { "--token", "FILE", "a token or gateway key; - is standard input; it is kept nowhere" },
+                   { "--certificate", "FILE", "a client certificate (PEM), taken as verified by HAProxy; alone, or beside a token" },
                    { "--model", "NAME", "as clients ask for it" },
                    { "--endpoint", "chat|responses|completions|embeddings|messages", "default: chat" },
                    { "--address", "IP", "where the client asks from; default: 127.0.0.1" },

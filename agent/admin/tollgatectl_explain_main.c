@@ -2,6 +2,7 @@
 #include "admin/rpc.h"
 #include "admin/tollgatectl.h"
 #include "admin/tollgatectl_args.h"
+#include "admin/tollgatectl_certificate.h"
 #include "base/secret.h"
 #include "config.h"
 
@@ -60,7 +61,8 @@ static void print_refusal(const char *head, const msgpack_object *o)
 
 static void print_identity(const msgpack_object *o)
 {
-    static const char *const names[] = { "issuer", "subject", "organization", "team", "user", "application", "cost_center", "key" };
+    static const char *const names[] = { "issuer", "subject", "organization", "team", "user", "application", "cost_center", "key",
+                                        "certificate" };
     const msgpack_object *groups = ctl_member(o, "groups");
 
     if (!flag(o, "accepted")) {
@@ -70,6 +72,7 @@ static void print_identity(const msgpack_object *o)
     printf("identity: accepted\n");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         line(names[i], o, names[i]);
+    line("by rule", o, "certificate_rule");
     for (uint32_t i = 0; groups != NULL && groups->type == MSGPACK_OBJECT_ARRAY && i < groups->via.array.size; i++) {
         const msgpack_object *g = &groups->via.array.ptr[i];
         printf("  %-13s ", "group");
@@ -167,14 +170,14 @@ static bool count_check(const char *option, const char *text)
 
 int ctl_explain(int argc, char **argv)
 {
-    static char token[TOKEN_MAX];
+    static char token[TOKEN_MAX], der[CTL_CERTIFICATE_HEX];
     struct ctl_place place = { .file = NULL };
-    const char *words[1], *file = NULL, *model = NULL, *endpoint = "chat", *address = "127.0.0.1", *input = "-1", *at = NULL;
+    const char *words[1], *file = NULL, *shown = NULL, *model = NULL, *endpoint = "chat", *address = "127.0.0.1", *input = "-1", *at = NULL;
     bool json = false, help = false;
     const struct ctl_arg args[] = {
         { "--config", &place.config_file, NULL }, { "--socket", &place.socket, NULL }, { "--json", NULL, &json }, { "--help", NULL, &help },
         { "--token", &file, NULL }, { "--model", &model, NULL }, { "--endpoint", &endpoint, NULL }, { "--address", &address, NULL },
-        { "--prompt", &input, NULL }, { "--at", &at, NULL }
+        { "--prompt", &input, NULL }, { "--at", &at, NULL }, { "--certificate", &shown, NULL }
     };
     char instant[24], why[600];
     msgpack_unpacked held;
@@ -185,14 +188,14 @@ int ctl_explain(int argc, char **argv)
         return CTL_USAGE;
     if (help)
         return ctl_help(stdout, "explain");
-    if (file == NULL || model == NULL)
+    if ((file == NULL && shown == NULL) || model == NULL)
         return ctl_help(stderr, "explain");
     if (!instant_read(at, instant) || !count_check("--prompt", input))
         return CTL_USAGE;
     int rc = CTL_FAILED;
-    if (ctl_place_find(&place) && token_read(file, token)) {
-        const char *params[] = { token, model, endpoint, address, input, instant };
-        if (rpc_call(place.admin, "explain", params, 6, RPC_TIMEOUT_S, &held, &answer, why, sizeof why))
+    if (ctl_place_find(&place) && (file == NULL || token_read(file, token)) && (shown == NULL || ctl_certificate_read(shown, der, NULL))) {
+        const char *params[] = { token, model, endpoint, address, input, instant, der };
+        if (rpc_call(place.admin, "explain", params, 7, RPC_TIMEOUT_S, &held, &answer, why, sizeof why))
             rc = print(&answer, json);
         else
             fprintf(stderr, "tollgatectl: %s\n", why);

@@ -2,6 +2,7 @@
 #include "admin/rpc.h"
 #include "admin/tollgatectl.h"
 #include "admin/tollgatectl_args.h"
+#include "admin/tollgatectl_certificate.h"
 #include "base/clock.h"
 #include "config.h"
 
@@ -74,7 +75,7 @@ static int run(const char *method, int argc, char **argv)
         return CTL_USAGE;
     if (help)
         return ctl_help(stdout, method);
-    if (n != (file != NULL ? 1 : 2) || (file != NULL && strcmp(words[0], "token") != 0))
+    if (n != (file != NULL ? 1 : 2) || (file != NULL && strcmp(words[0], "token") != 0 && strcmp(words[0], "certificate") != 0))
         return ctl_help(stderr, method);
     if (lasts != NULL && (!config_duration_us(lasts, &us) || us < 1000000)) {
         fprintf(stderr, "tollgatectl: --for %s is no duration; write a whole number and a unit: 30s, 15m, 2h, 7d\n", lasts);
@@ -82,7 +83,8 @@ static int run(const char *method, int argc, char **argv)
     }
     if (lasts != NULL)
         snprintf(until, sizeof until, "%" PRId64, (clock_wall_us() + us) / 1000000);
-    if (file != NULL && !token_digest(file, digest))
+    bool certificate = strcmp(words[0], "certificate") == 0;
+    if (file != NULL && !(certificate ? ctl_certificate_read(file, NULL, digest) : token_digest(file, digest)))
         return CTL_FAILED;
     const char *params[] = { words[0], file != NULL ? digest : words[1], issuer, until, note };
     int rc = ctl_place_find(&p) ? change(method, params, revoke ? 5 : 3, &p) : CTL_FAILED;

@@ -273,8 +273,7 @@ static bool collect_groups(const struct identity_field *field, const cJSON *payl
     return true;
 }
 
-/* Matches with at most one '*' in the pattern; *star is what it stood for. */
-static bool matches(const char *pattern, struct slice value, struct slice *star)
+bool claims_match(const char *pattern, struct slice value, struct slice *star)
 {
     const char *wild = strchr(pattern, '*');
     *star = SLICE_LIT("");
@@ -295,14 +294,14 @@ static bool rule_matches(const struct identity_rule *r, const cJSON *c, const st
 
     if (r->claim == NULL) {
         for (size_t i = 0; i < g->count; i++)
-            if (matches(r->value, g->list[i], star))
+            if (claims_match(r->value, g->list[i], star))
                 return true;
         return false;
     }
     if (cJSON_IsString(c))
-        return matches(r->value, slice_cstr(c->valuestring), star);
+        return claims_match(r->value, slice_cstr(c->valuestring), star);
     if (cJSON_IsArray(c))
-        cJSON_ArrayForEach(one, c) if (cJSON_IsString(one) && matches(r->value, slice_cstr(one->valuestring), star)) return true;
+        cJSON_ArrayForEach(one, c) if (cJSON_IsString(one) && claims_match(r->value, slice_cstr(one->valuestring), star)) return true;
     return false;
 }
 

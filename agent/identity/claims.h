@@ -26,6 +26,9 @@ bool claims_logout_event(const cJSON *payload);
 bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct arena *a, struct identity *out, struct fault *f)
     __attribute__((warn_unused_result));
 
+/* True when the whole value matches; the pattern may hold one '*'. *star is what it stood for. */
+bool claims_match(const char *pattern, struct slice value, struct slice *star);
+
 /* The claim at a path, see struct identity_field; NULL when absent. */
 const cJSON *claims_find(const cJSON *object, const char *path);
 

@@ -103,9 +103,26 @@ struct identity_issuer {
     struct identity_mapping mapping;
 };
 
+/* Who a client certificate is. All that is given must match; rules are tried in order, the first decides. common_name and
+ * alternative_name may hold one '*' between them, which a '*' in a target stands for. */
+struct identity_certificate {
+    const char *name;             /* required; for explanations */
+    const char *issuer, *subject; /* whole distinguished names, as `openssl x509 -nameopt RFC2253` prints them */
+    const char *common_name;      /* of the subject */
+    const char *alternative_name; /* one of the certificate's: "DNS:...", "URI:...", "email:..." */
+    const char *fingerprint;      /* SHA-256, 64 hexadecimal digits in lower case */
+    const char *team;             /* required */
+    const char *user;             /* NULL: the common name, else the subject */
+    const char *organization, *application, *cost_center; /* may be NULL */
+    const char **groups;
+    unsigned groups_count;
+};
+
 struct identity_options {
     struct identity_issuer *issuers;
     unsigned issuers_count;
+    struct identity_certificate *certificates;
+    unsigned certificates_count;
     int64_t cache_entries;   /* verified tokens kept by each worker; default 16384 */
     int64_t wait_ms;         /* how long a request may wait for a key refresh; default 2000 */
     bool refuse_api_key;     /* do not look for the token in x-api-key (Anthropic SDKs) when there is no Authorization */
@@ -165,7 +182,10 @@ void identity_verifier_keys(struct identity_verifier *v, struct snapshot_cell *c
 /* On the worker's thread, or after it ended. NULL is allowed. */
 void identity_verifier_free(struct identity_verifier *v);
 
-/* Verifies the token, or the gateway key, in rq->authorization ("Bearer ..."; the scheme in any case) or, without one, rq->api_key. All slices of *out
+/* A client certificate that came with the request must be verified, in force and not revoked, whatever else there is. A token or key
+ * decides who asks; without one, or with "certificate" in its place, the certificate does (identity/certificate.h).
+ *
+ * Verifies the token, or the gateway key, in rq->authorization ("Bearer ..."; the scheme in any case) or, without one, rq->api_key. All slices of *out
  * and *no are in `a` or static. `now_us`: wall time. With may_wait the result may be IDENTITY_WAIT, which only happens while a
  * fetch for the token's issuer is pending; park the request, and call again at `ready`, or with may_wait false once
  * identity_store_wait_ms has passed. A token is never verified against keys of an issuer other than the one it names. */
@@ -181,8 +201,9 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 /* Codes and reasons in struct refusal (type, code, reason; all static strings):
  *   401 invalid_request_error invalid_api_key: reasons token_missing, token_malformed, token_algorithm, token_issuer, token_key,
  *       token_signature, token_expired, token_not_yet_valid, token_audience, token_party, token_claim, token_type, token_too_old, token_bound, revoked, token_inactive,
- *       key_malformed, key_unknown, key_expired, key_replaced
- *   403 invalid_request_error identity_not_mapped: reasons identity_ambiguous (several values where one is needed),
+ *       key_malformed, key_unknown, key_expired, key_replaced,
+ *       certificate_unverified, certificate_malformed, certificate_expired, certificate_not_yet_valid, certificate_missing
+ *   403 invalid_request_error identity_not_mapped: reasons certificate_not_mapped, identity_ambiguous (several values where one is needed),
  *       token_group_overage (the issuer left the groups out: `_claim_names`)
  *   503 server_error auth_provider_unavailable: reason issuer_unavailable (retry_after_s is set), also when introspection gives no answer */
 

@@ -1,5 +1,6 @@
 #include "identity/options.h"
 
+#include "identity/certificate.h"
 #include "identity/jwk.h"
 
 #include <inttypes.h>
@@ -190,6 +191,8 @@ const char *identity_options_check(const struct identity_options *o, char *why, 
                 return complain(&r, "name", "stands there twice");
         }
     }
+    if ((fault = certificate_rules_check(o, why, why_size)) != NULL)
+        return fault;
     if (o->cache_entries < 0 || o->cache_entries > 1048576) {
         snprintf(why, why_size, "cache_entries: must be between 1 and 1048576");
         return why;
@@ -300,6 +303,15 @@ static void issuer(struct copier *c, struct identity_issuer *i)
     set_default(&i->fetch_timeout_ms, 5000);
 }
 
+static void certificate(struct copier *c, struct identity_certificate *r)
+{
+    const char **fields[] = { &r->name, &r->issuer, &r->subject, &r->common_name, &r->alternative_name, &r->fingerprint,
+                              &r->team, &r->user, &r->organization, &r->application, &r->cost_center };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        *fields[i] = text(c, *fields[i]);
+    texts(c, &r->groups, r->groups_count);
+}
+
 struct identity_options *options_copy(const struct identity_options *o, struct arena *a)
 {
     struct copier c = { .a = a };
@@ -311,6 +323,9 @@ struct identity_options *options_copy(const struct identity_options *o, struct a
     to->issuers = array(&c, o->issuers, o->issuers_count, sizeof *o->issuers);
     for (unsigned i = 0; to->issuers != NULL && i < to->issuers_count; i++)
         issuer(&c, &to->issuers[i]);
+    to->certificates = array(&c, o->certificates, o->certificates_count, sizeof *o->certificates);
+    for (unsigned i = 0; to->certificates != NULL && i < to->certificates_count; i++)
+        certificate(&c, &to->certificates[i]);
     set_default(&to->cache_entries, 16384);
     set_default(&to->wait_ms, 2000);
     return c.failed ? NULL : to;

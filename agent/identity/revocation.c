@@ -21,7 +21,7 @@ struct revocation_list {
     char *texts;
 };
 
-static const char *const names[REVOKED_KINDS] = { "subject", "token", "team", "key", "session" };
+static const char *const names[REVOKED_KINDS] = { "subject", "token", "team", "key", "session", "certificate" };
 
 const char *revocation_kind_name(enum revocation_kind kind)
 {
@@ -43,6 +43,14 @@ bool revocation_kind_from_name(struct slice name, enum revocation_kind *out)
 static int hex_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool is_fingerprint(struct slice value)
+{
+    for (size_t i = 0; i < value.n; i++)
+        if (hex_digit(value.p[i]) < 0)
+            return false;
+    return value.n == 2 * DIGEST_BYTES;
 }
 
 static bool is_digest(struct slice value)
@@ -77,7 +85,7 @@ const char *revocation_check(const struct revocation *r)
     uint8_t digest[DIGEST_BYTES];
 
     if ((unsigned)r->kind >= REVOKED_KINDS)
-        return "the kind is none of subject, token, team, key, session";
+        return "the kind is none of subject, token, team, key, session, certificate";
     if (r->value.n == 0)
         return "the value is empty";
     if (r->value.n > REVOCATION_VALUE_MAX || r->issuer.n > REVOCATION_VALUE_MAX)
@@ -86,6 +94,8 @@ const char *revocation_check(const struct revocation *r)
         return "the value holds a control character";
     if (r->kind == REVOKED_TOKEN && is_digest(r->value) && !read_digest(r->value, digest))
         return "a token's digest is sha256: and 64 hexadecimal digits in lower case";
+    if (r->kind == REVOKED_CERTIFICATE && !is_fingerprint(r->value))
+        return "a certificate is named by its SHA-256: 64 hexadecimal digits in lower case, without colons";
     if (r->kind == REVOKED_TOKEN && memchr(r->value.p, '.', r->value.n) != NULL && r->value.n > 64 && slice_starts(r->value, SLICE_LIT("ey")))
         return "that is a token itself; name its jti or its digest (tollgatectl revoke token --file)";
     return NULL;
@@ -111,7 +121,7 @@ int revocation_line_parse(struct slice line, struct revocation *out, const char 
     while (n < s.n && s.p[n] != ' ' && s.p[n] != '\t')
         n++;
     if (!revocation_kind_from_name(slice_make(s.p, n), &out->kind) || out->kind == REVOKED_SESSION) {
-        *why = "a line is: subject, token, team or key, a blank, and the value";
+        *why = "a line is: subject, token, team, key or certificate, a blank, and the value";
         return -1;
     }
     out->value = trim(slice_make(s.p + n, s.n - n));
@@ -242,7 +252,8 @@ const struct revocation *revocation_find(const struct revocation_list *l, const 
         return NULL;
     if ((r = look_digest(l, digest, id, now_s)) != NULL || (r = look(l, REVOKED_TOKEN, id->token_id, id, now_s)) != NULL ||
         (r = look(l, REVOKED_SUBJECT, id->subject, id, now_s)) != NULL || (r = look(l, REVOKED_SUBJECT, id->user, id, now_s)) != NULL ||
-        (r = look(l, REVOKED_TEAM, id->team, id, now_s)) != NULL || (r = look(l, REVOKED_KEY, id->key_id, id, now_s)) != NULL)
+        (r = look(l, REVOKED_TEAM, id->team, id, now_s)) != NULL || (r = look(l, REVOKED_KEY, id->key_id, id, now_s)) != NULL ||
+        (r = look(l, REVOKED_CERTIFICATE, id->certificate, id, now_s)) != NULL)
         return r;
     return look(l, REVOKED_SESSION, id->session, id, now_s);
 }

@@ -1,7 +1,7 @@
 /* Revocation: who is refused although his credential is good. An immutable list that every worker looks into after it has verified a
  * credential, also when the verification came from its cache.
  *
- * An entry names a subject, a token, a team, a gateway key or a session of an issuer. It holds for every issuer unless it names one,
+ * An entry names a subject, a token, a team, a gateway key, a session or a client certificate. It holds for every issuer unless it names one,
  * for ever unless it ends. Entries made by a logout hold for what was issued before it only: who logs in again is let in again. */
 #ifndef TOLLGATE_IDENTITY_REVOCATION_H
 #define TOLLGATE_IDENTITY_REVOCATION_H
@@ -17,6 +17,7 @@ enum revocation_kind {
     REVOKED_TEAM,
     REVOKED_KEY,     /* the id of a gateway key */
     REVOKED_SESSION, /* the token's `sid` (OpenID Connect Front- and Back-Channel Logout 1.0) */
+    REVOKED_CERTIFICATE, /* a client certificate's SHA-256, 64 hexadecimal digits; also when it comes beside a token */
     REVOKED_KINDS
 };
 

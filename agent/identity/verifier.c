@@ -1,4 +1,5 @@
 #include "identity/cache.h"
+#include "identity/certificate.h"
 #include "identity/claims.h"
 #include "identity/gateway_key.h"
 #include "identity/introspect.h"
@@ -102,7 +103,7 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 enum identity_result verifier_refuse(struct refusal *no, const struct fault *f)
 {
-    bool unmapped = strcmp(f->reason, "identity_ambiguous") == 0 || strcmp(f->reason, "token_group_overage") == 0;
+    bool unmapped = strcmp(f->reason, "identity_ambiguous") == 0 || strcmp(f->reason, "certificate_not_mapped") == 0 || strcmp(f->reason, "token_group_overage") == 0;
     *no = (struct refusal){ .status = unmapped ? 403 : 401, .type = "invalid_request_error",
                             .code = unmapped ? "identity_not_mapped" : "invalid_api_key", .message = f->message,
                             .retry_after_s = -1, .reason = f->reason };
@@ -329,19 +330,26 @@ static enum identity_result verify_key(struct identity_verifier *v, struct slice
     return not_revoked(v, digest, now_us, a, out, no);
 }
 
-enum identity_result identity_verify(struct identity_verifier *v, const struct http_request *rq, int64_t now_us, bool may_wait,
-                                     struct arena *a, struct identity *out, struct refusal *no)
+static enum identity_result no_token(const struct identity_options *o, struct refusal *no)
 {
-    bool api_key = !v->store->options->refuse_api_key;
-    struct slice token = find_token(rq, api_key);
+    if (o->certificates_count > 0)
+        return refuse_text(no, "token_missing", "no token: send your company token or gateway key as \"Authorization: Bearer ...\" or in x-api-key, "
+                                                "or connect with a client certificate");
+    return refuse_text(no, "token_missing", o->refuse_api_key
+                           ? "no token: send your company token or gateway key as \"Authorization: Bearer ...\""
+                           : "no token: send your company token or gateway key as \"Authorization: Bearer ...\" or in x-api-key");
+}
+
+static enum identity_result verify_token(struct identity_verifier *v, struct slice token, int64_t now_us, bool may_wait, struct arena *a,
+                                         struct identity *out, struct refusal *no)
+{
     uint8_t digest[CACHE_DIGEST];
     struct fault f = { 0 };
     size_t issuer = 0;
     struct jws t;
 
     if (token.n == 0)
-        return refuse_text(no, "token_missing", api_key ? "no token: send your company token or gateway key as \"Authorization: Bearer ...\" or in x-api-key"
-                                                        : "no token: send your company token or gateway key as \"Authorization: Bearer ...\"");
+        return no_token(v->store->options, no);
     if (token.n > IDENTITY_TOKEN_MAX)
         return refuse_text(no, "token_malformed", "the token is larger than 16384 bytes");
     if (!digest_token(v, token, digest))
@@ -358,4 +366,41 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
     }
     enum identity_result r = not_revoked(v, digest, now_us, a, out, no);
     return r == IDENTITY_OK ? introspected(v, issuer, digest, token, out->expires_s, now_us, may_wait, no) : r;
+}
+
+/* Nothing that claims to be a token, or the word that SDKs send who cannot send nothing. */
+static bool by_certificate(const struct http_request *rq, struct slice token)
+{
+    return slice_eq_cstr(token, "certificate") || (trim(rq->authorization).n == 0 && trim(rq->api_key).n == 0);
+}
+
+static enum identity_result verify_certificate(struct identity_verifier *v, const struct certificate *c, bool asked, int64_t now_us,
+                                               struct arena *a, struct identity *out, struct refusal *no)
+{
+    struct fault f = { 0 };
+
+    if (c->fingerprint.n == 0)
+        return asked ? refuse_text(no, "certificate_missing", "\"certificate\" stands for a client certificate, but this connection has none")
+                     : no_token(v->store->options, no);
+    if (!certificate_map(v->store->options, c, a, out, &f))
+        return verifier_refuse(no, &f);
+    return not_revoked(v, NULL, now_us, a, out, no);
+}
+
+enum identity_result identity_verify(struct identity_verifier *v, const struct http_request *rq, int64_t now_us, bool may_wait,
+                                     struct arena *a, struct identity *out, struct refusal *no)
+{
+    struct slice token = find_token(rq, !v->store->options->refuse_api_key);
+    struct certificate c = { .from_s = 0 };
+    struct fault f = { 0 };
+
+    if ((rq->certificate_used || rq->certificate_verify > 0) && !certificate_read(rq, now_us / 1000000, a, &c, &f))
+        return verifier_refuse(no, &f);
+    if (by_certificate(rq, token))
+        return verify_certificate(v, &c, token.n > 0, now_us, a, out, no);
+    enum identity_result r = verify_token(v, token, now_us, may_wait, a, out, no);
+    if (r != IDENTITY_OK || c.fingerprint.n == 0)
+        return r;
+    out->certificate = c.fingerprint;
+    return not_revoked(v, NULL, now_us, a, out, no);
 }

@@ -105,6 +105,10 @@ static void put_gateway_open(FILE *out, const struct haproxy_plan *p)
         fprintf(out, "    bind %s", b->address);
         if (b->cert)
             fprintf(out, " ssl crt %s alpn h2,http/1.1", b->cert);
+        if (b->client_ca)
+            fprintf(out, " ca-file %s verify %s", b->client_ca, b->client_cert_optional ? "optional" : "required");
+        if (b->crl)
+            fprintf(out, " crl-file %s", b->crl);
         fprintf(out, "%s%s\n", b->http2_only ? " proto h2" : "", b->accept_proxy ? " accept-proxy" : "");
     }
     fputs("    option http-buffer-request\n"

@@ -23,6 +23,9 @@
 struct haproxy_bind {
     const char *address;  /* "127.0.0.1:8080", ":443", "[::1]:8080", "unix@/path" */
     const char *cert;     /* PEM file or folder: TLS with HTTP/2 and HTTP/1.1; NULL: clear text */
+    const char *client_ca; /* PEM file of the authorities client certificates may come from; NULL: none is asked for */
+    const char *crl;      /* PEM file of their revocation lists; may be NULL */
+    bool client_cert_optional; /* with client_ca: let in who shows none */
     bool http2_only;      /* clear text HTTP/2 with prior knowledge */
     bool accept_proxy;    /* behind another HAProxy frontend that sends the PROXY protocol */
 };

@@ -296,6 +296,12 @@ static bool check_addresses(const struct haproxy_plan *p, char *why, size_t why_
                           b->address ? b->address : "");
         if (b->cert && !is_path(b->cert))
             return refuse(why, why_size, "client address %s: the certificate must be an absolute path of letters, digits and /._-+", b->address);
+        if ((b->client_ca && !is_path(b->client_ca)) || (b->crl && !is_path(b->crl)))
+            return refuse(why, why_size, "client address %s: client_ca and client_crl must be absolute paths of letters, digits and /._-+", b->address);
+        if (b->client_ca && !b->cert)
+            return refuse(why, why_size, "client address %s: client_ca needs cert: client certificates are shown over TLS only", b->address);
+        if (b->crl && !b->client_ca)
+            return refuse(why, why_size, "client address %s: client_crl needs client_ca", b->address);
         if (b->cert && b->http2_only)
             return refuse(why, why_size, "client address %s: http2_only is for clear text; with a certificate both versions are offered",
                           b->address);

@@ -136,6 +136,7 @@ def configuration(stack):
     """tollgate.yaml for this stack: the only place that knows its keys."""
     s = stack
     limits = "".join(f"  - {{{limit}}}\n" for limit in s.limits)
+    binds = "".join(f"    - {{{bind}}}\n" for bind in (s.binds(s) if s.binds else ()))
     more_providers, more_models = (
         "".join(f"  - {{{part}}}\n" for part in parts) for parts in (s.extend(s) if s.extend else ((), ()))
     )
@@ -162,7 +163,7 @@ metrics: {{listen: "127.0.0.1:{s.ports["metrics"]}"}}
 haproxy:
   bind:
     - {{address: "127.0.0.1:{s.ports["gateway"]}"}}
-  conf_dir: {s.folder}/haproxy
+{binds}  conf_dir: {s.folder}/haproxy
   runtime_dir: {s.sockets}
   lua: {"true" if s.lua else "false"}
   max_body: {s.max_body}
@@ -221,6 +222,8 @@ class Stack:
         prepare=None,
         extend=None,
         access=(),
+        binds=None,
+        certificates=(),
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -237,6 +240,8 @@ class Stack:
         self.ports.update(ports or {})
         self.keys = {"alpha": "sk-alpha-" + secrets.token_hex(24), "beta": "beta-" + secrets.token_hex(24)}
         self.access = access  # rules; none: no policy
+        self.binds = binds  # binds(stack): more addresses for clients, each the inside of a YAML mapping
+        self.certificates = certificates  # rules for client certificates
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
         self.first_byte_stream = first_byte_stream
         self.models, self.breaker = models, breaker
@@ -304,6 +309,8 @@ class Stack:
             parts.append(self.console_configuration())
         if self.access:
             parts.append("access:\n" + "".join(f"  - {{{rule}}}\n" for rule in self.access))
+        if self.certificates:
+            parts.append("certificates:\n" + "".join(f"  - {{{rule}}}\n" for rule in self.certificates))
         return "".join(parts)
 
     @property

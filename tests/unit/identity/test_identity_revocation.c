@@ -15,6 +15,7 @@
 static const struct identity alice = {
     .issuer = SLICE_LIT("https://a"), .subject = SLICE_LIT("alice"), .user = SLICE_LIT("alice@acme"), .team = SLICE_LIT("search"),
     .token_id = SLICE_LIT("jti-1"), .session = SLICE_LIT("sid-1"), .issued_s = 1000,
+    .certificate = SLICE_LIT(HEX),
 };
 
 static void digest_of_hex(uint8_t out[32])
@@ -45,6 +46,8 @@ static void test_what_an_entry_refuses(void **state)
         { { .kind = REVOKED_SESSION, .value = T("sid-1"), .issuer = T("https://a") }, true },
         { { .kind = REVOKED_SESSION, .value = T("sid-1"), .issuer = T("https://b") }, false },
         { { .kind = REVOKED_KEY, .value = T("alice") }, false },
+        { { .kind = REVOKED_CERTIFICATE, .value = T(HEX) }, true },
+        { { .kind = REVOKED_CERTIFICATE, .value = T("ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff") }, false },
         { { .kind = REVOKED_SUBJECT, .value = T("alice"), .before_s = 1000 }, true },
         { { .kind = REVOKED_SUBJECT, .value = T("alice"), .before_s = 999 }, false }, /* issued after the logout */
         { { .kind = REVOKED_SUBJECT, .value = T("alice"), .before_s = 1000, .sessionless = true }, false },
@@ -96,6 +99,7 @@ static void test_lines(void **state)
         { "", 0, 0, "" }, { "   \t", 0, 0, "" }, { "# subject alice", 0, 0, "" }, { "\r\n", 0, 0, "" },
         { "subject alice", 1, REVOKED_SUBJECT, "alice" }, { "  team \t ml research \r\n", 1, REVOKED_TEAM, "ml research" },
         { "token sha256:" HEX, 1, REVOKED_TOKEN, "sha256:" HEX }, { "key abc", 1, REVOKED_KEY, "abc" },
+        { "certificate " HEX, 1, REVOKED_CERTIFICATE, HEX }, { "certificate 00:11", -1, 0, NULL }, { "certificate FF" HEX, -1, 0, NULL },
         { "subject # not a comment", 1, REVOKED_SUBJECT, "# not a comment" },
         { "subject", -1, 0, NULL }, { "subject   ", -1, 0, NULL }, { "user alice", -1, 0, NULL }, { "Subject alice", -1, 0, NULL },
         { "alice", -1, 0, NULL }, { "session s", -1, 0, NULL }, { "token sha256:00", -1, 0, NULL }, { "subject a\tb", -1, 0, NULL },

@@ -257,6 +257,32 @@ static void test_plan_limits(void **state)
     assert_true(haproxy_plan_bufsize(&p) >= 4194304 + HAPROXY_MAX_HEADERS + HAPROXY_MAX_REWRITE);
 }
 
+static void client_certificates(void **state)
+{
+    struct haproxy_bind binds[] = {
+        { .address = ":8443", .cert = "/c.pem", .client_ca = "/ca.pem" },
+        { .address = ":8444", .cert = "/c.pem", .client_ca = "/ca.pem", .crl = "/crl.pem", .client_cert_optional = true },
+    };
+    struct haproxy_plan p = example();
+
+    (void)state;
+    p.binds = binds;
+    p.bind_count = 2;
+    char *text = text_of(&p);
+    assert_non_null(strstr(text, "    bind :8443 ssl crt /c.pem alpn h2,http/1.1 ca-file /ca.pem verify required\n"));
+    assert_non_null(strstr(text, "    bind :8444 ssl crt /c.pem alpn h2,http/1.1 ca-file /ca.pem verify optional crl-file /crl.pem\n"));
+    free(text);
+    binds[0].client_ca = "/ca.pem verify none";
+    expect_refused(&p, "absolute paths");
+    binds[0].client_ca = "/ca.pem";
+    binds[0].crl = "crl.pem";
+    expect_refused(&p, "absolute paths");
+    binds[0] = (struct haproxy_bind){ .address = ":8443", .client_ca = "/ca.pem" };
+    expect_refused(&p, "needs cert");
+    binds[0] = (struct haproxy_bind){ .address = ":8443", .cert = "/c.pem", .crl = "/crl.pem" };
+    expect_refused(&p, "needs client_ca");
+}
+
 static void test_auth_words(void **state)
 {
     (void)state;
@@ -299,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_header_values_and_queries),
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_plan_limits),
+        cmocka_unit_test(client_certificates),
         cmocka_unit_test(test_auth_words),
         cmocka_unit_test(the_console_has_a_way_of_its_own),
     };
