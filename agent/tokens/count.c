@@ -21,6 +21,7 @@ struct token_counter {
     struct token_counter_options options;
     struct medium_cache mediums[PIECE_CACHES];
     struct piece_cache pieces[PIECE_CACHES]; /* made when their vocabulary is first used */
+    struct merge_memo memos[PIECE_CACHES];
     struct history_cache history;
     struct text_buffer scratch;
     struct token_cache_stats stats;
@@ -101,14 +102,14 @@ static uint32_t count_medium(struct token_job *j, const uint8_t *p, size_t n)
     const struct vocab *v = &j->tokenizer->vocab;
     if (!j->mediums || n > MEDIUM_MOST) {
         j->small.missed_bytes += n;
-        return merge_medium(v, p, n);
+        return merge_medium(v, j->small.memo, p, n);
     }
     struct medium_key key = medium_key_of(p, n);
     struct medium_entry *set = medium_cache_set(j->mediums, &key, n);
     for (int i = 0; i < 2; i++)
         if (medium_entry_is(&set[i], &key, n))
             return set[i].count;
-    uint32_t count = merge_medium(v, p, n);
+    uint32_t count = merge_medium(v, j->small.memo, p, n);
     j->counter->stats.piece_misses++;
     j->small.missed_bytes += n;
     set[set[0].length && !set[1].length ? 1 : j->mediums->turn++ & 1] = (struct medium_entry){ key, (uint32_t)n, count, 0 };
@@ -231,8 +232,8 @@ static int count_step(struct token_job *j, size_t limit)
                                                      : count_pieces(j, limit, VOCAB_GPT2);
         j->in_long = length > 0;
         j->work += length > 0 ? WORK_PER_LONG : 0;
-        if (length > 0 && long_piece_start(&j->long_piece, v, j->p, length) != 0)
-            return -1;
+        if (length > 0)
+            long_piece_start(&j->long_piece, v, j->small.memo, j->p, length);
     }
     if (j->small.waiting.n > 0)
         j->tokens += small_finish(&j->small);
@@ -259,6 +260,7 @@ static int job_init(struct token_job *j, struct token_counter *c, const struct t
     j->counter = c;
     j->tokenizer = t;
     j->small.vocab = &t->vocab;
+    j->small.memo = &c->memos[t->number % PIECE_CACHES];
     if (token_counter_prepare(c, t) != 0)
         return -1;
     if (c->pieces[t->number % PIECE_CACHES].entries) {

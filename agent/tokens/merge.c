@@ -16,35 +16,78 @@ bool merge_is_token(const struct vocab *v, const uint8_t *p, size_t n)
     return v->trie[state].token != VOCAB_NONE;
 }
 
-struct match {
-    uint32_t token, length;
-};
+/* On from `depth` bytes at p, which lead to `state` and hold `found` as their longest token, into `path` from there on. Returns how deep
+ * the trie goes. */
+static size_t walk(const struct vocab *v, struct merge_path *path, size_t depth, uint32_t state, const uint8_t *p, size_t n)
+{
+    while (depth < n && (state = vocab_child(v, state, p[depth])) != 0) {
+        uint32_t token = v->trie[state].token;
+        path->longest[depth] = token != VOCAB_NONE ? token : path->longest[depth - 1];
+        path->states[depth] = state;
+        path->bytes[depth] = p[depth];
+        depth++;
+    }
+    return depth;
+}
+
+/* The longest token at p, of whose first MERGE_PATH_FROM bytes that is known: in rows of one sign a path through the trie has a hundred
+ * steps, each waiting for the one before, so the deepest one is kept and followed by comparing bytes. */
+static uint32_t longest_deep(const struct vocab *v, struct merge_memo *memo, uint32_t state, uint32_t found, const uint8_t *p, size_t n)
+{
+    struct merge_path *path = &memo->paths[state % MERGE_PATHS], other;
+    size_t same = MERGE_PATH_FROM, most;
+    n = n < VOCAB_MAX_TOKEN ? n : VOCAB_MAX_TOKEN;
+    if (path->from != state) {
+        path->from = state;
+        path->longest[same - 1] = found;
+        path->depth = walk(v, path, same, state, p, n);
+        return path->longest[path->depth - 1];
+    }
+    for (most = path->depth < n ? path->depth : n; same + 8 <= most; same += 8) {
+        uint64_t a, b;
+        memcpy(&a, p + same, 8);
+        memcpy(&b, path->bytes + same, 8);
+        if (a != b) {
+            most = same + (unsigned)__builtin_ctzll(a ^ b) / 8;
+            break;
+        }
+    }
+    while (same < most && p[same] == path->bytes[same])
+        same++;
+    state = same > MERGE_PATH_FROM ? path->states[same - 1] : state;
+    if (same == n || (same == path->depth && same == VOCAB_MAX_TOKEN))
+        return path->longest[same - 1];
+    if (same == path->depth) { /* it may go on */
+        path->depth = walk(v, path, same, state, p, n);
+        return path->longest[path->depth - 1];
+    }
+    other.longest[same - 1] = path->longest[same - 1];
+    return other.longest[walk(v, &other, same, state, p, n) - 1];
+}
 
 /* The longest token at p. Every byte is a token, so there is one. */
-static inline struct match longest_token(const struct vocab *v, const uint8_t *p, const uint8_t *end)
+static inline uint32_t longest_token(const struct vocab *v, struct merge_memo *memo, const uint8_t *p, const uint8_t *end)
 {
-    struct match found = { v->bytes[p[0]], 1 };
+    uint32_t found = v->bytes[p[0]];
     if (end - p < 2)
         return found;
     uint32_t state = v->starts[p[0] << 8 | p[1]];
     for (uint32_t n = 2; state != 0; n++) {
         uint32_t token = v->trie[state].token;
-        found = token != VOCAB_NONE ? (struct match){ token, n } : found;
+        found = token != VOCAB_NONE ? token : found;
         if (p + n == end)
             break;
+        if (n == MERGE_PATH_FROM)
+            return longest_deep(v, memo, state, found, p, (size_t)(end - p));
         state = vocab_child(v, state, p[n]);
     }
     return found;
 }
 
-/* The longest token that is shorter, in *m; false when there is none. */
-static inline bool shorter_token(const struct vocab *v, struct match *m)
+/* The longest token that is shorter, or VOCAB_NO_TOKEN. */
+static inline uint32_t shorter_token(const struct vocab *v, uint32_t token)
 {
-    uint32_t shorter = v->prefixes[m->token] >> 8;
-    if (shorter == VOCAB_NO_TOKEN)
-        return false;
-    *m = (struct match){ shorter, vocab_length(v, shorter) };
-    return true;
+    return v->prefixes[token] >> 8;
 }
 
 /* Whether encoding the bytes of `left` and `right` together gives just these two: undoes the latest merge on either side of the
@@ -67,37 +110,55 @@ static bool may_follow(const struct vocab *v, uint32_t left, uint32_t right)
     }
 }
 
-uint32_t merge_medium(const struct vocab *v, const uint8_t *p, size_t n)
+/* The first of `token` and the shorter ones that may follow `left`, or VOCAB_NO_TOKEN. */
+static inline uint32_t first_to_follow(const struct vocab *v, struct merge_memo *memo, uint32_t left, uint32_t token, size_t *trials)
 {
-    struct match taken[MERGE_MEDIUM], next = longest_token(v, p, p + n);
-    size_t count = 0, at = 0;
-    uint64_t dead = 0; /* as in struct long_piece; an end of 64 has bit 0 */
+    ++*trials;
+    if (may_follow(v, left, token))
+        return token; /* nearly always in ordinary text, which would find nothing in the memo */
+    token = shorter_token(v, token);
+    if (token == VOCAB_NO_TOKEN)
+        return token;
+    uint64_t key = MERGE_FOLLOW_KNOWN | vocab_pair_key(left, token) << VOCAB_RANK_BITS;
+    uint64_t *known = &memo->follow[key * 0x9e3779b97f4a7c15u >> (64 - MERGE_FOLLOW_BITS)];
+    ++*trials;
+    if (*known >> VOCAB_RANK_BITS == key >> VOCAB_RANK_BITS)
+        return (uint32_t)*known & VOCAB_NO_TOKEN;
+    while (token != VOCAB_NO_TOKEN && !may_follow(v, left, token)) {
+        token = shorter_token(v, token);
+        ++*trials;
+    }
+    *known = key | token;
+    return token;
+}
+
+uint32_t merge_medium(const struct vocab *v, struct merge_memo *memo, const uint8_t *p, size_t n)
+{
+    uint32_t taken[MERGE_MEDIUM], next = longest_token(v, memo, p, p + n);
+    size_t count = 0, at = 0, trials = 0;
     assert(n >= 1 && n <= MERGE_MEDIUM);
     for (;;) {
-        size_t end = at + next.length;
-        if (!(dead >> (end % 64) & 1) && (count == 0 || may_follow(v, taken[count - 1].token, next.token))) {
+        if (count > 0 && next != VOCAB_NO_TOKEN)
+            next = first_to_follow(v, memo, taken[count - 1], next, &trials);
+        if (next != VOCAB_NO_TOKEN) {
             taken[count++] = next;
-            at = end;
+            at += vocab_length(v, next);
             if (at == n)
                 return (uint32_t)count;
-            next = longest_token(v, p + at, p + n);
-        } else if (!shorter_token(v, &next)) {
+            next = longest_token(v, memo, p + at, p + n);
+        } else {
             assert(count > 0);
-            dead |= (uint64_t)1 << (at % 64);
             next = taken[--count];
-            at -= next.length;
+            at -= vocab_length(v, next);
+            next = shorter_token(v, next);
         }
     }
 }
 
-int long_piece_start(struct long_piece *l, const struct vocab *v, const uint8_t *p, size_t n)
+void long_piece_start(struct long_piece *l, const struct vocab *v, struct merge_memo *memo, const uint8_t *p, size_t n)
 {
-    *l = (struct long_piece){ .p = p, .n = n };
-    l->dead = calloc(n / 8 + 1, 1);
-    if (!l->dead)
-        return -1;
-    l->next = n > 0 ? longest_token(v, p, p + n).token : VOCAB_NONE;
-    return 0;
+    *l = (struct long_piece){ .p = p, .n = n, .memo = memo };
+    l->next = longest_token(v, memo, p, p + n);
 }
 
 static int push(struct long_piece *l, uint32_t token)
@@ -117,27 +178,27 @@ static int push(struct long_piece *l, uint32_t token)
 int long_piece_step(struct long_piece *l, const struct vocab *v, size_t limit, size_t *work)
 {
     const size_t stop = limit < SIZE_MAX - *work ? *work + limit : SIZE_MAX;
-    while (l->next != VOCAB_NONE) {
+    while (l->at < l->n) {
         if (*work >= stop)
             return 0;
-        *work += MERGE_TRIAL_WORK;
-        uint32_t token = l->next;
-        size_t end = l->at + vocab_length(v, token);
-        bool dead = l->dead[end / 8] >> (end % 8) & 1;
-        if (!dead && (l->count == 0 || may_follow(v, l->tokens[l->count - 1], token))) {
-            if (push(l, token) != 0)
+        size_t trials = l->count == 0;
+        if (l->count > 0 && l->next != VOCAB_NO_TOKEN)
+            l->next = first_to_follow(v, l->memo, l->tokens[l->count - 1], l->next, &trials);
+        *work += trials * MERGE_TRIAL_WORK;
+        if (l->next != VOCAB_NO_TOKEN) {
+            if (push(l, l->next) != 0)
                 return -1;
-            *work += end - l->at;
-            l->at = end;
-            l->next = end < l->n ? longest_token(v, l->p + end, l->p + l->n).token : VOCAB_NONE;
-        } else if (v->prefixes[token] >> 8 != VOCAB_NO_TOKEN) {
-            l->next = v->prefixes[token] >> 8;
+            size_t length = vocab_length(v, l->next);
+            *work += length;
+            l->at += length;
+            if (l->at < l->n)
+                l->next = longest_token(v, l->memo, l->p + l->at, l->p + l->n);
         } else {
             /* Nothing can follow: this beginning is no part of the encoding. */
             assert(l->count > 0);
-            l->dead[l->at / 8] |= (uint8_t)(1u << (l->at % 8));
             l->next = l->tokens[--l->count];
             l->at -= vocab_length(v, l->next);
+            l->next = shorter_token(v, l->next);
         }
     }
     return 1;
@@ -146,6 +207,5 @@ int long_piece_step(struct long_piece *l, const struct vocab *v, size_t limit, s
 void long_piece_free(struct long_piece *l)
 {
     free(l->tokens);
-    free(l->dead);
-    *l = (struct long_piece){ NULL, 0, 0, NULL, 0, 0, NULL, VOCAB_NONE };
+    *l = (struct long_piece){ .n = 0 };
 }

@@ -1,7 +1,5 @@
 #include "tokens/small.h"
 
-#include "tokens/merge.h"
-
 #define BYTES(n) ((n) >= 8 ? ~(uint64_t)0 : ~(~(uint64_t)0 << (8 * ((n) & 7))))
 #define MASK(n) { BYTES(n), (n) > 8 ? BYTES((n) - 8) : 0 }
 
@@ -36,11 +34,11 @@ uint32_t small_finish(struct small_counter *s)
     return sum;
 }
 
-static uint32_t merge_high(const struct vocab *v, struct vocab_piece piece)
+static uint32_t merge_high(const struct small_counter *s, struct vocab_piece piece)
 {
     uint8_t bytes[16];
     memcpy(bytes, &piece, 16);
-    return merge_medium(v, bytes, bytes[15]);
+    return merge_medium(s->vocab, s->memo, bytes, bytes[15]);
 }
 
 uint32_t small_miss(struct small_counter *s, struct vocab_piece piece, uint64_t hash)
@@ -54,7 +52,7 @@ uint32_t small_miss(struct small_counter *s, struct vocab_piece piece, uint64_t 
         w->hash[w->n++] = hash;
         return w->n == 4 ? small_finish(s) : 0;
     }
-    uint32_t count = is_high ? merge_high(s->vocab, piece) : 1;
+    uint32_t count = is_high ? merge_high(s, piece) : 1;
     s->misses += count > 1;
     s->missed_bytes += is_high ? piece.high >> 56 : 0;
     if (s->cache)

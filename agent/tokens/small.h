@@ -3,6 +3,7 @@
 #define TOLLGATE_TOKENS_SMALL_H
 
 #include "tokens/cache.h"
+#include "tokens/merge.h"
 
 #define SMALL_MOST 15 /* bytes */
 
@@ -15,6 +16,7 @@ struct small_waiting {
 
 struct small_counter {
     const struct vocab *vocab;
+    struct merge_memo *memo;
     struct piece_cache *cache; /* NULL: none */
     struct small_waiting waiting;
     uint64_t misses;           /* pieces that had to be merged */

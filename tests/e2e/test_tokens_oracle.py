@@ -122,6 +122,17 @@ def test_long_texts(name):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
+def test_rows_of_one_sign(name):
+    """There are tokens of many lengths of such signs: the encoding of a row is told only from its end."""
+    r = random.Random(f"rows {name}")
+    signs, lengths = "-=*/# \t\n_.~+\u2550\u2500\u00a0\u3000", [*range(60, 140), 200, 255, 256, 257, 400, 1000, 1023, 1024, 1025, 4096]
+    texts = [sign * n + "a" for sign in signs for n in lengths]
+    texts += ["".join(r.choice(signs) * r.randint(1, 300) for _ in range(20)) for _ in range(500)]
+    compare(name, [*texts, ("-" * 1024 + "a") * 20])
+    compare(name, texts, "--no-cache")
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
 def test_every_code_point(name):
     compare(name, code_points())
 

@@ -40,6 +40,10 @@ static const struct {
     { "", "qzxjvkwpyhgfbdmctlnrsaeiou" },
     { "", "cGljayBhIHN0cmluZyB0aGF0IGlzIG5vdCBhIHdvcmQK/+" },
     { "", "internationalizatio responsibilitie notwithstandin " },
+    { "", "-" },
+    { "", "----------------------------------------------------------------------------------------------------"
+          "------------------------------------------------------------------------------------------a" },
+    { "=", "*=/" },
     { "", "\\u0041" },
     { "", "\\ud800" },
     { "", "\\n" },
