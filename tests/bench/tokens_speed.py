@@ -130,6 +130,7 @@ def texts(name):
     yield "truncated tokens", truncated_tokens(r, name, MB, "")
     yield "truncated, spaced", truncated_tokens(r, name, MB, " ")
     yield "rulers", ("-" * 1024 + "a") * (MB // 1025)
+    yield "rulers of slashes", ("/" * 1024 + "a") * (MB // 1025)
     yield "16 MB letters", letters(MB) * 16
     yield "16 MB truncated", truncated_tokens(r, name, 16 * MB, "")
     yield "16 MB blanks", " " * 16 * MB
