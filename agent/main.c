@@ -2,6 +2,7 @@
 #include "config.h"
 #include "config_map.h"
 #include "credential/credential.h"
+#include "credential/sandbox.h"
 #include "haproxy_check.h"
 #include "server.h"
 
@@ -148,10 +149,21 @@ static int command_check_haproxy(int argc, char **argv)
 static int command_run(const char *file)
 {
     struct credential_hardening h;
+    char why[128] = "";
 
     credential_harden_process(&h);
     if (!h.undumpable || !h.no_core)
         LOG(LOG_LEVEL_WARN, "hardening_incomplete", LOG_INT("undumpable", h.undumpable), LOG_INT("no_core", h.no_core));
+    switch (sandbox_enter(why, sizeof why)) {
+    case SANDBOX_ON:
+        break;
+    case SANDBOX_UNSUPPORTED:
+        LOG(LOG_LEVEL_WARN, "seccomp_missing", LOG_CSTR("error", why));
+        break;
+    case SANDBOX_FAILED:
+        fprintf(stderr, "tollgate: cannot restrict system calls: %s; what confines this process must allow it the call seccomp\n", why);
+        return 1;
+    }
     return server_run(file);
 }
 

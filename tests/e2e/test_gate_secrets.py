@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,17 @@ def test_no_secret_in_process_lists(busy):
             open(f"/proc/{process.pid}/environ", "rb") as environ,
         ):
             assert found(cmdline.read() + environ.read(), secrets) == [], process.name
+
+
+def test_every_thread_is_confined(busy):
+    """A system call filter of its own, nothing gained by executing, and no looking into it for other processes of its user."""
+    stack, _, _ = busy
+    threads = list(Path(f"/proc/{stack.agent.pid}/task").iterdir())
+    assert len(threads) > 1
+    for thread in threads:
+        state = dict(line.split(":", 1) for line in (thread / "status").read_text().splitlines())
+        assert (state["Seccomp"].strip(), state["NoNewPrivs"].strip()) == ("2", "1")
+    assert os.stat(f"/proc/{stack.agent.pid}/environ").st_uid == 0
 
 
 def test_no_secret_in_the_admin_socket_or_metrics(busy):
