@@ -3,6 +3,7 @@ requests signed for AWS, checked with botocore."""
 
 import base64
 import collections
+import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -12,6 +13,7 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import botocore.auth
@@ -182,6 +184,10 @@ def stack(make_stack, endpoints, bao, known):
         keys = [file(f"multi-{i}", known.secret(f"multi-{i}")) for i in range(3)]
         add("multi", f"credentials: [{{{keys[0][1:-1]}, weight: 2}}, {keys[1]}, {keys[2]}]")
         add("rotor", f"credential: {file('rotor.key', known.secret('rotor'))}")
+        # As systemd hands it over (LoadCredential=)
+        s.agent_env = {**s.agent_env, "CREDENTIALS_DIRECTORY": str(s.folder)}
+        s.write_secret("loaded", known.secret("loaded"))
+        add("sysd", "credential: {systemd: loaded}")
         # AWS: long-term keys from a credentials file, temporary ones as a credential_process prints them
         ini = f"[default]\naws_access_key_id = AKIDLONGTERM\naws_secret_access_key = {known.secret('aws')}\n"
         temporary = {
@@ -275,6 +281,10 @@ def test_command(stack, person, known):
     assert bearer(stack, person, "cmd") == known.secrets["printed-next"]
 
 
+def test_systemd_credential(stack, person, known):
+    assert bearer(stack, person, "sysd") == known.secrets["loaded"]
+
+
 def test_tokens_are_fetched_ahead_and_refused_when_gone(stack, person, endpoints):
     """Short lives, an outage, an end to it. No request ever carries a token that has expired, and none is lost before the last has."""
     endpoints.lifetime = 4
@@ -293,7 +303,6 @@ def test_tokens_are_fetched_ahead_and_refused_when_gone(stack, person, endpoints
             seen.add(token)
             time.sleep(0.2)
         assert len(seen) >= 2
-        assert endpoints.most_at_once <= 3  # each of the three keys has one fetch at a time
         endpoints.outage = True
         last = bearer(stack, person, "azs")
         wait_for(lambda: stack.post(person, prompt("azs"))[0] == 503, "the last token to end")
@@ -310,6 +319,27 @@ def test_tokens_are_fetched_ahead_and_refused_when_gone(stack, person, endpoints
     finally:
         endpoints.outage, endpoints.lifetime = False, 3600
     assert "credential_expired credential=azs" in stack.agent.tail(100000)
+
+
+def test_one_fetch_at_a_time(stack, person, endpoints):
+    """While the token endpoint takes its time, requests that want the key are refused and start no fetch of their own."""
+    callers = {"app-secret", "app-cert", "/google/token"}
+    stack.agent.stop()
+    endpoints.begun.clear()
+    endpoints.most_at_once.clear()
+    endpoints.open.clear()
+    try:
+        stack.restart_agent()
+        wait_for(lambda: set(endpoints.begun) == callers, "a fetch of each key")
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            statuses = list(pool.map(lambda _: stack.post(person, prompt("azs"))[0], range(12)))
+        assert set(statuses) == {503}
+        assert endpoints.begun == dict.fromkeys(callers, 1)
+        endpoints.open.set()
+        assert bearer(stack, person, "azs") in endpoints.tokens("app-secret")
+        assert endpoints.begun == endpoints.most_at_once == dict.fromkeys(callers, 1)
+    finally:
+        endpoints.open.set()
 
 
 def test_wrong_secret_is_told_without_it(stack, person, endpoints, known):
@@ -499,19 +529,33 @@ def test_no_secret_anywhere(stack, bao, known, endpoints):
     wanted = {**known.secrets, **{f"token-{i}": token for i, (_, token, _) in enumerate(endpoints.issued)}}
     for name, text in bao_tokens(stack, bao).items():
         wanted[name] = text
-    own = {"azure.key", "app.key", "google.json", "bao.token", "bao.secret-id", "printed", "rotor.key", "bed.aws", "bet.aws", "alpha.key"}
+    wanted |= {f"provider-{name}": text for name, text in stack.keys.items()}  # from a file and from the environment
+    kinds = {key["kind"] for key in credentials_told(stack)}
+    assert kinds == {"file", "env", "systemd", "azure", "google", "vault", "command"}, "a kind whose values nobody looks for"
+    wanted = {name: canary_forms(text) for name, text in wanted.items()}
+
+    def found(data):
+        return [name for name, forms in wanted.items() if any(form in data for form in forms)]
+
+    own = {"azure.key", "app.key", "google.json", "bao.token", "bao.secret-id", "printed", "rotor.key", "bed.aws", "bet.aws", "alpha.key", "loaded"}
     own |= {f"multi-{i}" for i in range(3)}
     for path in sorted(stack.folder.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.name not in own:
             data = path.read_bytes()
-            assert [name for name, text in wanted.items() if text.encode() in data] == [], path.name
+            assert found(data) == [], path.name
     listing = subprocess.run(["ps", "axeww", "-o", "args"], capture_output=True, check=True).stdout
-    assert [name for name, text in wanted.items() if text.encode() in listing and name != "bao-root"] == []
+    assert set(found(listing)) <= {"bao-root"}
     metrics = urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics", timeout=PATIENCE).read()
     status = stack.tollgate.parent / "tollgatectl"
     told = subprocess.run([status, "--socket", stack.admin_socket, "--json", "status"], capture_output=True, check=True).stdout
     for data in (metrics, told):
-        assert [name for name, text in wanted.items() if text.encode() in data] == []
+        assert found(data) == []
+
+
+def canary_forms(text):
+    """As it stands, in JSON, in a form or URL, in Basic authentication and similar, in hexadecimal."""
+    raw = text.encode()
+    return {raw, json.dumps(text)[1:-1].encode(), urllib.parse.quote(text, safe="").encode(), base64.b64encode(raw).rstrip(b"=")[:-2], raw.hex().encode()}
 
 
 def bao_tokens(stack, bao):

@@ -4,6 +4,7 @@ An assertion (RFC 7523) is verified against the public key the test registered: 
 thumbprint, and that its identifier was never seen. Everything that is refused is told in `refusals`, with the reason."""
 
 import base64
+import collections
 import hashlib
 import http.server
 import json
@@ -56,11 +57,17 @@ class Refused(Exception):
 
 
 class TokenEndpoints:
-    """`azure(tenant, client_id, ...)` and `google(email, ...)` register callers; `issued` lists (caller, token, expiry)."""
+    """`azure(tenant, client_id, ...)` and `google(email, ...)` register callers; `issued` lists (caller, token, expiry).
+
+    While `open` is not set, what arrives waits for its answer. `begun` counts each caller's fetches, `most_at_once` the most that were under way
+    together."""
 
     def __init__(self):
         self.apps, self.accounts, self.issued, self.refusals, self.seen = {}, {}, [], [], set()
-        self.lifetime, self.outage, self.at_once, self.most_at_once = 3600, False, 0, 0
+        self.lifetime, self.outage = 3600, False
+        self.begun, self.at_once, self.most_at_once = (collections.Counter() for _ in range(3))
+        self.open = threading.Event()
+        self.open.set()
         self.lock = threading.Lock()
         endpoints = self
 
@@ -95,19 +102,23 @@ class TokenEndpoints:
 
     def serve(self, handler):
         body = handler.rfile.read(int(handler.headers["content-length"]))
+        form = urllib.parse.parse_qs(body.decode(), strict_parsing=True)
+        caller = form.get("client_id", [handler.path])[0]
         with self.lock:
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
+            self.begun[caller] += 1
+            self.at_once[caller] += 1
+            self.most_at_once[caller] = max(self.most_at_once[caller], self.at_once[caller])
         try:
+            self.open.wait(60)
             if self.outage:
                 raise Refused(503, "temporarily_unavailable", "out of order")
-            status, answer = 200, self.answer(handler, urllib.parse.parse_qs(body.decode(), strict_parsing=True))
+            status, answer = 200, self.answer(handler, form)
         except Refused as no:
             self.refusals.append(str(no))
             status, answer = no.status, {"error": no.error, "error_description": str(no)}
         finally:
             with self.lock:
-                self.at_once -= 1
+                self.at_once[caller] -= 1
         data = json.dumps(answer).encode()
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json; charset=utf-8")

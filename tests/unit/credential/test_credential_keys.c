@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "credential/source.h"
 
 #include <ev.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
@@ -375,13 +377,75 @@ static void test_command_cancelled(void **state)
     ev_run(loop, EVRUN_NOWAIT);
 }
 
+static bool count_value(void *user, struct slice text, int64_t lifetime_s, char *why, size_t why_size)
+{
+    (void)text, (void)lifetime_s, (void)why, (void)why_size;
+    ++*(unsigned *)user;
+    return true;
+}
+
+static void not_failed(void *user, const char *why, double again_s)
+{
+    (void)user, (void)again_s;
+    fail_msg("%s", why);
+}
+
+static off_t size_of(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+/* However often it is asked for, one fetch is under way; what was asked for meanwhile is answered by it. */
+static void test_one_fetch_at_a_time(void **state)
+{
+    char path[128], go[128], begun[160], body[512];
+    struct ev_loop *loop = ev_default_loop(0);
+    struct env_pool *pool = env_pool_new();
+    unsigned values = 0;
+
+    (void)state;
+    write_file("go", "", 0600, go);
+    unlink(go);
+    snprintf(begun, sizeof begun, "%s.begun", go);
+    snprintf(body, sizeof body, "printf x >>%s; until [ -e %s ]; do sleep 0.02; done; echo sk-single", begun, go);
+    script("held", body, path);
+    struct credential_command command = { .argv = (const char *const[]){ path }, .argc = 1, .timeout_s = 300 };
+    struct credential_key key = { .command = &command };
+    struct key_source *s = key_source_new(&key, pool);
+    assert_non_null(s);
+    s->to = (struct key_source_user){ .value = count_value, .failed = not_failed, .user = &values };
+    key_source_start(s, loop, NULL, 0);
+    while (size_of(begun) == 0)
+        ev_run(loop, EVRUN_NOWAIT);
+    for (int i = 0; i < 50; i++) {
+        key_source_fetch(s, 0);
+        ev_run(loop, EVRUN_NOWAIT);
+    }
+    write_file("go", "", 0600, go);
+    while (values == 0)
+        ev_run(loop, EVRUN_ONCE);
+    assert_int_equal(s->fetches, 1);
+    assert_int_equal(size_of(begun), 1);
+    key_source_fetch(s, 3600); /* too soon after the last */
+    assert_int_equal(s->fetches, 1);
+    key_source_fetch(s, 0);
+    while (values == 1)
+        ev_run(loop, EVRUN_ONCE);
+    assert_int_equal(s->fetches, 2);
+    assert_int_equal(size_of(begun), 2);
+    key_source_free(s);
+    env_pool_unref(pool);
+    unlink(begun);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_turns_by_weight),   cmocka_unit_test(test_set_aside), cmocka_unit_test(test_another_key),
         cmocka_unit_test(test_refused_key_is_read_again), cmocka_unit_test(test_reload_takes_over),
         cmocka_unit_test(test_expired_keys_are_not_used), cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_command_cancelled),
+        cmocka_unit_test(test_command_cancelled), cmocka_unit_test(test_one_fetch_at_a_time),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
