@@ -63,6 +63,17 @@ static void count(struct alerting *s, const char *result)
     metric_add(metric_series(s->counted, &label), 1);
 }
 
+/* Prometheus sees no increase in a series that begins with 1. */
+static void count_from_zero(struct alerting *s)
+{
+    static const char *const results[] = { "raised", "sent", "failed", "dropped" };
+
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        struct slice label = slice_cstr(results[i]);
+        metric_add(metric_series(s->counted, &label), 0);
+    }
+}
+
 /* ---- the webhook ---- */
 
 static void webhook_end(struct webhook *w)
@@ -328,6 +339,7 @@ bool alerting_open(struct agent *a, const struct config *c, const char *ledger_f
     snprintf(why, why_size, "out of memory");
     if (s == NULL || (s->counted = metrics_add(a->telemetry->metrics, &spec)) == NULL || !webhook_make(&s->hook, &c->alerts, why, why_size))
         return false;
+    count_from_zero(s);
     struct ledger_reader *r = ledger_reader_open(ledger_file, why, why_size);
     if (r == NULL)
         return false;

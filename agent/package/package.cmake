@@ -17,7 +17,8 @@ install(FILES ${CMAKE_BINARY_DIR}/tollgate.service DESTINATION lib/systemd/syste
 configure_file(${PACKAGE}/tollgate.8.in ${CMAKE_BINARY_DIR}/tollgate.8 @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/tollgate.8 DESTINATION share/man/man8)
 install(FILES ${PACKAGE}/completion.bash DESTINATION share/bash-completion/completions RENAME tollgate)
-install(FILES ${CMAKE_SOURCE_DIR}/haproxy/examples/tollgate.yaml DESTINATION share/doc/tollgate/examples)
+install(FILES ${CMAKE_SOURCE_DIR}/haproxy/examples/tollgate.yaml ${CMAKE_SOURCE_DIR}/haproxy/observe/alerts.yml
+  ${CMAKE_SOURCE_DIR}/haproxy/observe/dashboard.json DESTINATION share/doc/tollgate/examples)
 install(FILES ${CMAKE_SOURCE_DIR}/README.md DESTINATION share/doc/tollgate)
 install(FILES ${CMAKE_SOURCE_DIR}/haproxy/README.md DESTINATION share/doc/tollgate RENAME haproxy.md)
 

@@ -1,13 +1,17 @@
 """Metrics and health: a real Prometheus scrapes the agent, its figures are the ledger's."""
 
+import json
+import re
 from decimal import Decimal
 
 import pytest
 
 import ledger
+from alert_cases import CASES, promtool_tests
 from prometheus import Prometheus, answers, fetch, promtool
-from stack import wait_for
+from stack import ROOT, wait_for
 
+ALERTS, DASHBOARD = ROOT / "haproxy/observe/alerts.yml", ROOT / "haproxy/observe/dashboard.json"
 STACK = {"limits": ['name: tiny, level: team, match: [poor], amount: "$0.000001", window: day']}
 
 
@@ -18,7 +22,7 @@ def url(stack):
 
 @pytest.fixture(scope="module")
 def prometheus(stack):
-    with Prometheus(stack.folder, f"127.0.0.1:{stack.ports['metrics']}") as server:
+    with Prometheus(stack.folder, f"127.0.0.1:{stack.ports['metrics']}", rules=ALERTS) as server:
         assert server.target()["health"] == "up", server.target()
         yield server
 
@@ -116,6 +120,95 @@ def test_both_formats_tell_the_same(url):
     assert text.endswith("# EOF\n")
     older = fetch(url + "/metrics")[2]
     assert names(text) == names(older)
+
+
+def rules(prometheus):
+    return [rule for group in prometheus.api("rules")["groups"] for rule in group["rules"]]
+
+
+def test_every_alert_fires_and_keeps_quiet(stack, prometheus):
+    """promtool evaluates the rules over made-up series; texts and labels of what fires are compared too."""
+    known = {rule["name"]: rule for rule in rules(prometheus)}
+    assert {case.alert for case in CASES if case.summary} == set(known) == {case.alert for case in CASES if not case.summary}
+    promtool("check", "rules", ALERTS)
+    file = stack.folder / "alerts-test.json"
+    file.write_text(json.dumps(promtool_tests(ALERTS, known)))
+    promtool("test", "rules", file)
+
+
+def queries():
+    """(where from, expression) of everything the dashboard asks; its variables stand for anything."""
+    board = json.loads(DASHBOARD.read_text())
+    asked = [(panel["title"], target["expr"]) for panel in board["panels"] for target in panel.get("targets", [])]
+    asked += [(note["name"], note["expr"]) for note in board["annotations"]["list"]]
+    asked += [
+        (variable["name"], re.fullmatch(r"label_values\((\w+), \w+\)", variable["definition"])[1])
+        for variable in board["templating"]["list"]
+        if variable["type"] == "query"
+    ]
+    plain = [(name, e.replace("$__rate_interval", "1m").replace("$team", ".*").replace("$instance", ".*")) for name, e in asked]
+    assert len(plain) > 40 and not [e for _, e in plain if "$" in e]
+    return plain
+
+
+def exported(text):
+    """Names of samples -> names of their labels (None: no series yet), from an exposition in the text format."""
+    found = {}
+    for family, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M):
+        parts = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        for part in parts:
+            series = re.search(rf"^{family}{part}(?:{{(.*)}})? ", text, re.M)
+            found[family + part] = set(re.findall(r'(\w+)="', series[1] or "")) if series else None
+    return found
+
+
+WORDS = {"by", "without", "on", "ignoring", "and", "or", "unless", "offset", "bool"}
+
+
+def names_asked(expression):
+    """(metrics, labels by metric, labels in by and on) that an expression names."""
+    bare = re.sub(r'"[^"]*"', '""', expression)
+    selectors = {}
+    for name, labels in re.findall(r"(\w+){([^}]*)}", bare):
+        selectors.setdefault(name, set()).update(re.findall(r"(\w+)\s*[=!]", labels))
+    grouped = {label.strip() for inside in re.findall(r"\b(?:by|on) \(([^)]*)\)", bare) for label in inside.split(",")}
+    bare = re.sub(r"{[^}]*}|\[[^\]]*\]|\b(?:by|on) \([^)]*\)", " ", bare)
+    metrics = {name for name in re.findall(r"\b[a-zA-Z_]\w*\b(?!\s*\()", bare)} - WORDS
+    return metrics, selectors, grouped
+
+
+def test_names_asked_are_found():
+    asked = 'a{x="{y}",z!~"b"} / sum by (le, k) (rate(c_total{}[5m])) > 1 and on (j) d offset 1h or vector(0)'
+    assert names_asked(asked) == ({"a", "c_total", "d"}, {"a": {"x", "z"}, "c_total": set()}, {"le", "k", "j"})
+
+
+def test_rules_and_dashboard_ask_for_what_is_exported(stack, prometheus, url, sub, settled):
+    assert stack.post(stack.person(sub, team="measured"), body(stream=True))[0] == 200
+    settled(sub)
+    known = {**exported(fetch(url + "/metrics")[2]), "up": set(), "ALERTS": {"alertname", "alertstate"}}
+    everywhere = {"job", "instance", "le"}
+    any_label = everywhere.union(*(labels for labels in known.values() if labels))
+    for where, expression in [(rule["name"], rule["query"]) for rule in rules(prometheus)] + queries():
+        metrics, selectors, grouped = names_asked(expression)
+        assert metrics and metrics <= set(known), (where, metrics - set(known))
+        for metric, labels in selectors.items():
+            assert known[metric] is None or labels <= known[metric] | everywhere, (where, metric, labels)
+        assert grouped <= any_label, (where, grouped - any_label)
+
+
+# Nothing in these until something goes wrong.
+EMPTY = {"Alerts", "Refusals, by reason"}
+
+
+def test_prometheus_answers_every_query(stack, prometheus, sub, settled):
+    assert stack.post(stack.person(sub, team="measured"), body(stream=True))[0] == 200
+    settled(sub)
+    for where, expression in queries():
+        look = lambda e=expression: prometheus.api("query", query=e)["result"]  # noqa: E731
+        assert look() or where in EMPTY or wait_for(look, f"{where}: {expression}")
+    # The rules were evaluated, without an error, and a healthy gateway is silent; the machine's clock is not ours.
+    wait_for(lambda: all(rule["health"] == "ok" for rule in rules(prometheus)), "every rule to be evaluated")
+    assert [rule["name"] for rule in rules(prometheus) if rule["state"] == "firing" and rule["name"] != "TollgateClockStepped"] == []
 
 
 def test_health_and_readiness(stack, url):
