@@ -226,9 +226,11 @@ static bool target_hold(struct assessment *s, const struct runtime_target *t, co
         ask.kinds = 1u << PRICE_INPUT | 1u << PRICE_CACHED | 1u << PRICE_OUTPUT | 1u << PRICE_REASONING |
                     ((s->ask.features & ASK_AUDIO) ? 1u << PRICE_AUDIO_IN | 1u << PRICE_AUDIO_OUT : 0);
     *nano = 0;
-    if (t->price == NULL || t->price->status != PRICE_OK)
+    struct price_terms terms = price_terms_for(s->runtime->prices, t->price, &s->who, r->target.provider, r->target.model);
+    if (terms.billed == NULL || terms.billed->status != PRICE_OK)
         return unpriced(s, t, r);
-    int rc = price_hold(t->price, &ask, nano);
+    ask.discount_bp = terms.discount_bp;
+    int rc = price_hold(terms.billed, &ask, nano);
     if (rc != PRICE_DONE)
         return refuse(s, 400, "request_too_large", "price_range",
                       SLICE_LIT("This request could cost more than can be accounted for; lower max_tokens or n."));
@@ -286,32 +288,20 @@ bool assess_price(struct assessment *s)
     return true;
 }
 
-static int64_t pico_per_output(const struct runtime_target *t)
+/* The hold as a function of the ceiling is convex (the dearest of targets and tiers, each a straight line): the chord from no output to
+ * the ceiling is never below it, so what is held for a lower ceiling covers that. */
+static void clamp_fill(struct assessment *s, struct budget_clamp *c)
 {
-    int64_t most = 0;
-
-    if (t == NULL || t->price == NULL)
-        return 0;
-    for (unsigned i = 0; i <= t->price->tier_count; i++) {
-        const struct price_rates *r = i == 0 ? &t->price->base : &t->price->tiers[i - 1].rates;
-        for (int k = PRICE_OUTPUT; k <= PRICE_REASONING; k++)
-            if (r->pico[k] > most)
-                most = r->pico[k];
-    }
-    return most;
-}
-
-static void clamp_fill(const struct assessment *s, struct budget_clamp *c)
-{
-    int64_t a = pico_per_output(s->primary), b = pico_per_output(s->fallback);
+    __int128 tokens = (__int128)s->ceiling * s->ask.choices;
+    int64_t without = 0;
 
     *c = (struct budget_clamp){ .ceiling = s->ceiling, .choices = s->ask.choices };
     /* Nothing can be lowered where nothing can be rewritten. */
     if (!*s->runtime->config->haproxy.lua || !has_output(s->ask.endpoint) || (s->ask.features & ASK_AUDIO))
         return;
-    c->pico_per_output = a > b ? a : b;
-    int64_t output = (s->ceiling * s->ask.choices * (__int128)c->pico_per_output + 999) / 1000;
-    c->fixed_nano = s->hold_nano > output ? s->hold_nano - output : 0;
+    if (tokens > 0 && holds_find(s, 0, &without))
+        c->pico_per_output = (int64_t)((__int128)(s->hold_nano - without) * 1000 / tokens);
+    c->fixed_nano = s->hold_nano - (int64_t)((tokens * c->pico_per_output + 999) / 1000);
     c->fixed_tokens = s->estimate.input_bound > fallback_input(s) ? s->estimate.input_bound : fallback_input(s);
 }
 

@@ -86,12 +86,15 @@ static int64_t output_expected(const struct assessment *s)
     return expected < most ? expected : most;
 }
 
-static int64_t cost_expected(const struct assessment *s, const struct runtime_target *t, int64_t input, int64_t output)
+static int64_t cost_expected(const struct assessment *s, size_t i, int64_t input, int64_t output)
 {
+    const struct target *r = &s->alias->targets[i].target;
+    struct price_terms terms = price_terms_for(s->runtime->prices, runtime_model_of(s->runtime, s->alias)->targets[i].price, &s->who,
+                                               r->provider, r->model);
     struct token_usage u = { .input = input > 0 ? input : 0, .output = output * s->ask.choices };
     int64_t nano;
 
-    return t->price != NULL && t->price->status == PRICE_OK && price_cost(t->price, &u, 0, &nano) == PRICE_DONE ? nano : -1;
+    return terms.billed != NULL && price_cost(terms.billed, &u, terms.discount_bp, &nano) == PRICE_DONE ? nano : -1;
 }
 
 static int64_t first_count(const struct assessment *s)
@@ -111,7 +114,7 @@ static void facts_order(struct assessment *s)
     for (size_t i = 0; i < s->alias->target_count; i++) {
         struct route_fact *f = &s->facts[i];
         if (s->alias->order == ROUTE_BY_COST)
-            f->cost_nano = cost_expected(s, &m->targets[i], f->input >= 0 ? f->input : first_count(s), output);
+            f->cost_nano = cost_expected(s, i, f->input >= 0 ? f->input : first_count(s), output);
         else if (s->alias->order == ROUTE_BY_LATENCY)
             f->wait_us = breaker_wait_us(m->targets[i].breaker, s->ask.stream, output, s->route_mono_us, &f->stale);
     }

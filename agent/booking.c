@@ -63,9 +63,9 @@ static bool integers_parse(const char *text, int64_t *out, int count)
 
 static struct ledger_op *correction_parse(const char *text)
 {
-    int64_t v[4];
+    int64_t v[5];
 
-    if (!integers_parse(text, v, 4) || v[0] <= 0 || v[2] < KNOWN_REPORTED || v[2] > KNOWN_NONE)
+    if (!integers_parse(text, v, 5) || v[0] <= 0 || v[2] < KNOWN_REPORTED || v[2] > KNOWN_NONE)
         return NULL;
     struct ledger_op *op = calloc(1, sizeof *op);
     if (op == NULL)
@@ -73,7 +73,7 @@ static struct ledger_op *correction_parse(const char *text)
     op->kind = LEDGER_CORRECTION;
     op->done = on_done;
     op->correction = (struct ledger_correction){ .id = v[0], .booked_us = clock_wall_us(), .reason = SLICE_LIT("repriced"),
-                                                 .known_by = (enum known_by)v[2], .cost_nano = v[1], .price_version = v[3] };
+                                                 .known_by = (enum known_by)v[2], .cost_nano = v[1], .price_version = v[3], .discount_nano = v[4] };
     return op;
 }
 

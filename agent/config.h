@@ -259,8 +259,24 @@ struct config_price {
     char *request;    /* USD per request */
 };
 
+/* Lists that are empty do not restrict. */
+struct config_contract {
+    char *name, *discount; /* percent; may be NULL */
+    char **organizations;
+    unsigned organizations_count;
+    char **teams;
+    unsigned teams_count;
+    char **providers;
+    unsigned providers_count;
+    char **models;
+    unsigned models_count;
+    struct config_price *rates; /* provider and model unset; may be NULL */
+};
+
 struct config_prices {
     char *file;       /* may be NULL: the table that came with tollgate */
+    struct config_contract *contracts;
+    unsigned contracts_count;
     struct config_price *overrides;
     unsigned overrides_count;
     bool allow_unpriced;

@@ -203,9 +203,18 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
     };
 }
 
-static bool override_add(struct price_builder *b, const struct config_price *p, char *why, size_t why_size)
+static struct slice *slices_of(char **texts, unsigned count, struct arena *a)
 {
-    struct price_override o = { .provider = slice_cstr(p->provider), .model = slice_cstr(p->model) };
+    struct slice *out = grab(a, count, sizeof *out);
+
+    for (unsigned i = 0; i < count; i++)
+        out[i] = slice_cstr(texts[i]);
+    return out;
+}
+
+static struct price_override override_of(const struct config_price *p, struct slice provider, struct slice model)
+{
+    struct price_override o = { .provider = provider, .model = model };
 
     o.usd_per_million[PRICE_INPUT] = slice_cstr(p->input);
     o.usd_per_million[PRICE_OUTPUT] = slice_cstr(p->output);
@@ -216,7 +225,36 @@ static bool override_add(struct price_builder *b, const struct config_price *p, 
     o.usd_per_million[PRICE_AUDIO_IN] = slice_cstr(p->audio_input);
     o.usd_per_million[PRICE_AUDIO_OUT] = slice_cstr(p->audio_output);
     o.usd_per_request = slice_cstr(p->request);
+    return o;
+}
+
+static bool override_add(struct price_builder *b, const struct config_price *p, char *why, size_t why_size)
+{
+    struct price_override o = override_of(p, slice_cstr(p->provider), slice_cstr(p->model));
     return price_builder_override(b, &o, why, why_size) == PRICE_DONE;
+}
+
+static bool contract_add(struct price_builder *b, const struct config_contract *c, char *why, size_t why_size)
+{
+    struct arena *a = arena_new(1024);
+    if (a == NULL)
+        abort();
+    struct price_contract_text t = {
+        .name = slice_cstr(c->name), .discount = slice_cstr(c->discount),
+        .organizations = { slices_of(c->organizations, c->organizations_count, a), c->organizations_count },
+        .teams = { slices_of(c->teams, c->teams_count, a), c->teams_count },
+        .providers = { slices_of(c->providers, c->providers_count, a), c->providers_count },
+        .models = { slices_of(c->models, c->models_count, a), c->models_count },
+    };
+    struct price_override rates;
+    if (c->rates != NULL) {
+        rates = override_of(c->rates, t.providers.count > 0 ? t.providers.items[0] : SLICE_NONE,
+                            t.models.count > 0 ? t.models.items[0] : SLICE_NONE);
+        t.rates = &rates;
+    }
+    bool ok = price_builder_contract(b, &t, why, why_size) == PRICE_DONE;
+    arena_free(a);
+    return ok;
 }
 
 static char *catalogue_read(const char *file, size_t *n, char *why, size_t why_size)
@@ -265,6 +303,11 @@ struct price_table *config_prices(const struct config *c, char *why, size_t why_
     for (unsigned i = 0; i < c->prices.overrides_count; i++)
         if (!override_add(b, &c->prices.overrides[i], reason, sizeof reason)) {
             snprintf(why, why_size, "prices.overrides[%u]: %s", i, reason);
+            goto out;
+        }
+    for (unsigned i = 0; i < c->prices.contracts_count; i++)
+        if (!contract_add(b, &c->prices.contracts[i], reason, sizeof reason)) {
+            snprintf(why, why_size, "prices.contracts[%u]: %s", i, reason);
             goto out;
         }
     table = price_builder_finish(b);

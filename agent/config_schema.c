@@ -351,8 +351,34 @@ static const cyaml_schema_field_t price_fields[] = {
 };
 ENTRY(price_entry, config_price, price_fields);
 
+static const cyaml_schema_field_t contract_rates_fields[] = {
+    TEXT_OPT("input", config_price, input),
+    TEXT_OPT("output", config_price, output),
+    TEXT_OPT("cached_input", config_price, cached_input),
+    TEXT_OPT("cache_write", config_price, cache_write),
+    TEXT_OPT("cache_write_1h", config_price, cache_write_1h),
+    TEXT_OPT("reasoning", config_price, reasoning),
+    TEXT_OPT("audio_input", config_price, audio_input),
+    TEXT_OPT("audio_output", config_price, audio_output),
+    TEXT_OPT("request", config_price, request),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t contract_fields[] = {
+    TEXT("name", config_contract, name),
+    LIST_SOME("organizations", config_contract, organizations, &text_entry),
+    LIST_SOME("teams", config_contract, teams, &text_entry),
+    LIST_SOME("providers", config_contract, providers, &text_entry),
+    LIST_SOME("models", config_contract, models, &text_entry),
+    TEXT_OPT("discount", config_contract, discount),
+    PART_PTR_OPT("rates", config_contract, rates, contract_rates_fields),
+    CYAML_FIELD_END
+};
+ENTRY(contract_entry, config_contract, contract_fields);
+
 static const cyaml_schema_field_t prices_fields[] = {
     TEXT_OPT("file", config_prices, file),
+    LIST_OPT("contracts", config_prices, contracts, &contract_entry),
     LIST_OPT("overrides", config_prices, overrides, &price_entry),
     BOOL_OPT("allow_unpriced", config_prices, allow_unpriced),
     CYAML_FIELD_END

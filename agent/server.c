@@ -166,6 +166,13 @@ static const struct model_price *price_at(const void *table, size_t i)
     return price_table_at(table, i);
 }
 
+static void contract_at(const void *table, size_t i, struct slice *name, struct slice *terms)
+{
+    const struct price_contract *c = price_contract_at(table, i);
+    *name = c->name;
+    *terms = c->terms;
+}
+
 static void prices_record(struct agent *a, struct runtime *r)
 {
     struct prices_task *p = calloc(1, sizeof *p);
@@ -180,6 +187,7 @@ static void prices_record(struct agent *a, struct runtime *r)
         .id = price_table_id(p->table), .hash = slice_cstr(price_table_hash(p->table)),
         .source = slice_cstr(r->config->prices.file != NULL ? r->config->prices.file : "built-in"),
         .valid_from_us = clock_wall_us(), .imported_us = clock_wall_us(), .count = price_table_count(p->table), .at = price_at,
+        .contracts = price_contract_count(p->table), .contract_at = contract_at,
         .table = p->table,
     };
     ledger_submit(a->ledger, &p->op);

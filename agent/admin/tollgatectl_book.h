@@ -6,7 +6,7 @@
 #include "request.h"
 
 struct ctl_correction {
-    int64_t request, cost_nano, version; /* the cost is a difference */
+    int64_t request, cost_nano, discount_nano, version; /* cost and discount are differences */
     enum known_by known_by;
 };
 

@@ -133,7 +133,7 @@ static bool reprice_by_agent(const struct ctl_place *p, const struct ctl_correct
 {
     static const char written[] = "SELECT count(*) FROM correction_row WHERE id > ?1 AND reason = 'repriced'";
     const char *params[PER_CALL + 1];
-    char (*texts)[96] = calloc(PER_CALL, sizeof *texts), *path = realpath(p->file, NULL);
+    char (*texts)[128] = calloc(PER_CALL, sizeof *texts), *path = realpath(p->file, NULL);
     int64_t last = ask(p, "SELECT coalesce(max(id), 0) FROM correction_row", 0);
     bool ok = texts != NULL && path != NULL && last >= 0;
 
@@ -141,7 +141,8 @@ static bool reprice_by_agent(const struct ctl_place *p, const struct ctl_correct
     for (size_t at = 0; ok && at < count;) {
         size_t n = count - at < PER_CALL ? count - at : PER_CALL;
         for (size_t i = 0; i < n; i++, at++) {
-            snprintf(texts[i], sizeof texts[i], "%" PRId64 " %" PRId64 " %d %" PRId64, c[at].request, c[at].cost_nano, (int)c[at].known_by, c[at].version);
+            snprintf(texts[i], sizeof texts[i], "%" PRId64 " %" PRId64 " %d %" PRId64 " %" PRId64, c[at].request, c[at].cost_nano, (int)c[at].known_by,
+                     c[at].version, c[at].discount_nano);
             params[i + 1] = texts[i];
         }
         ok = call(p, "reprice", params, n + 1);
@@ -170,7 +171,8 @@ bool ctl_book_repriced(const struct ctl_place *p, const struct ctl_correction *c
     for (size_t i = 0; i < count; i++) {
         ops[i].kind = LEDGER_CORRECTION;
         ops[i].correction = (struct ledger_correction){ .id = c[i].request, .booked_us = clock_wall_us(), .reason = SLICE_LIT("repriced"),
-                                                        .known_by = c[i].known_by, .cost_nano = c[i].cost_nano, .price_version = c[i].version };
+                                                        .known_by = c[i].known_by, .cost_nano = c[i].cost_nano, .price_version = c[i].version,
+                                                        .discount_nano = c[i].discount_nano };
     }
     bool ok = write_offline(p, ops, count);
     free(ops);

@@ -83,6 +83,14 @@ static bool add_model(void *user, const struct model_price *m)
     return !a->failed;
 }
 
+static bool add_contract(void *user, struct slice name, struct slice terms)
+{
+    struct active *a = user;
+
+    a->failed = price_builder_contract_terms(a->builder, name, terms) != PRICE_DONE;
+    return !a->failed;
+}
+
 /* NULL without a word when the ledger has no price table yet. */
 static struct price_table *prices_of_ledger(const struct ctl_place *p, char *source, size_t size, bool *failed)
 {
@@ -95,7 +103,8 @@ static struct price_table *prices_of_ledger(const struct ctl_place *p, char *sou
     if (r == NULL) {
         fprintf(stderr, "tollgatectl: %s\n", why);
     } else if (ledger_read_price_versions(r, note_active, &a) != 0 ||
-               (a.id != 0 && ledger_read_prices(r, a.id, add_model, &a) != 0) || a.failed) {
+               (a.id != 0 && ledger_read_prices(r, a.id, add_model, &a) != 0) ||
+               (a.id != 0 && !a.failed && ledger_read_contracts(r, a.id, add_contract, &a) != 0) || a.failed) {
         fprintf(stderr, "tollgatectl: ledger %s: %s\n", p->file, ledger_reader_error(r));
         *failed = true;
     } else if (a.id != 0) {

@@ -59,7 +59,8 @@ static bool correction_add(struct repricing *r, const struct ctl_correction *c)
 static bool reprice_row(struct repricing *r, sqlite3_stmt *s)
 {
     const enum known_by known = (enum known_by)sqlite3_column_int(s, 4);
-    int64_t old = sqlite3_column_int64(s, 5), new = 0, v[PRICE_KINDS];
+    int64_t old = sqlite3_column_int64(s, 5), new = 0, list, v[PRICE_KINDS];
+    int64_t old_discount = sqlite3_column_int64(s, 6 + PRICE_KINDS), discount = old_discount;
 
     if (known != KNOWN_REPORTED && known != KNOWN_COUNTED) {
         r->unknown += known == KNOWN_BOUNDED;
@@ -71,17 +72,22 @@ static bool reprice_row(struct repricing *r, sqlite3_stmt *s)
     if (g == NULL)
         return false;
     const struct token_usage usage = { v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7] };
-    const struct model_price *m = price_lookup(r->prices, slice_cstr(g->provider), slice_cstr(g->model), NULL);
-    if (m == NULL || price_cost(m, &usage, 0, &new) != PRICE_DONE) {
+    const struct identity who = { .organization = slice_cstr((const char *)sqlite3_column_text(s, 7 + PRICE_KINDS)),
+                                  .team = slice_cstr((const char *)sqlite3_column_text(s, 8 + PRICE_KINDS)) };
+    const struct slice provider = slice_cstr(g->provider), model = slice_cstr(g->model);
+    const struct price_terms t = price_terms_for(r->prices, price_lookup(r->prices, provider, model, NULL), &who, provider, model);
+    if (t.billed == NULL || price_cost(t.billed, &usage, t.discount_bp, &new) != PRICE_DONE) {
         r->unpriced++;
         new = old;
+    } else {
+        discount = t.list != NULL && price_cost(t.list, &usage, 0, &list) == PRICE_DONE ? list - new : 0;
     }
     g->requests++;
-    g->changed += new != old;
+    g->changed += new != old || discount != old_discount;
     g->old_nano += old;
     g->new_nano += new;
-    const struct ctl_correction c = { sqlite3_column_int64(s, 0), new - old, price_table_id(r->prices), known };
-    return new == old || correction_add(r, &c);
+    const struct ctl_correction c = { sqlite3_column_int64(s, 0), new - old, discount - old_discount, price_table_id(r->prices), known };
+    return (new == old && discount == old_discount) || correction_add(r, &c);
 }
 
 #define SUM(kind) " coalesce(r." kind ", 0) + coalesce(c." kind ", 0)"
@@ -92,8 +98,8 @@ static bool reprice_all(struct repricing *r, const struct ctl_place *p, const st
         "SELECT r.id, t.id, t.provider, t.model,"
         " coalesce((SELECT known_by FROM correction_row AS k WHERE k.id = c.last), r.known_by), r.cost_nano + coalesce(c.cost_nano, 0),"
         SUM("input") "," SUM("input_cached") "," SUM("input_cache_write") "," SUM("input_cache_write_1h") "," SUM("output") ","
-        SUM("output_reasoning") "," SUM("input_audio") "," SUM("output_audio")
-        " FROM request_row AS r JOIN target AS t ON t.id = r.served LEFT JOIN (SELECT request, max(id) AS last, sum(cost_nano) AS cost_nano,"
+        SUM("output_reasoning") "," SUM("input_audio") "," SUM("output_audio") ", r.discount_nano + coalesce(c.discount_nano, 0), w.organization, w.team"
+        " FROM request_row AS r JOIN target AS t ON t.id = r.served JOIN who AS w ON w.id = r.who LEFT JOIN (SELECT request, max(id) AS last, sum(cost_nano) AS cost_nano, sum(discount_nano) AS discount_nano,"
         " sum(input) AS input, sum(input_cached) AS input_cached, sum(input_cache_write) AS input_cache_write,"
         " sum(input_cache_write_1h) AS input_cache_write_1h, sum(output) AS output, sum(output_reasoning) AS output_reasoning,"
         " sum(input_audio) AS input_audio, sum(output_audio) AS output_audio FROM correction_row GROUP BY request) AS c ON c.request = r.id"

@@ -118,6 +118,8 @@ struct ledger_prices {
     int64_t valid_from_us, imported_us;
     size_t count;
     const struct model_price *(*at)(const void *table, size_t i); /* called on the writer thread before done */
+    size_t contracts;
+    void (*contract_at)(const void *table, size_t i, struct slice *name, struct slice *terms); /* may be NULL when there are none */
     const void *table;
 };
 

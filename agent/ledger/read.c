@@ -470,3 +470,14 @@ int ledger_read_prices(struct ledger_reader *r, int64_t version, ledger_price_fn
     free(g.names);
     return g.failed ? -1 : rc;
 }
+
+static bool each_contract(struct columns *c, void *fn, void *user)
+{
+    struct slice name = text(c), terms = text(c);
+    return (*(ledger_contract_fn **)fn)(user, name, terms);
+}
+
+int ledger_read_contracts(struct ledger_reader *r, int64_t version, ledger_contract_fn *fn, void *user)
+{
+    return read_all(r, "SELECT name, terms FROM price_contract WHERE version = ?1 ORDER BY place", version, each_contract, &fn, user);
+}

@@ -86,5 +86,8 @@ typedef bool ledger_price_fn(void *user, const struct model_price *m);
 int ledger_read_price_versions(struct ledger_reader *r, ledger_price_version_fn *fn, void *user) __attribute__((warn_unused_result));
 /* The models of one version, fit for price_builder_add. */
 int ledger_read_prices(struct ledger_reader *r, int64_t version, ledger_price_fn *fn, void *user) __attribute__((warn_unused_result));
+/* The contracts of one version in their order, fit for price_builder_contract_terms. */
+typedef bool ledger_contract_fn(void *user, struct slice name, struct slice terms);
+int ledger_read_contracts(struct ledger_reader *r, int64_t version, ledger_contract_fn *fn, void *user) __attribute__((warn_unused_result));
 
 #endif

@@ -13,7 +13,7 @@ enum { TEXT_MAX = 512, TOKEN_KINDS = 8, HISTOGRAM_MAX = 4096 };
 #define TIME_MAX INT64_C(4102444800000000) /* the year 2100 */
 
 enum statement {
-    INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_VALIDITY, FIND_OPEN_BEFORE,
+    INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_CONTRACT, ADD_VALIDITY, FIND_OPEN_BEFORE,
     CLOSE_MONTH, CLOSED_BEFORE, PUT_LEARNED, PUT_ROUTE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
     SAVE, RELEASE, UNDO, STATEMENTS
 };
@@ -51,6 +51,7 @@ static const char *const sql[STATEMENTS] = {
         " started_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     [ADD_VERSION] = "INSERT OR IGNORE INTO price_version (id, hash, source, models, imported_us) VALUES (?1, ?2, ?3, ?4, ?5)",
     [ADD_PRICE] = "INSERT INTO price VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+    [ADD_CONTRACT] = "INSERT INTO price_contract VALUES (?1, ?2, ?3, ?4)",
     [ADD_VALIDITY] = "INSERT INTO price_validity (version, valid_from_us, imported_us) VALUES (?1, ?2, ?3)",
     [FIND_OPEN_BEFORE] = "SELECT 1 FROM request_row INDEXED BY request_open WHERE state = 0 AND started_us < ?1 LIMIT 1",
     [CLOSE_MONTH] = "INSERT OR IGNORE INTO month_close VALUES (?1, ?2)",
@@ -478,6 +479,19 @@ static int write_price(struct rows *r, int64_t version, const struct model_price
     return run(s);
 }
 
+static int write_contract(struct rows *r, const struct ledger_prices *p, size_t i)
+{
+    sqlite3_stmt *s = r->s[ADD_CONTRACT];
+    struct slice name, terms;
+
+    p->contract_at(p->table, i, &name, &terms);
+    sqlite3_bind_int64(s, 1, p->id);
+    sqlite3_bind_int64(s, 2, (int64_t)i);
+    bind_text(s, 3, name);
+    bind_text(s, 4, terms);
+    return run(s);
+}
+
 static int write_prices(struct rows *r, const struct ledger_prices *p)
 {
     sqlite3_stmt *s = r->s[ADD_VERSION];
@@ -493,6 +507,8 @@ static int write_prices(struct rows *r, const struct ledger_prices *p)
         for (unsigned tier = 0; result == LEDGER_OK && tier <= m->tier_count; tier++)
             result = write_price(r, p->id, m, tier);
     }
+    for (size_t i = 0; fresh && result == LEDGER_OK && i < p->contracts; i++)
+        result = write_contract(r, p, i);
     sqlite3_bind_int64(r->s[ADD_VALIDITY], 1, p->id);
     sqlite3_bind_int64(r->s[ADD_VALIDITY], 2, p->valid_from_us);
     sqlite3_bind_int64(r->s[ADD_VALIDITY], 3, p->imported_us);

@@ -4,6 +4,8 @@
 
 #include "price/price.h"
 
+#include <stdatomic.h>
+
 /* 0.1 USD for one token is 150 times the dearest price known; more is a unit mistaken (per million typed as per token). */
 #define PRICE_PICO_MAX INT64_C(100000000000)
 /* 1,000 USD for one request. */
@@ -48,5 +50,32 @@ bool price_read_rate(struct json_cursor *c, int scale, int64_t max, int64_t *pic
 /* A count of tokens: whole numbers, also written 128000.0; anything else is 0. */
 bool price_read_limit(struct json_cursor *c, int64_t *limit);
 bool price_is_outputless(struct slice model);
+
+/* ---- the table's and the builder's insides, for the files that fill them ---- */
+struct price_contracts {
+    struct price_contract *items;
+    size_t count;
+};
+
+struct price_builder {
+    struct arena *arena;
+    struct price_list list; /* later entries replace earlier ones of the same name */
+    struct price_contracts contracts;
+};
+
+struct price_table {
+    atomic_size_t references;
+    struct arena *arena;
+    struct model_price *models;
+    size_t count;
+    struct price_contracts contracts;
+    int64_t id;
+    char hash[65];
+};
+
+/* Figures within their ranges, tiers ascending. */
+bool price_valid(const struct model_price *m);
+/* What an override makes of the builder's price; nothing is added. Slices stay the override's. */
+int price_override_resolve(const struct price_builder *b, const struct price_override *o, struct model_price *m, char *why, size_t why_size);
 
 #endif

@@ -71,6 +71,36 @@ int price_affordable(const struct model_price *m, const struct price_ask *ask, i
 int price_cost(const struct model_price *m, const struct token_usage *usage, int32_t discount_bp, int64_t *nano)
     __attribute__((warn_unused_result));
 
+/* ---- contracts --------------------------------------------------------------------------------------------------- */
+
+/* What somebody pays at some targets instead of the list price. An empty list does not restrict. Models are matched as they are asked
+ * for and as the table has them; '*' at the end stands for any ending. The first contract that matches holds, in the order written. */
+struct price_scope {
+    const struct slice *items;
+    size_t count;
+};
+struct price_contract {
+    struct slice name;
+    struct price_scope organizations, teams, providers, models;
+    int32_t discount_bp;           /* off its own rates, or off the list price; 0..10000 */
+    const struct model_price *own; /* its own rates, for its one provider and model; NULL: the list price */
+    struct slice terms;            /* all of it as JSON: part of the version, and what the ledger keeps */
+};
+
+/* What a request is charged by. */
+struct price_terms {
+    const struct model_price *list, *billed; /* NULL: unknown */
+    int32_t discount_bp;                     /* off `billed` */
+    const struct price_contract *contract;   /* NULL: none */
+};
+
+/* `list` is price_lookup's for the same target, or NULL. Results live as long as the table. */
+struct price_terms price_terms_for(const struct price_table *t, const struct model_price *list, const struct identity *who,
+                                   struct slice provider, struct slice model);
+size_t price_contract_count(const struct price_table *t);
+/* i < price_contract_count. */
+const struct price_contract *price_contract_at(const struct price_table *t, size_t i);
+
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 struct price_table *price_table_ref(struct price_table *t);
@@ -128,6 +158,19 @@ struct price_override {
 };
 int price_builder_override(struct price_builder *b, const struct price_override *o, char *why, size_t why_size)
     __attribute__((warn_unused_result));
+
+/* A contract from the configuration, after all catalogues and overrides. `discount` is decimal text in percent ("12.5", 0.01 at the finest),
+ * may be empty. `rates`: like an override of the one provider and model in the scopes; NULL: none. Slices are copied. PRICE_EVALUE with
+ * `why` saying what to change. */
+struct price_contract_text {
+    struct slice name, discount;
+    struct price_scope organizations, teams, providers, models;
+    const struct price_override *rates;
+};
+int price_builder_contract(struct price_builder *b, const struct price_contract_text *c, char *why, size_t why_size)
+    __attribute__((warn_unused_result));
+/* A contract read back from the ledger. PRICE_ESYNTAX. */
+int price_builder_contract_terms(struct price_builder *b, struct slice name, struct slice terms) __attribute__((warn_unused_result));
 
 /* Makes the table (one reference, the caller's); the builder is left empty and can be freed. NULL when memory is out. */
 struct price_table *price_builder_finish(struct price_builder *b) __attribute__((warn_unused_result));

@@ -2,23 +2,8 @@
 #include "price/json.h"
 
 #include <openssl/evp.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-struct price_builder {
-    struct arena *arena;
-    struct price_list list; /* later entries replace earlier ones of the same name */
-};
-
-struct price_table {
-    atomic_size_t references;
-    struct arena *arena;
-    struct model_price *models;
-    size_t count;
-    int64_t id;
-    char hash[65];
-};
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
@@ -38,6 +23,7 @@ void price_builder_free(struct price_builder *b)
         return;
     arena_free(b->arena);
     free(b->list.items);
+    free(b->contracts.items);
     free(b);
 }
 
@@ -84,7 +70,7 @@ static bool valid_rates(const struct price_rates *r)
     return true;
 }
 
-static bool valid(const struct model_price *m)
+bool price_valid(const struct model_price *m)
 {
     bool ok = m->tier_count <= PRICE_TIERS && valid_rates(&m->base) && m->request_pico >= 0 && m->request_pico <= PRICE_REQUEST_MAX;
     for (unsigned i = 0; ok && i < m->tier_count; i++)
@@ -95,7 +81,7 @@ static bool valid(const struct model_price *m)
 int price_builder_add(struct price_builder *b, const struct model_price *m)
 {
     struct model_price copy = *m;
-    if (!valid(m))
+    if (!price_valid(m))
         return PRICE_ERANGE;
     copy.provider = arena_copy(b->arena, m->provider);
     copy.model = arena_copy(b->arena, m->model);
@@ -222,12 +208,11 @@ static int override_rates(const struct price_override *o, struct price_raw *raw,
     return PRICE_DONE;
 }
 
-int price_builder_override(struct price_builder *b, const struct price_override *o, char *why, size_t why_size)
+int price_override_resolve(const struct price_builder *b, const struct price_override *o, struct model_price *m, char *why, size_t why_size)
 {
     const struct model_price *old = find_last(&b->list, o->provider, o->model);
     const unsigned main_kinds = 1u << PRICE_INPUT | 1u << PRICE_OUTPUT;
     struct price_raw raw;
-    struct model_price m;
     price_raw_init(&raw);
     if (old)
         raw_of(old, &raw);
@@ -244,14 +229,21 @@ int price_builder_override(struct price_builder *b, const struct price_override 
                  SLICE_FMT(o->provider));
         return PRICE_EVALUE;
     }
-    price_resolve(&raw, &m);
+    price_resolve(&raw, m);
     if (old && !(raw.believed & main_kinds)) {
-        m.tier_count = old->tier_count;
-        memcpy(m.tiers, old->tiers, sizeof m.tiers);
-        m.status = old->status;
+        m->tier_count = old->tier_count;
+        memcpy(m->tiers, old->tiers, sizeof m->tiers);
+        m->status = old->status;
     }
-    m.overridden = true;
-    return price_builder_add(b, &m);
+    m->overridden = true;
+    return PRICE_DONE;
+}
+
+int price_builder_override(struct price_builder *b, const struct price_override *o, char *why, size_t why_size)
+{
+    struct model_price m;
+    int rc = price_override_resolve(b, o, &m, why, why_size);
+    return rc == PRICE_DONE ? price_builder_add(b, &m) : rc;
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
@@ -286,6 +278,17 @@ static void hash_model(EVP_MD_CTX *md, const struct model_price *m)
     EVP_DigestUpdate(md, "\n", 1);
 }
 
+static void hash_contract(EVP_MD_CTX *md, const struct price_contract *c)
+{
+    char line[64];
+    int n = snprintf(line, sizeof line, "contract %zu:", c->name.n);
+    EVP_DigestUpdate(md, line, (size_t)n);
+    EVP_DigestUpdate(md, c->name.p, c->name.n);
+    EVP_DigestUpdate(md, " ", 1);
+    EVP_DigestUpdate(md, c->terms.p, c->terms.n);
+    EVP_DigestUpdate(md, "\n", 1);
+}
+
 static bool hash_table(struct price_table *t)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
@@ -293,6 +296,8 @@ static bool hash_table(struct price_table *t)
     bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
     for (size_t i = 0; ok && i < t->count; i++)
         hash_model(md, &t->models[i]);
+    for (size_t i = 0; ok && i < t->contracts.count; i++)
+        hash_contract(md, &t->contracts.items[i]);
     ok = ok && EVP_DigestFinal_ex(md, digest, NULL) == 1;
     EVP_MD_CTX_free(md);
     for (int i = 0; ok && i < 32; i++) {
@@ -314,6 +319,7 @@ struct price_table *price_builder_finish(struct price_builder *b)
             if (i + 1 == b->list.count || compare_names(o[i].m, o[i + 1].m) != 0)
                 models[t->count++] = *o[i].m;
         t->models = models;
+        t->contracts = b->contracts;
     }
     free(o);
     if (!t || !t->models || !hash_table(t)) {
@@ -326,6 +332,7 @@ struct price_table *price_builder_finish(struct price_builder *b)
     t->arena = b->arena; /* the names live in it */
     b->arena = fresh;
     b->list.count = 0;
+    b->contracts = (struct price_contracts){ NULL, 0 };
     return t;
 }
 
@@ -341,6 +348,7 @@ void price_table_unref(struct price_table *t)
         return;
     arena_free(t->arena);
     free(t->models);
+    free(t->contracts.items);
     free(t);
 }
 

@@ -12,6 +12,9 @@ OVERRIDE = """\
 prices:
   overrides:
     - {provider: openai, model: gpt-4o-mini, input: "0.30", cached_input: "0.15", output: "1.20"}
+  contracts:
+    - {name: partner, teams: [partner], models: ["gpt-4o*"], discount: "12.5"}
+    - {name: own, teams: [own], providers: [openai], models: [gpt-4o-mini], rates: {input: "0.10", cached_input: "0.05", output: "0.77"}}
 """
 
 
@@ -65,6 +68,34 @@ def test_reprice_is_booked_by_the_agent(dearer):
     active = dearer.query("SELECT version FROM price_validity ORDER BY id DESC LIMIT 1")[0]["version"]
     assert [tuple(row.values()) for row in rows] == [("repriced", active)] * 5
     assert figures(ctl("reprice", "--config", dearer.config, "--json"))["total"]["changed"] == 0
+    assert dearer.query("SELECT * FROM rollup_mismatch") == []
+
+
+def half_up(amount, unit):
+    return (2 * amount + unit) // (2 * unit)
+
+
+def test_a_contract_s_price_is_held_and_charged_and_the_list_price_stands_beside_it(dearer):
+    """Rates in pico-dollars a token; what is taken off the list price is exact."""
+    for team in ("partner", "own"):
+        token = dearer.person("contract-" + team, team=team)
+        body = {"model": "solo", "messages": [{"role": "user", "content": "hello [[completion_tokens=7]]"}], "max_tokens": 50}
+        assert dearer.post(token, body)[0] == 200
+    question = "SELECT * FROM request WHERE team IN ('partner', 'own') AND state = 'settled' ORDER BY id"
+    partner, own = wait_for(lambda: len(rows := dearer.query(question)) == 2 and rows, "two settlements")
+    for row in (partner, own):
+        assert row["known_by"] == "reported" and row["output"] == 7 and row["input_cached"] == 0
+        listed = half_up(row["input"] * 300_000 + row["output"] * 1_200_000, 1000)
+        assert row["cost_nano"] + row["discount_nano"] == listed
+        assert row["price_version"] == dearer.query("SELECT version FROM price_validity ORDER BY id DESC LIMIT 1")[0]["version"]
+    assert partner["cost_nano"] == half_up((partner["input"] * 300_000 + 7 * 1_200_000) * 875, 1_000_000)
+    assert own["cost_nano"] == half_up(own["input"] * 100_000 + 7 * 770_000, 1000)
+    assert partner["hold_nano"] == -(-(partner["input_bound"] * 300_000 + 50 * 1_200_000) * 875 // 1_000_000)
+    assert own["hold_nano"] == -(-(own["input_bound"] * 100_000 + 50 * 770_000) // 1000)
+    rows = dearer.query("SELECT name FROM price_contract WHERE version = ? ORDER BY place", own["price_version"])
+    assert [row["name"] for row in rows] == ["partner", "own"]
+    # The same table read back from the ledger: nothing to correct, so the contracts came back with it.
+    assert figures(ctl("reprice", "--config", dearer.config, "--dry-run", "--json"))["total"]["changed"] == 0
     assert dearer.query("SELECT * FROM rollup_mismatch") == []
 
 

@@ -281,6 +281,42 @@ static void overrides_name_every_kind_of_price(void **state)
     assert_non_null(strstr(e.text, "USD per request"));
 }
 
+static void contracts_are_read_and_checked(void **state)
+{
+    static const struct { const char *text, *want; } cases[] = {
+        { "prices: {contracts: [{name: x, discount: \"101\"}]}", "prices.contracts[0]: discount must be percent" },
+        { "prices: {contracts: [{name: x, discount: \"5\", teams: []}]}", "teams" },
+        { "prices: {contracts: [{name: x, discount: \"5\"}, {name: x, discount: \"6\"}]}", "prices.contracts[1]: another contract has this name" },
+        { "prices: {contracts: [{name: x, rates: {input: \"1\"}, models: [m]}]}", "prices.contracts[0]: rates of its own need exactly one provider" },
+    };
+    struct config_errors e;
+    char why[256] = "";
+    struct config *c = load_changed(0, "prices:\n  contracts:\n    - {name: acme, organizations: [acme], teams: [a, b], providers: [openai], models: "
+                                       "[mine], discount: \"12.5\", rates: {input: \"1\", output: \"2\", request: \"0.01\"}}", &e);
+    (void)state;
+
+    if (c == NULL)
+        fail_msg("%s", e.text);
+    struct price_table *t = config_prices(c, why, sizeof why);
+    if (t == NULL)
+        fail_msg("%s", why);
+    struct identity who = { .organization = SLICE_LIT("acme"), .team = SLICE_LIT("b") };
+    struct price_terms terms = price_terms_for(t, NULL, &who, SLICE_LIT("openai"), SLICE_LIT("mine"));
+    assert_int_equal(terms.discount_bp, 1250);
+    assert_non_null(terms.billed);
+    assert_int_equal(terms.billed->base.pico[PRICE_OUTPUT], 2000000);
+    assert_int_equal(terms.billed->request_pico, INT64_C(10000000000));
+    who.team = SLICE_LIT("c");
+    assert_null(price_terms_for(t, NULL, &who, SLICE_LIT("openai"), SLICE_LIT("mine")).billed);
+    price_table_unref(t);
+    config_free(c);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_null(load_changed(0, cases[i].text, &e));
+        if (strstr(e.text, cases[i].want) == NULL)
+            fail_msg("%s: %s", cases[i].text, e.text);
+    }
+}
+
 static void alerts_need_https_and_a_secret(void **state)
 {
     static const struct { const char *text, *want; } cases[] = {
@@ -305,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_the_smallest_and_fills_defaults),
         cmocka_unit_test(overrides_name_every_kind_of_price),
+        cmocka_unit_test(contracts_are_read_and_checked),
         cmocka_unit_test(alerts_need_https_and_a_secret),
         cmocka_unit_test(accepts_the_example),
         cmocka_unit_test(refuses_with_line_and_reason),
