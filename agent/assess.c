@@ -119,6 +119,13 @@ static bool refuse(struct assessment *s, int status, const char *code, const cha
     return false;
 }
 
+struct refusal assess_unbounded(void)
+{
+    return refusal_make(400, "invalid_request_error", "request_not_boundable", "unbounded",
+                        SLICE_LIT("The request refers to content whose size the gateway cannot see (a stored file, conversation or remote "
+                                  "document), so its cost has no bound. Send the content inline."));
+}
+
 void assess_shape(struct assessment *s)
 {
     if (dialect_endpoint(s->rq.method, s->rq.path, &s->ask.endpoint) == DIALECT_NO_PATH)

@@ -60,6 +60,8 @@ int64_t assess_stop(const struct assessment *s);
 /* The edits for HAProxy. False: memory is out; the caller releases the hold. */
 bool assess_rewrite(struct assessment *s);
 
+/* Of a request whose tokens have no bound (tokens/estimate.h). */
+struct refusal assess_unbounded(void);
 struct refusal refusal_make(int status, const char *type, const char *code, const char *reason, struct slice message);
 
 /* Nano-dollars that the tightest money limit has left with this request's hold taken; -1 when none applies, 0 when it is overdrawn. */

@@ -169,7 +169,7 @@ static void facts_start(struct assessment *s)
     for (size_t i = 0; i < s->alias->target_count; i++)
         s->facts[i] = (struct route_fact){
             .state = breaker_route_state(m->targets[i].breaker, s->route_mono_us), .input = -1, .cost_nano = -1, .wait_us = -1,
-            .keyless = !credential_usable(s->credentials, s->alias->targets[i].target.group, s->route_mono_us),
+            .keyless = s->credentials != NULL && !credential_usable(s->credentials, s->alias->targets[i].target.group, s->route_mono_us),
         };
     /* Counting asks nothing of a provider: its health does not matter, and a half-open breaker's probe is not spent on it. */
     for (size_t i = 0; s->ask.count_only && i < s->alias->target_count; i++) {
@@ -197,7 +197,7 @@ bool assess_route_start(struct assessment *s, struct slice name)
     s->request_key = route_hash(0, s->rq.id);
     s->route_key = key_of(s, alias);
     s->members = members_of(s, alias);
-    if (s->credentials == NULL)
+    if (s->credentials == NULL && s->runtime->credentials != NULL) /* a preview has none */
         s->credentials = credential_acquire(s->runtime->credentials);
     facts_start(s);
     if (select_targets(s))

@@ -10,9 +10,8 @@ enum {
 
 static void refuse_unbounded(struct decision *d)
 {
-    decision_refuse(d, 400, "request_not_boundable", "unbounded",
-                    SLICE_LIT("The request refers to content whose size the gateway cannot see (a stored file, conversation or remote "
-                              "document), so its cost has no bound. Send the content inline."));
+    d->s.no = assess_unbounded();
+    decision_refuse_assessed(d);
 }
 
 static void refuse_failed(struct decision *d, bool unbounded)

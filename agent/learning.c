@@ -20,7 +20,7 @@ struct keeping {
 
 struct loading {
     struct token_learner *learner;
-    int64_t classes, refused;
+    struct learning_found *found;
 };
 
 static bool on_learned(void *user, const struct ledger_learned *row)
@@ -30,30 +30,38 @@ static bool on_learned(void *user, const struct ledger_learned *row)
                              .agreed = row->agreed, .updated_us = row->updated_us };
 
     if (token_bins_read(row->histogram, c.bins) && token_learner_load(l->learner, &c))
-        l->classes++;
+        l->found->classes++;
     else
-        l->refused++;
+        l->found->refused++;
     return true;
 }
 
-bool learning_open(struct agent *a, const char *ledger_file, char *why, size_t why_size)
+bool learning_read(struct token_learner *learner, const char *ledger_file, struct learning_found *found, char *why, size_t why_size)
 {
-    struct loading l = { .learner = token_learner_new() };
-
-    a->learner = l.learner;
-    snprintf(why, why_size, "out of memory");
-    if (a->learner == NULL)
-        return false;
+    struct loading l = { .learner = learner, .found = found };
     struct ledger_reader *r = ledger_reader_open(ledger_file, why, why_size);
+
+    *found = (struct learning_found){ .classes = 0 };
     if (r == NULL)
         return false;
     int rc = ledger_read_learned(r, on_learned, &l);
     if (rc != 0)
         snprintf(why, why_size, "cannot read what was learned about tokens: %s", ledger_reader_error(r));
     ledger_reader_close(r);
-    if (rc == 0 && l.classes + l.refused > 0)
-        LOG(LOG_LEVEL_INFO, "tokens_learned_restored", LOG_INT("classes", l.classes), LOG_INT("refused", l.refused));
     return rc == 0;
+}
+
+bool learning_open(struct agent *a, const char *ledger_file, char *why, size_t why_size)
+{
+    struct learning_found found;
+
+    a->learner = token_learner_new();
+    snprintf(why, why_size, "out of memory");
+    if (a->learner == NULL || !learning_read(a->learner, ledger_file, &found, why, why_size))
+        return false;
+    if (found.classes + found.refused > 0)
+        LOG(LOG_LEVEL_INFO, "tokens_learned_restored", LOG_INT("classes", found.classes), LOG_INT("refused", found.refused));
+    return true;
 }
 
 void learning_observe(struct agent *a, const struct inflight *f, bool fallback, const struct token_usage *u)

@@ -1,4 +1,4 @@
-/* From the configuration's models to the route table of a runtime. Private to runtime.c. */
+/* From the configuration's models to the route table of a runtime. For runtime.c and preview.c. */
 #ifndef TOLLGATE_RUNTIME_ROUTES_H
 #define TOLLGATE_RUNTIME_ROUTES_H
 

@@ -14,7 +14,8 @@ struct ctl_options {
     const char *config;   /* NULL: none given */
     const char *encoding;
     const char *endpoint; /* path, e.g. /v1/chat/completions */
-    bool json, raw;
+    const char *path;     /* code path of counting */
+    bool json, raw, no_cache;
     const char *file;     /* the positional argument; NULL or "-": standard input */
 };
 

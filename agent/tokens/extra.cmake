@@ -30,7 +30,3 @@ add_dependencies(tg_tokens vocabularies)
 install(FILES ${images} ${TOKENS_DATA}/LICENSE.tiktoken DESTINATION share/tollgate)
 target_compile_definitions(tg_tokens PRIVATE
   TOKENIZERS_BUILT="${TOKENS_IMAGES}" TOKENIZERS_INSTALLED="${CMAKE_INSTALL_PREFIX}/share/tollgate")
-
-# Counts NUL-separated texts from standard input, for scripts and for the comparison with tiktoken.
-add_executable(tollgate-count ${CMAKE_SOURCE_DIR}/agent/tokens/count_raw_main.c)
-target_link_libraries(tollgate-count PRIVATE tg_tokens)

@@ -120,3 +120,56 @@ def test_raw_bad_input():
     assert "there is no encoding nonsense" in count("--raw", "--encoding", "nonsense", data=b"a", code=1)
     # Bytes that are not UTF-8 count as U+FFFD, as everywhere.
     assert count("--raw", data=b"\xff") == count("--raw", data="\ufffd".encode())
+
+
+def test_raw_every_code_path_and_no_cache():
+    texts = "\0".join(["the quick brown fox", "größe 漢字 😀", "x" * 3000, "the quick brown fox"]).encode()
+    expected = count("--raw", data=texts)
+    assert count("--raw", "--no-cache", data=texts) == expected == count("--raw", "--path", "portable", "-", data=texts)
+    assert "there is no code path nonsense" in count("--raw", "--path", "nonsense", data=texts, code=1)
+    assert "go with --raw" in count("--no-cache", data=HELLO, code=2)
+
+
+def test_raw_from_a_file(tmp_path):
+    file = tmp_path / "texts"
+    file.write_bytes(b"hello world\0a")
+    assert count("--raw", file) == "2\n1\n"
+    assert "cannot read" in count("--raw", tmp_path, code=1)
+    assert "cannot read" in count("--raw", tmp_path / "missing", code=1)
+
+
+CONFIG = """\
+listen: {{spop: ["127.0.0.1:1"], settle: unix@/run/none/settle, ring: "127.0.0.1:2", admin: /run/none/admin}}
+haproxy: {{bind: [{{address: "127.0.0.1:3"}}], conf_dir: /run/none, runtime_dir: /run/none}}
+ledger: {{file: {folder}/ledger.db}}
+issuers: [{{issuer: "https://idp.example", audience: [tollgate]}}]
+providers: [{{name: openai, url: "https://api.openai.com/v1", credential: {{env: NO_SUCH_KEY}}}}]
+models: [{{name: gpt-4o-mini, targets: [{{provider: openai, model: gpt-4o-mini}}], max_output: 70}}]
+"""
+
+
+def test_with_a_configuration_whose_ledger_is_not_there(tmp_path):
+    """Neither keys nor a ledger are needed; that nothing learned is in the figures is said on standard error."""
+    config = tmp_path / "tollgate.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    arguments = [build_folder() / "tollgatectl", "count", "--json", "--config", config]
+    done = subprocess.run(arguments, input=HELLO, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert b"without what was learned" in done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["output_ceiling"] == 70 and answer["hold_nano"] == answer["input"] * 150 + 70 * 600
+    assert not (tmp_path / "ledger.db").exists()
+    assert "404" in count("--config", config, data=HELLO.replace(b"gpt-4o-mini", b"gpt-unknown"), code=1)
+
+
+def test_a_refusal_cannot_steer_the_terminal(tmp_path):
+    config = tmp_path / "tollgate.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    body = json.dumps({"model": "\x1b[31mred", "messages": [{"role": "user", "content": "x"}]}).encode()
+    error = count("--config", config, data=body, code=1)
+    assert "would answer 404" in error and "\x1b" not in error
+
+
+def test_what_no_target_can_hold_is_refused():
+    body = chat({"role": "user", "content": " and so on" * 100000}, max_tokens=5)
+    assert "would answer 400" in count("--json", data=body, code=1)

@@ -130,7 +130,9 @@ def test_anthropic_clients_count_tokens(stack, sub):
             client.messages.count_tokens(**ask)
         assert "two-counts" in str(error.value)
     assert stack.received("alpha", sub) == []
-    rows = wait_for(lambda: (rows := ledger.requests(stack, sub)) and all(row["state"] != "open" for row in rows) and rows, "the rows")
+    rows = wait_for(
+        lambda: len(rows := ledger.requests(stack, sub)) == 3 and all(row["state"] != "open" for row in rows) and rows, "the rows"
+    )
     assert [row["state"] for row in rows] == ["settled", "settled", "denied"]
     for row, tokens in zip(rows, (short, long), strict=False):
         assert (row["cost"], row["hold"], row["outcome"], row["known_by"]) == (0, 0, "count_tokens", "none")

@@ -1,14 +1,13 @@
 """Our counts against tiktoken's: 100,000 generated texts for each encoding, and every assigned code point in two contexts.
 
-The texts are the same on every run (fixed seed; another one in TOLLGATE_SEED). The command that counts is TOLLGATE_COUNT, followed
-by `--raw --encoding NAME`; it reads NUL-separated texts and prints one count a line."""
+The texts are the same on every run (fixed seed; another one in TOLLGATE_SEED). What counts is
+`tollgatectl count --raw --encoding NAME`, which reads NUL-separated texts and prints one count a line."""
 
 import base64
 import functools
 import hashlib
 import os
 import random
-import shlex
 import subprocess
 import unicodedata
 
@@ -17,7 +16,7 @@ import pytest
 from stack import build_folder
 from tokens_oracle import ENCODINGS, encoding, ranks
 
-COUNT = shlex.split(os.environ.get("TOLLGATE_COUNT", str(build_folder() / "tollgate-count")))
+COUNT = (build_folder() / "tollgatectl", "count")
 TEXTS = 100_000
 ALPHABET = (
     "aAbBzZ'sStT reveREllLL\u017f  \n\r\t019/!?.,-_\u00e9\u00c9\u01c5\u02b0\u4e2d\u0301\u0e31\u0660\u00a0\u3000\u2028\ufeff"
