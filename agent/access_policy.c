@@ -162,7 +162,7 @@ static bool endpoints_take(const struct config_access *f, const struct place *at
 
     for (unsigned i = 0; i < f->endpoints_count; i++) {
         if (!dialect_endpoint_from_name(slice_cstr(f->endpoints[i]), &e))
-            return wrong(at, "endpoints", "there is no endpoint \"%.64s\"; allowed: chat, responses, completions, embeddings, messages",
+            return wrong(at, "endpoints", "there is no endpoint \"%.64s\"; allowed: chat, responses, completions, embeddings, messages, passthrough",
                          f->endpoints[i]);
         r->endpoints |= 1u << e;
     }
@@ -396,7 +396,7 @@ static void show_step(struct shown *s, enum step step, const struct rule *r)
         show_list(s, &r->hours_text, zone);
         break;
     case STEP_ENDPOINT:
-        for (int e = ENDPOINT_CHAT; e <= ENDPOINT_MESSAGES; e++)
+        for (int e = ENDPOINT_CHAT; e <= ENDPOINT_PASSTHROUGH; e++)
             if (r->endpoints & 1u << e)
                 show(s, dialect_path((enum endpoint)e), "");
         break;

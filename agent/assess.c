@@ -4,6 +4,7 @@
 #include "assess_route.h"
 #include "dialect/dialect.h"
 #include "dialect/dialect_rewrite.h"
+#include "passing.h"
 #include "permission.h"
 #include "verdict.h"
 
@@ -140,6 +141,8 @@ static bool endpoint_find(struct assessment *s)
     case DIALECT_NO_METHOD:
         return refuse(s, 405, "method_not_allowed", "method", SLICE_LIT("This endpoint takes POST only."));
     default:
+        if (passing_find(s))
+            return s->no.status == 0;
         return refuse(s, 404, "unknown_url", "path",
                       arena_printf(s->arena, "There is no endpoint %.*s %.*s here; this gateway serves POST %s.", SLICE_FMT(s->rq.method),
                                    s->rq.path.n > 128 ? 128 : (int)s->rq.path.n, s->rq.path.p != NULL ? s->rq.path.p : "",
@@ -152,7 +155,7 @@ static bool body_whole(struct assessment *s)
 {
     int64_t got = (int64_t)s->rq.body.n;
 
-    if (s->rq.content_encoding.n > 0 && !(s->rq.content_encoding.n == 8 && strncasecmp(s->rq.content_encoding.p, "identity", 8) == 0))
+    if (s->ask.endpoint != ENDPOINT_PASSTHROUGH && s->rq.content_encoding.n > 0 && !(s->rq.content_encoding.n == 8 && strncasecmp(s->rq.content_encoding.p, "identity", 8) == 0))
         return refuse(s, 415, "unsupported_encoding", "encoding",
                       SLICE_LIT("Compressed request bodies are not accepted; send the JSON without Content-Encoding."));
     if ((s->rq.content_length >= 0 && s->rq.content_length != got) || (s->rq.body_length >= 0 && s->rq.body_length != got))
@@ -168,6 +171,12 @@ bool assess_parse(struct assessment *s)
     if (!endpoint_find(s) || !body_whole(s))
         return false;
     enum endpoint endpoint = s->ask.endpoint;
+    if (endpoint == ENDPOINT_PASSTHROUGH) {
+        if (!permission_check(s))
+            return false;
+        passing_start(s);
+        return true;
+    }
     int rc = dialect_counts_only(s->rq.path) ? dialect_parse_count(s->rq.body, s->arena, &s->ask, &s->no)
                                              : dialect_parse(endpoint, s->rq.body, s->arena, &s->ask, &s->no);
     if (rc != 0) {
@@ -283,6 +292,10 @@ static void estimates_finish(struct assessment *s)
 
 bool assess_price(struct assessment *s)
 {
+    if (s->ask.endpoint == ENDPOINT_PASSTHROUGH) {
+        passing_price(s);
+        return permission_counted(s);
+    }
     estimates_finish(s);
     if (s->ask.count_only) { /* no provider is asked: nothing to pay, no output */
         s->hold_nano = s->ceiling = 0;
@@ -330,9 +343,9 @@ enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int6
         .hold = { .nano = s->hold_nano, .tokens = (input > other ? input : other) + s->ceiling * s->ask.choices, .requests = 1 },
     };
 
-    if (s->ask.count_only) {
+    if (s->ask.count_only || s->ask.endpoint == ENDPOINT_PASSTHROUGH) {
         ask.hold.tokens = 0;
-        ask.downgraded = true; /* a cheaper model would only count differently */
+        ask.downgraded = true; /* there is no cheaper model for it */
     } else {
         clamp_fill(s, &ask.clamp);
     }
@@ -354,6 +367,10 @@ enum assess_reserved assess_reserve(struct assessment *s, struct budget *b, int6
         s->notice = arena_printf(s->arena, "output lowered to %" PRId64 " tokens: limit %s leaves no more", s->ceiling,
                                  s->budget.clamped_by.limit);
         return ASSESS_RESERVED;
+    }
+    if (v == BUDGET_ALLOWED && s->ask.endpoint == ENDPOINT_PASSTHROUGH && !passing_payable(s)) {
+        budget_release(b, s->hold, mono_us);
+        return ASSESS_REFUSED;
     }
     if (v == BUDGET_ALLOWED) {
         if (s->notice.n == 0 && s->budget.warn_percent > 0)
@@ -392,7 +409,7 @@ static bool rewrite_for(struct assessment *s, const struct runtime_target *t, co
 
 bool assess_rewrite(struct assessment *s)
 {
-    if (!*s->runtime->config->haproxy.lua)
+    if (!*s->runtime->config->haproxy.lua || s->ask.endpoint == ENDPOINT_PASSTHROUGH)
         return true;
     if (!rewrite_for(s, s->primary, s->choice.primary, &s->primary_edits, &s->primary_delta))
         return false;

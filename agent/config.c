@@ -4,6 +4,7 @@
 #include "config_credential.h"
 #include "config_doc.h"
 #include "config_map.h"
+#include "config_passthrough.h"
 #include "config_route.h"
 #include "config_schema.h"
 
@@ -308,6 +309,7 @@ static void all_check(struct context *x, struct config *c)
     if (c->revocations.file != NULL && c->revocations.file[0] != '/')
         config_doc_error(x->doc, x->errors, "revocations.file", "must be an absolute path");
     config_console_check(c, x->doc, x->errors);
+    config_passthrough_check(c, x->doc, x->errors);
     alerts_check(x, &c->alerts);
     if (x->errors->count == 0)
         config_map_check(c, x->doc, x->errors);

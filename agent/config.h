@@ -321,6 +321,15 @@ struct config_certificate {
     unsigned groups_count;
 };
 
+/* A path, with all below it, that is handed to one provider as it comes. */
+struct config_passthrough {
+    char *path;       /* "/v1/audio" */
+    char *provider;
+    char **methods;
+    unsigned methods_count;
+    char *price;      /* dollars for one request; NULL: not known */
+};
+
 struct config_keys {
     char *secret_file; /* default: keys.secret beside the ledger */
 };
@@ -382,6 +391,8 @@ struct config {
     struct config_console *console; /* NULL: none */
     struct config_access *access; /* NULL: no policy, everybody who is known may ask for everything */
     unsigned access_count;
+    struct config_passthrough *passthrough;
+    unsigned passthrough_count;
     /* Derived by config_load. */
     int64_t hold_timeout_us;
 };

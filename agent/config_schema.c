@@ -471,6 +471,15 @@ static const cyaml_schema_field_t access_fields[] = {
 };
 ENTRY(access_entry, config_access, access_fields);
 
+static const cyaml_schema_field_t passthrough_fields[] = {
+    TEXT("path", config_passthrough, path),
+    TEXT("provider", config_passthrough, provider),
+    CYAML_FIELD_SEQUENCE("methods", P, struct config_passthrough, methods, &text_entry, 1, LIST_MAX),
+    TEXT_OPT("price", config_passthrough, price),
+    CYAML_FIELD_END
+};
+ENTRY(passthrough_entry, config_passthrough, passthrough_fields);
+
 static const cyaml_schema_field_t config_fields[] = {
     PART("listen", config, listen, listen_fields),
     INT_OPT("workers", config, workers),
@@ -491,6 +500,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART_OPT("breaker", config, breaker, breaker_fields),
     PART_PTR_OPT("console", config, console, console_fields),
     LIST_SOME("access", config, access, &access_entry),
+    LIST_OPT("passthrough", config, passthrough, &passthrough_entry),
     CYAML_FIELD_END
 };
 

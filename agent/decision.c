@@ -468,6 +468,10 @@ static void answer_allow(struct decision *d)
         ready = keys_header(s, true, &fallback.credential) && ready;
         v.fallback = (struct verdict_target){ .target = &fallback, .edits = s->fallback_edits, .delta = s->fallback_delta };
     }
+    if (s->ask.endpoint == ENDPOINT_PASSTHROUGH) { /* its body names a model, or none; nothing of an answer is counted */
+        primary.model = SLICE_NONE;
+        v.capture_bytes = 0;
+    }
     spop_conn_ack_begin(c, d->ticket, &ack);
     bool fits = ready && verdict_allow(&ack, &v, d->started_us, s->arena);
     const char *code = ready ? "frame_too_small" : "out_of_memory";

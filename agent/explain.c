@@ -204,7 +204,7 @@ static const char *explain(struct agent *a, const struct wish *w, msgpack_packer
     } else if (!request_make(w, &s)) {
         why = "the certificate is no hexadecimal text, or memory is out";
     } else if (!dialect_endpoint_from_name(slice_cstr(w->endpoint), &s.ask.endpoint)) {
-        why = "there is no such endpoint; allowed: chat, responses, completions, embeddings, messages";
+        why = "there is no such endpoint; allowed: chat, responses, completions, embeddings, messages, passthrough";
     } else {
         s.ask.model = slice_cstr(w->model);
         s.ask.max_output = -1;

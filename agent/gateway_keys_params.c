@@ -82,7 +82,7 @@ static const char *endpoints_check(const char *endpoints)
         struct slice name = line_next(&at);
         if (gateway_keys_endpoint(name, &e))
             continue;
-        snprintf(reason, sizeof reason, "there is no endpoint \"%.*s\"; allowed: chat, responses, completions, embeddings, messages", SLICE_FMT(name));
+        snprintf(reason, sizeof reason, "there is no endpoint \"%.*s\"; allowed: chat, responses, completions, embeddings, messages, passthrough", SLICE_FMT(name));
         return reason;
     }
     return NULL;

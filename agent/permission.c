@@ -84,7 +84,7 @@ static struct slice endpoint_paths(struct arena *a, unsigned mask)
 {
     struct slice out = SLICE_NONE;
 
-    for (int e = ENDPOINT_CHAT; e <= ENDPOINT_MESSAGES; e++)
+    for (int e = ENDPOINT_CHAT; e <= ENDPOINT_PASSTHROUGH; e++)
         if (mask & 1u << e)
             out = arena_printf(a, "%.*s%s%s", SLICE_FMT(out), out.n > 0 ? ", " : "", dialect_path((enum endpoint)e));
     return out;

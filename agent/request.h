@@ -57,7 +57,8 @@ enum endpoint {
     ENDPOINT_RESPONSES,   /* POST /v1/responses */
     ENDPOINT_COMPLETIONS, /* POST /v1/completions */
     ENDPOINT_EMBEDDINGS,  /* POST /v1/embeddings */
-    ENDPOINT_MESSAGES     /* POST /v1/messages (Anthropic) */
+    ENDPOINT_MESSAGES,    /* POST /v1/messages (Anthropic) */
+    ENDPOINT_PASSTHROUGH  /* paths of the configuration's `passthrough`: no body of theirs is read */
 };
 
 /* A stretch of the body in bytes. len 0: not present. */

@@ -4,6 +4,7 @@
 #include "budget/zone.h"
 #include "config_route.h"
 #include "dialect/dialect_rewrite.h"
+#include "passing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,9 +234,9 @@ static bool alias_build(struct building *b, struct route_alias *alias)
 bool runtime_routes_build(struct runtime *r, char *why, size_t why_size)
 {
     const struct config *c = r->config;
-    struct route_alias *aliases = arena_zalloc(r->arena, (c->models_count + 1) * sizeof *aliases);
+    struct route_alias *aliases = arena_zalloc(r->arena, (c->models_count + c->passthrough_count + 1) * sizeof *aliases);
 
-    r->models = arena_zalloc(r->arena, (c->models_count + 1) * sizeof *r->models);
+    r->models = arena_zalloc(r->arena, (c->models_count + c->passthrough_count + 1) * sizeof *r->models);
     if (aliases == NULL || r->models == NULL)
         return false;
     for (unsigned i = 0; i < c->models_count; i++) {
@@ -243,6 +244,8 @@ bool runtime_routes_build(struct runtime *r, char *why, size_t why_size)
         if (!alias_build(&b, &aliases[i]))
             return false;
     }
+    if (!passing_build(r, aliases))
+        return false;
     r->routes = (struct route_table){ .aliases = aliases, .alias_count = c->models_count, .minute_of_week = minute_of_week };
     return true;
 }

@@ -301,7 +301,13 @@ static void record_judge(struct agent *a, const struct inflight *f, const struct
     v->attempts = v->fallback ? 2 : 1;
     v->ttft_us = r->first_ms >= 0 ? r->first_ms * 1000 : -1;
     v->total_us = r->last_ms >= 0 ? r->last_ms * 1000 : -1;
-    if (r->status >= 200 && r->status < 300)
+    bool good = r->status >= 200 && r->status < 300;
+    if (good && f->op.decision.endpoint == ENDPOINT_PASSTHROUGH) { /* has a price of its own, whatever usage it reports */
+        v->known_by = KNOWN_COUNTED;
+        v->cost_nano = f->op.decision.hold_nano;
+        return;
+    }
+    if (good)
         usage_find(a, f, r, v);
     price(a, f, v);
     int64_t output = token_usage_output(&v->usage);

@@ -28,7 +28,9 @@ static const struct target_names {
 
 static bool set_target(struct spop_ack *ack, const struct target_names *names, const struct verdict_target *v)
 {
-    bool ok = set_text(ack, names->group, v->target->group) && set_text(ack, names->model, v->target->model);
+    bool ok = set_text(ack, names->group, v->target->group);
+    if (v->target->model.n > 0)
+        ok = ok && set_text(ack, names->model, v->target->model);
     if (v->target->credential.n > 0)
         ok = ok && set_text(ack, names->key, v->target->credential);
     /* Without the last ';': the configuration puts it there, so that no trailing blank of an edit's text can be trimmed away. */

@@ -8,7 +8,7 @@ SELECT r.id,
        strftime('%Y-%m-%dT%H:%M:%S', r.started_us / 1000000, 'unixepoch') || printf('.%06dZ', r.started_us % 1000000) AS started,
        w.organization, w.team, w.user_name, w.application, w.cost_center, w.subject, w.issuer,
        CASE r.endpoint WHEN 0 THEN 'chat' WHEN 1 THEN 'responses' WHEN 2 THEN 'completions' WHEN 3 THEN 'embeddings'
-                       WHEN 4 THEN 'messages' END AS endpoint,
+                       WHEN 4 THEN 'messages' WHEN 5 THEN 'passthrough' END AS endpoint,
        r.alias,
        r.stream,
        CASE r.state WHEN 0 THEN 'open' WHEN 1 THEN 'settled' WHEN 2 THEN 'denied' END AS state,

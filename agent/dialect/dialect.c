@@ -12,6 +12,7 @@ static const struct {
     [ENDPOINT_COMPLETIONS] = { "completions", FIELD("/v1/completions"), dialect_completions },
     [ENDPOINT_EMBEDDINGS] = { "embeddings", FIELD("/v1/embeddings"), dialect_embeddings },
     [ENDPOINT_MESSAGES] = { "messages", FIELD("/v1/messages"), dialect_messages },
+    [ENDPOINT_PASSTHROUGH] = { "passthrough", FIELD("pass-through paths"), NULL },
 };
 
 bool dialect_counts_only(struct slice path)
@@ -23,7 +24,7 @@ enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum
 {
     if (dialect_counts_only(path))
         path = endpoints[ENDPOINT_MESSAGES].path;
-    for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
+    for (size_t i = 0; i < ENDPOINT_PASSTHROUGH; i++) {
         if (!slice_eq(path, endpoints[i].path))
             continue;
         *out = (enum endpoint)i;

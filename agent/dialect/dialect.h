@@ -31,16 +31,16 @@ enum dialect_match dialect_endpoint(struct slice method, struct slice path, enum
     __attribute__((warn_unused_result));
 /* Whether the path only asks how many tokens a request would have: /v1/messages/count_tokens, otherwise an ENDPOINT_MESSAGES. */
 bool dialect_counts_only(struct slice path);
-/* The path of an endpoint, e.g. "/v1/chat/completions". */
+/* The path of an endpoint, e.g. "/v1/chat/completions"; words for ENDPOINT_PASSTHROUGH, which has many. */
 const char *dialect_path(enum endpoint e);
-/* Its word in configurations and commands: chat, responses, completions, embeddings, messages. */
+/* Its word in configurations and commands: chat, responses, completions, embeddings, messages, passthrough. */
 const char *dialect_endpoint_name(enum endpoint e);
 bool dialect_endpoint_from_name(struct slice name, enum endpoint *out) __attribute__((warn_unused_result));
 
 #define DIALECT_MAX_CHOICES 128        /* n and best_of */
 #define DIALECT_MAX_OUTPUT 2147483647  /* any output ceiling */
 
-/* Reads `body`. 0: *out is complete. -1: *why says what to change (message in the arena or static; status 500 and reason "memory" when
+/* Reads `body` of any endpoint but ENDPOINT_PASSTHROUGH. 0: *out is complete. -1: *why says what to change (message in the arena or static; status 500 and reason "memory" when
  * memory is out); *out then holds what had been read, of which only endpoint and model may be used.
  * Legacy completions without max_tokens get max_output 16, the documented default, with at_max_output.len 0. */
 int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)

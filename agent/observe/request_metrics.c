@@ -115,6 +115,8 @@ struct slice genai_provider_name(struct slice provider)
 
 const char *genai_operation_name(enum endpoint endpoint)
 {
+    if (endpoint == ENDPOINT_PASSTHROUGH)
+        return "passthrough";
     return endpoint == ENDPOINT_EMBEDDINGS ? "embeddings" : endpoint == ENDPOINT_COMPLETIONS ? "text_completion" : "chat";
 }
 

@@ -224,6 +224,7 @@ class Stack:
         access=(),
         binds=None,
         certificates=(),
+        passthrough=(),
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -242,6 +243,7 @@ class Stack:
         self.access = access  # rules; none: no policy
         self.binds = binds  # binds(stack): more addresses for clients, each the inside of a YAML mapping
         self.certificates = certificates  # rules for client certificates
+        self.passthrough = passthrough
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
         self.first_byte_stream = first_byte_stream
         self.models, self.breaker = models, breaker
@@ -311,6 +313,8 @@ class Stack:
             parts.append("access:\n" + "".join(f"  - {{{rule}}}\n" for rule in self.access))
         if self.certificates:
             parts.append("certificates:\n" + "".join(f"  - {{{rule}}}\n" for rule in self.certificates))
+        if self.passthrough:
+            parts.append("passthrough:\n" + "".join(f"  - {{{path}}}\n" for path in self.passthrough))
         return "".join(parts)
 
     @property

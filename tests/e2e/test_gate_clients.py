@@ -1,5 +1,6 @@
 """Clients as they are, through the gateway: what models they are shown, and the ways in which they say who they are and what they want."""
 
+import base64
 import json
 
 import anthropic
@@ -8,8 +9,9 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE, wait_for
+from stack import PATIENCE
 
+SPEECH = b"RIFF\x00\x01\xff\xfe\r\n\x80WAVE" * 400
 TARGET = "{provider: alpha, model: gpt-4o-mini}"
 STACK = {
     "models": [
@@ -21,8 +23,14 @@ STACK = {
     "limits": (
         'name: two-counts, level: team, match: [counting], amount: "2 requests", window: day, time_zone: UTC',
         'name: one-dollar, level: team, match: [counting], amount: "$1", window: day, time_zone: UTC',
+        'name: two-dictations, level: team, match: [dictating], amount: "$0.015", window: day, time_zone: UTC',
     ),
-    "access": ("name: everybody, teams: [research, vip, counting]", "name: chatters, teams: [chatting], endpoints: [chat]"),
+    "passthrough": (
+        'path: /v1/audio, provider: alpha, methods: [POST], price: "0.006"',
+        'path: /v1/files, provider: alpha, methods: [GET, POST], price: "0"',
+        "path: /v1/batches, provider: alpha, methods: [POST]",
+    ),
+    "access": ("name: everybody, teams: [research, vip, counting, dictating]", "name: chatters, teams: [chatting], endpoints: [chat]"),
 }
 
 
@@ -118,7 +126,7 @@ def test_an_azure_client_without_a_good_token_is_refused(stack):
         client.chat.completions.create(model="solo", messages=[{"role": "user", "content": "hi"}])
 
 
-def test_anthropic_clients_count_tokens(stack, sub):
+def test_anthropic_clients_count_tokens(stack, sub, settled):
     """The gateway counts by itself: no provider hears of it, it is one request against limits and costs nothing."""
     ask = {"model": "solo", "system": "Be brief.", "messages": [{"role": "user", "content": sub}]}
     stack.behave("alpha", status=500)  # which nobody notices
@@ -130,9 +138,7 @@ def test_anthropic_clients_count_tokens(stack, sub):
             client.messages.count_tokens(**ask)
         assert "two-counts" in str(error.value)
     assert stack.received("alpha", sub) == []
-    rows = wait_for(
-        lambda: len(rows := ledger.requests(stack, sub)) == 3 and all(row["state"] != "open" for row in rows) and rows, "the rows"
-    )
+    rows = settled(sub, 3)
     assert [row["state"] for row in rows] == ["settled", "settled", "denied"]
     for row, tokens in zip(rows, (short, long), strict=False):
         assert (row["cost"], row["hold"], row["outcome"], row["known_by"]) == (0, 0, "count_tokens", "none")
@@ -154,3 +160,65 @@ def test_counting_tokens_needs_what_the_request_itself_would_need(stack, sub):
             client.messages.count_tokens(model="solo", messages=[{"role": "user", "content": 5}])
         assert "messages[0].content" in str(error.value)
     assert httpx.get(stack.gateway + "/v1/messages/count_tokens", headers={"x-api-key": stack.person(sub + "-3")}).status_code == 405
+
+
+def transcribe(client, sub):
+    return client.audio.transcriptions.create(model="whisper-1", prompt=sub, file=("speech.wav", SPEECH, "audio/wav"))
+
+
+def test_pass_through_keeps_the_request_and_charges_its_price(stack, sub, sdk, settled):
+    token = stack.person(sub, team="dictating")
+    client = sdk(token)
+    assert transcribe(client, sub).text == "hello"
+    (sent,) = stack.received("alpha", sub)
+    headers = {name.lower(): value for name, value in sent["headers"]}
+    assert (sent["method"], sent["path"]) == ("POST", "/v1/audio/transcriptions")
+    assert SPEECH in base64.b64decode(sent["body_base64"]), "binary parts arrive as they were sent"
+    assert headers["content-type"].startswith("multipart/form-data; boundary=")
+    assert headers["authorization"] == "Bearer " + stack.keys["alpha"] and token not in json.dumps(sent)
+    row = settled(sub)
+    assert (row["cost"], row["hold"], row["known_by"], row["outcome"]) == (6_000_000, 6_000_000, "counted", "ok")
+    assert (row["model_asked"], row["provider"], row["input"] or 0) == ("/v1/audio", "alpha", 0)
+    (name,) = stack.query("SELECT endpoint FROM request WHERE subject = ?", sub)
+    assert name["endpoint"] == "passthrough"
+    transcribe(client, sub)
+    with pytest.raises(openai.APIStatusError) as error:
+        transcribe(client, sub)
+    assert error.value.status_code in (402, 429) and "two-dictations" in str(error.value)
+    assert len(stack.received("alpha", sub)) == 2
+
+
+def test_pass_through_that_the_provider_refuses_costs_nothing(stack, sub, sdk, settled):
+    stack.behave("alpha", status=400)
+    with pytest.raises(openai.BadRequestError):
+        transcribe(sdk(stack.person(sub)), sub)
+    row = settled(sub)
+    assert (row["cost"], row["known_by"], row["outcome"], row["status"]) == (0, "none", "provider_error", 400)
+
+
+def test_pass_through_keeps_the_query(stack, sub, sdk, settled):
+    assert sdk(stack.person(sub)).files.list(limit=7, purpose=sub).data == []
+    sent = [record for record in stack.received("alpha") if sub in record["query"]]
+    assert [(record["method"], record["path"]) for record in sent] == [("GET", "/v1/files")] and "limit=7" in sent[0]["query"]
+    assert settled(sub)["cost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "team", "status", "code"),
+    [
+        ("DELETE", "/v1/files/file-1", "research", 405, "method_not_allowed"),
+        ("POST", "/v1/batches", "research", 400, "model_not_priced"),
+        ("GET", "/v1/files", "chatting", 403, "access_denied"),
+        ("POST", "/v1/filesystem", "research", 404, "unknown_url"),
+        ("POST", "/v1/files/%2e%2e/chat/completions", "research", 400, "invalid_path"),
+        ("POST", "/v1/files//chat/completions", "research", 400, "invalid_path"),
+        ("POST", "/v1/fine_tuning/jobs", "research", 404, "unknown_url"),
+        ("GET", "/v1/files", None, 401, "invalid_api_key"),
+    ],
+)
+def test_pass_through_is_refused(stack, sub, method, path, team, status, code):
+    token = stack.person(sub, team=team) if team else "not-a-token"
+    before = len(stack.received("alpha"))
+    answer = httpx.request(method, stack.gateway + path, headers={"Authorization": "Bearer " + token}, timeout=PATIENCE)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert len(stack.received("alpha")) == before

@@ -42,6 +42,9 @@ REASONS = {
 }
 
 
+TRANSCRIPT = {"text": "hello", "usage": {"type": "tokens", "input_tokens": 9, "output_tokens": 3, "total_tokens": 12}}
+
+
 class Gone(Exception):
     """The provider hangs up now."""
 
@@ -145,6 +148,10 @@ class Listener:
     async def respond(self, record, method, path, body, writer):
         if method == "GET" and path == "/v1/models":
             return await self.send_json(record, writer, 200, {"object": "list", "data": []}, Behaviour())
+        if method == "POST" and path == "/v1/audio/transcriptions":
+            return await self.send_json(record, writer, self.behaviour.status or 200, TRANSCRIPT, Behaviour())
+        if method == "GET" and path == "/v1/files":
+            return await self.send_json(record, writer, 200, {"object": "list", "data": [], "has_more": False}, Behaviour())
         kind, deployment = kind_of(path)
         if method != "POST" or kind is None:
             return await self.send_error(record, writer, 404, f"no such address: {method} {path}")
