@@ -172,7 +172,7 @@ struct config_provider {
     char *name;       /* the provider group */
     char *price_as;   /* provider name in the price table; default: name */
     char *url;
-    char *path, *query, *ca_file; /* may be NULL */
+    char *path, *query, *ca_file, *server_name; /* may be NULL */
     bool insecure;
     char *auth;       /* bearer, api-key, x-api-key, aws-sigv4, none */
     struct config_aws *aws; /* with auth: aws-sigv4, else NULL */

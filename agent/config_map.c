@@ -166,7 +166,7 @@ static void group_map(const struct config_provider *p, struct arena *a, struct h
     if (!haproxy_auth_from_word(p->auth, &auth))
         auth = HAPROXY_AUTH_NONE; /* refused by the configuration's check before */
     *out = (struct haproxy_group){
-        .name = p->name, .url = p->url, .path = p->path, .query = p->query, .ca_file = p->ca_file, .insecure = p->insecure,
+        .name = p->name, .url = p->url, .path = p->path, .query = p->query, .ca_file = p->ca_file, .server_name = p->server_name, .insecure = p->insecure,
         .auth = auth, .headers = headers, .header_count = p->headers_count,
         .first_byte_stream_ms = duration_ms(p->first_byte_timeout_stream), .first_byte_plain_ms = duration_ms(p->first_byte_timeout),
         .max_connections = p->max_connections < 0 || p->max_connections > 1000000 ? 0 : (int)p->max_connections,

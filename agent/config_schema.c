@@ -236,6 +236,7 @@ static const cyaml_schema_field_t provider_fields[] = {
     TEXT_OPT("path", config_provider, path),
     TEXT_OPT("query", config_provider, query),
     TEXT_OPT("ca_file", config_provider, ca_file),
+    TEXT_OPT("server_name", config_provider, server_name),
     BOOL_OPT("insecure", config_provider, insecure),
     TEXT_OPT("auth", config_provider, auth),
     TEXT_OPT("output_key", config_provider, output_key),

@@ -259,7 +259,9 @@ static void usage_find(struct agent *a, const struct inflight *f, const struct s
         }
         LOG(LOG_LEVEL_WARN, "usage_unusable", LOG_STR("request_id", f->request_id), LOG_STR("group", r->group), LOG_CSTR("why", why));
     }
-    if (r->body.p != NULL && count_delivered(a, f, r, v))
+    /* Of a compressed body nothing can be counted: it must not look like an answer without a word. */
+    bool readable = r->coding.n == 0 || slice_eq_cstr(r->coding, "identity");
+    if (readable && r->body.p != NULL && count_delivered(a, f, r, v))
         return;
     v->known_by = KNOWN_BOUNDED;
     v->cost_nano = f->op.decision.hold_nano;

@@ -110,11 +110,43 @@ static bool begins(struct slice value, const char *lower)
     return value.n >= n && strncasecmp(value.p, lower, n) == 0;
 }
 
+/* -1: no number, or none that is believable. */
+static int64_t length_of(struct slice value)
+{
+    int64_t n = 0;
+
+    if (value.n == 0 || value.n > 15)
+        return -1;
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] < '0' || value.p[i] > '9')
+            return -1;
+        n = n * 10 + (value.p[i] - '0');
+    }
+    return n;
+}
+
+/* False: a length that is none. */
+static bool response_header(struct relay_response *out, struct slice name, struct slice value)
+{
+    if (is_name(name, "content-type")) {
+        out->event_stream = begins(value, "text/event-stream");
+        out->json = begins(value, "application/json");
+    } else if (is_name(name, "transfer-encoding")) {
+        out->chunked = value.n == 7 && begins(value, "chunked");
+    } else if (is_name(name, "content-encoding")) {
+        out->coded = !is_name(value, "identity");
+    } else if (is_name(name, "content-length")) {
+        out->length = length_of(value);
+        return out->length >= 0;
+    }
+    return true;
+}
+
 int relay_response_parse(struct slice bytes, struct relay_response *out)
 {
     struct slice in = bytes, line, name, value;
 
-    *out = (struct relay_response){ .size = 0 };
+    *out = (struct relay_response){ .length = -1 };
     if (!line_next(&in, &line))
         return unfinished(bytes);
     if (!status_line(line, &out->status))
@@ -124,12 +156,8 @@ int relay_response_parse(struct slice bytes, struct relay_response *out)
             out->size = bytes.n - in.n;
             return out->size > RELAY_HEAD_MAX ? -1 : 1;
         }
-        if (!header_split(line, &name, &value))
+        if (!header_split(line, &name, &value) || !response_header(out, name, value))
             return -1;
-        if (is_name(name, "content-type"))
-            out->event_stream = begins(value, "text/event-stream");
-        else if (is_name(name, "transfer-encoding"))
-            out->chunked = value.n == 7 && begins(value, "chunked");
     }
     return unfinished(bytes);
 }

@@ -23,7 +23,10 @@ struct relay_response {
     size_t size;
     int status;
     bool event_stream;  /* content-type: text/event-stream */
+    bool json;          /* content-type: application/json */
     bool chunked;       /* transfer-encoding: chunked */
+    bool coded;         /* content-encoding: anything but identity */
+    int64_t length;     /* content-length; -1: none is named */
 };
 
 /* 1: the head is whole and *out filled; 0: more bytes are needed; -1: this is no HTTP/1 head, or one beyond RELAY_HEAD_MAX. */

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <strings.h>
 
 /* What the client is told; `status` when nothing was sent yet. */
 static const struct {
@@ -221,6 +222,73 @@ static size_t events_take(struct relay_stream *s, struct slice data)
     return count;
 }
 
+/* Whether `text` begins with `want`, white space in it aside: 1, 0; -1: it ends before that is known. */
+static int begins_json(struct slice text, const char *want)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        if (memchr(" \t\r\n", text.p[i], 4) != NULL)
+            continue;
+        if (text.p[i] != *want)
+            return 0;
+        if (*++want == '\0')
+            return 1;
+    }
+    return -1;
+}
+
+/* Whether the body of a JSON answer is an error object: 1, 0; -1: too little of it is here. */
+static int is_error_object(const struct relay_response *head, struct slice body)
+{
+    struct relay_chunks chunks = { .state = RELAY_CHUNK_SIZE };
+    char text[64];
+    size_t n = 0;
+
+    while (n < sizeof text && body.n > 0) {
+        struct slice data = head->chunked ? relay_chunks_next(&chunks, &body) : body;
+        size_t more = data.n < sizeof text - n ? data.n : sizeof text - n;
+        if (more > 0)
+            memcpy(text + n, data.p, more);
+        n += more;
+        if (!head->chunked || data.n == 0)
+            break;
+    }
+    int openai = begins_json(slice_make(text, n), "{\"error\":"), anthropic = begins_json(slice_make(text, n), "{\"type\":\"error\"");
+    if (openai > 0 || anthropic > 0)
+        return 1;
+    bool all = n == sizeof text || chunks.state >= RELAY_CHUNK_DONE || (head->length >= 0 && n >= (size_t)head->length);
+    return !all && (openai < 0 || anthropic < 0) ? -1 : 0;
+}
+
+/* The head of a stream that does not come in chunks, as that of one that does: ours go out in chunks. */
+static void head_chunked(struct relay_stream *s, struct slice head)
+{
+    struct relay_buffer out = { .failed = false };
+
+    while (head.n > 0) {
+        const char *nl = memchr(head.p, '\n', head.n);
+        struct slice line = slice_make(head.p, nl != NULL ? (size_t)(nl - head.p) + 1 : head.n);
+        if (line.n <= 2)
+            relay_buffer_add(&out, SLICE_LIT("transfer-encoding: chunked\r\n"));
+        if (line.n < 15 || strncasecmp(line.p, "content-length:", 15) != 0)
+            relay_buffer_add(&out, line);
+        head = slice_make(head.p + line.n, head.n - line.n);
+    }
+    s->failed = s->failed || out.failed;
+    relay_buffer_free(&s->held);
+    s->held = out;
+}
+
+static void stream_begin(struct relay_stream *s, const struct relay_response *head)
+{
+    s->unchunked = !head->chunked;
+    s->left = head->length;
+    s->held.len = head->size;
+    if (s->unchunked)
+        head_chunked(s, relay_buffer_content(&s->held));
+    s->head_size = relay_buffer_content(&s->held).n;
+    s->state = RELAY_HELD;
+}
+
 /* Until the head is whole. The rest of what was read behind it is left in *bytes. */
 static void head_take(struct relay_stream *s, struct slice *bytes)
 {
@@ -248,11 +316,26 @@ static void head_take(struct relay_stream *s, struct slice *bytes)
         s->held.off = 0;
         return;
     }
-    if (head.status == 200 && head.event_stream && head.chunked) {
-        s->held.len = head.size;
-        s->head_size = head.size;
-        s->state = RELAY_HELD;
+    if (head.status == 200 && head.event_stream && !head.coded) {
+        stream_begin(s, &head);
         return;
+    }
+    if (head.status == 200 && head.event_stream && s->rules.may_retry) { /* compressed, though nobody asked for it: nothing in it can be watched */
+        relay_stream_fail(s, RELAY_CAUSE_REFUSED);
+        return;
+    }
+    if (head.status == 200 && head.json && !head.coded) { /* a client that reads events would see none, and no error */
+        int error = is_error_object(&head, slice_make(all.p + head.size, all.n - head.size));
+        if (error < 0) {
+            *bytes = SLICE_NONE;
+            return;
+        }
+        if (error > 0) {
+            relay_stream_fail(s, RELAY_CAUSE_REFUSED);
+            return;
+        }
+        head.size = all.n; /* what was looked at goes out with the head */
+        *bytes = SLICE_NONE;
     }
     put(s, slice_make(all.p, head.size));
     relay_buffer_free(&s->held);
@@ -279,6 +362,20 @@ static void body_end(struct relay_stream *s)
     end(s);
 }
 
+/* A body of a length that was named, or one that ends with the connection. */
+static size_t unchunked_take(struct relay_stream *s, struct slice bytes)
+{
+    if (s->left >= 0 && bytes.n > (uint64_t)s->left)
+        bytes.n = (size_t)s->left;
+    size_t count = events_take(s, bytes);
+    if (s->left < 0)
+        return count;
+    s->left -= (int64_t)bytes.n;
+    if (s->left == 0)
+        body_end(s);
+    return count;
+}
+
 size_t relay_stream_take(struct relay_stream *s, struct slice bytes)
 {
     size_t count = 0;
@@ -289,6 +386,8 @@ size_t relay_stream_take(struct relay_stream *s, struct slice bytes)
         put(s, bytes);
         return 0;
     }
+    if (s->unchunked)
+        return unchunked_take(s, bytes);
     while (bytes.n > 0 && (s->state == RELAY_HELD || s->state == RELAY_OPEN) && !s->failed) {
         struct slice data = relay_chunks_next(&s->chunks, &bytes);
         count += events_take(s, data);
@@ -306,6 +405,8 @@ void relay_stream_eof(struct relay_stream *s)
 {
     if (s->state == RELAY_PLAIN)
         s->state = RELAY_ENDED;
+    else if (s->unchunked && s->left < 0)
+        body_end(s);
     else if (s->state == RELAY_OPEN && s->finished)
         end(s); /* only the end of the coding is missing: the answer itself was complete */
     else

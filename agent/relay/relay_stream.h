@@ -1,7 +1,8 @@
 /* One response on its way from a provider to the client: what is held back, what is passed on, how it ends.
  *
  * Bytes of an HTTP/1.1 response go in, bytes of an HTTP/1.1 response come out; no sockets and no clock in here. A response that is no
- * event stream passes as it is. Of an event stream the head and the opening events are held back until the first event that says
+ * event stream passes as it is, but a JSON error object with status 200 is a failed try, and so is a compressed stream when another try
+ * follows. Of an event stream the head and the opening events are held back until the first event that says
  * something: until then the try can still be given up, and the caller's next try takes its place without the client knowing. From then
  * on whole events are passed on as they arrive, never a part of one, and the stream ends in one of two ways: as the provider ended it, or with
  * one error event in the client's own dialect and no terminal event, so that nothing broken looks like a success.
@@ -73,6 +74,8 @@ struct relay_stream {
     size_t line;               /* bytes of the line at the end of `event` */
     bool carriage;             /* the last byte was a CR */
     bool oversize;             /* of the event being read, all before was passed on already */
+    bool unchunked;            /* the provider's body: not in chunks */
+    int64_t left;              /* of it, while unchunked; -1: it ends with the connection */
     bool finished, error, failed; /* failed: memory is out; the connection must be closed */
 };
 

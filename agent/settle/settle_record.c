@@ -132,6 +132,7 @@ static const struct {
     { "body", FIELD_TEXT, offsetof(struct settle_record, body) },
     { "body_cut", FIELD_BOOL, offsetof(struct settle_record, body_cut) },
     { "rid", FIELD_TEXT, offsetof(struct settle_record, provider_id) },
+    { "cenc", FIELD_TEXT, offsetof(struct settle_record, coding) },
     { "retry_after", FIELD_TEXT, offsetof(struct settle_record, retry_after) },
 };
 

@@ -36,6 +36,7 @@ struct settle_record {
     bool body_cut;            /* "body_cut": body is not all of it */
     struct slice provider_id; /* "rid": the provider's x-request-id */
     struct slice retry_after; /* "retry_after": header value */
+    struct slice coding;      /* "cenc": content coding of the body; empty: none */
 };
 
 struct settle_reader;

@@ -46,6 +46,7 @@ class Behaviour:
     error_event_after: int = -1  # an error event after so many content events, then the end
     half_close: bool = False  # closes its sending side without a byte, and keeps reading
     junk: bool = False  # answers with something that is not HTTP
+    unframed: bool = False  # a stream that neither says its length nor comes in chunks: the end of the connection is its end
 
     FAULTS = (
         "drop",
@@ -69,6 +70,7 @@ class Behaviour:
         "error_event_after",
         "half_close",
         "junk",
+        "unframed",
     )
 
     @classmethod

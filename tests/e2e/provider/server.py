@@ -219,12 +219,21 @@ class Listener:
         await writer.drain()
 
     async def send_stream(self, record, writer, answer, behaviour):
+        if behaviour.gzip:  # squeezed as a whole: what matters is that nobody asked for it
+            data = gzip.compress(b"".join(answer.encode_event(e) for _, e in answer.events()) + answer.done(), mtime=0)
+            head = [("Content-Type", "text/event-stream"), ("Content-Encoding", "gzip"), ("Content-Length", len(data))]
+            record["status"] = 200
+            writer.write(head_of(200, head) + data)
+            return await writer.drain()
+        big = [("X-Big", "x" * behaviour.big_header)] if behaviour.big_header else []
         fields = [
             ("Content-Type", behaviour.content_type or "text/event-stream; charset=utf-8"),
             ("Cache-Control", "no-cache"),
+            *big,
             ("x-request-id", f"{self.name}-{record['number']}"),
-            ("Transfer-Encoding", "chunked"),
+            ("Connection", "close") if behaviour.unframed else ("Transfer-Encoding", "chunked"),
         ]
+        frame = bytes if behaviour.unframed else chunk
         record["status"] = 200
         writer.write(head_of(200, fields))
         await writer.drain()
@@ -241,22 +250,24 @@ class Listener:
                 if sent == behaviour.end_after:
                     break
                 if sent == behaviour.error_event_after:
-                    writer.write(chunk(answer.error_event()))
+                    writer.write(frame(answer.error_event()))
                     break
                 if sent == behaviour.malformed_after:
-                    writer.write(chunk(b'data: {"choices":[{"delta":{"content":"bro\n\n'))
+                    writer.write(frame(b'data: {"choices":[{"delta":{"content":"bro\n\n'))
                 if sent and behaviour.token_interval:
                     await asyncio.sleep(behaviour.token_interval)
                 sent += 1
-            writer.write(chunk(answer.encode_event(event)))
+            writer.write(frame(answer.encode_event(event)))
             await writer.drain()
             if writer.transport.is_closing():
                 raise ConnectionResetError
             record["events_sent"] = sent
         broken = behaviour.no_done or sent in (behaviour.end_after, behaviour.error_event_after)
-        tail = b"" if broken or not answer.done() else chunk(answer.done())
-        writer.write(tail + b"0\r\n\r\n")
+        tail = b"" if broken or not answer.done() else frame(answer.done())
+        writer.write(tail + (b"" if behaviour.unframed else b"0\r\n\r\n"))
         await writer.drain()
+        if behaviour.unframed:
+            raise Gone("complete")
 
     @staticmethod
     async def stall(writer, behaviour):

@@ -237,7 +237,7 @@ static void test_other_responses_pass_as_they_are(void **state)
     static const char *const all[] = {
         "HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 4\r\n\r\n{..}",
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 12\r\n\r\ndata: text\n\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"errors\": []}",
         "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -250,6 +250,71 @@ static void test_other_responses_pass_as_they_are(void **state)
             assert_string_equal(drain(&r), all[i]);
             relay_stream_eof(&r.s);
             assert_int_equal(r.s.state, RELAY_ENDED);
+            run_end(&r);
+        }
+}
+
+#define SAYS "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+/* Streams of a named length, and those that end with their connection, go out in chunks: only so can an end be told from a cut. */
+static void test_streams_without_chunks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes, *body;
+        bool whole, eof;
+    } cases[] = {
+        { SAYS "\r\ndata: a\n\ndata: fin\n\n", "data: a\n\ndata: fin\n\n", true, true },
+        { SAYS "\r\ndata: a\n\ndata: fin\n", "data: a\n\ndata: fin\n", true, true },
+        { SAYS "\r\ndata: a\n\ndata: b\n\n", NULL, false, true },
+        { SAYS "Content-Length: 20\r\n\r\ndata: a\n\ndata: fin\n\n", "data: a\n\ndata: fin\n\n", true, false },
+        { SAYS "Content-Length: 18\r\n\r\ndata: a\n\ndata: b\n\n", NULL, false, false },
+        { SAYS "Content-Length: 90\r\n\r\ndata: a\n\ndata: b\n\n", NULL, false, true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t step = 1; step < 120; step += 17) {
+            struct run r;
+            run_begin(&r, RELAY_CHAT, true);
+            give(&r, cases[i].bytes, step);
+            if (cases[i].eof) {
+                assert_int_not_equal(r.s.state, RELAY_ENDED);
+                relay_stream_eof(&r.s);
+            }
+            assert_int_equal(r.s.state, RELAY_ENDED);
+            assert_int_equal(r.s.cause, cases[i].whole ? RELAY_CAUSE_NONE : RELAY_CAUSE_CUT);
+            assert_int_equal(strncmp(drain(&r), SAYS "transfer-encoding: chunked\r\n\r\n", sizeof SAYS + 29), 0);
+            if (cases[i].whole)
+                expect_body(&r, cases[i].body);
+            else
+                assert_non_null(strstr(r.text, "stream_interrupted"));
+            run_end(&r);
+        }
+}
+
+static void test_answers_that_say_nothing_to_a_reader_of_events(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        bool may_retry, refused;
+    } cases[] = {
+        { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"error\": {}}", true, true },
+        { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"error\": {}}", false, true },
+        { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{ \"\r\n20\r\ntype\" : \"error\", \"error\" : null }\r\n", true, true },
+        { SAYS "content-encoding: gzip\r\n\r\n", true, true },
+        { SAYS "content-encoding: gzip\r\n\r\nxx", false, false },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t step = 1; step < 120; step += 17) {
+            struct run r;
+            run_begin(&r, RELAY_CHAT, cases[i].may_retry);
+            give(&r, cases[i].bytes, step);
+            assert_int_equal(r.s.state, cases[i].refused ? RELAY_ENDED : RELAY_PLAIN);
+            assert_int_equal(r.s.cause, cases[i].refused ? RELAY_CAUSE_REFUSED : RELAY_CAUSE_NONE);
+            if (cases[i].refused)
+                assert_int_equal(strncmp(drain(&r), "HTTP/1.1 503 ", 13), 0);
+            else
+                assert_string_equal(drain(&r), cases[i].bytes);
             run_end(&r);
         }
 }
@@ -310,6 +375,8 @@ int main(void)
         cmocka_unit_test(test_broken_streams_end_with_an_error_event),
         cmocka_unit_test(test_what_the_provider_ended_itself_is_left_alone),
         cmocka_unit_test(test_other_responses_pass_as_they_are),
+        cmocka_unit_test(test_streams_without_chunks),
+        cmocka_unit_test(test_answers_that_say_nothing_to_a_reader_of_events),
         cmocka_unit_test(test_a_long_event_passes_in_pieces),
         cmocka_unit_test(test_heads),
     };
