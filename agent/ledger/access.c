@@ -1,5 +1,7 @@
 #include "ledger/access.h"
 
+#include "ledger/statements.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,11 +28,8 @@ struct access_rows {
 struct access_rows *access_rows_new(sqlite3 *db)
 {
     struct access_rows *r = calloc(1, sizeof *r);
-    bool ok = r != NULL;
 
-    for (int i = 0; ok && i < STATEMENTS; i++)
-        ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &r->s[i], NULL) == SQLITE_OK;
-    if (ok) {
+    if (r != NULL && statements_prepare(db, sql, STATEMENTS, r->s)) {
         r->db = db;
         return r;
     }
@@ -42,8 +41,7 @@ void access_rows_free(struct access_rows *r)
 {
     if (r == NULL)
         return;
-    for (int i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(r->s[i]);
+    statements_end(r->s, STATEMENTS);
     free(r);
 }
 

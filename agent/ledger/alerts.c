@@ -1,5 +1,7 @@
 #include "ledger/alerts.h"
 
+#include "ledger/statements.h"
+
 #include <stdlib.h>
 
 enum { TEXT_MAX = 4096 };
@@ -19,11 +21,8 @@ struct alert_rows {
 struct alert_rows *alert_rows_new(sqlite3 *db)
 {
     struct alert_rows *r = calloc(1, sizeof *r);
-    bool ok = r != NULL;
 
-    for (int i = 0; ok && i < STATEMENTS; i++)
-        ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &r->s[i], NULL) == SQLITE_OK;
-    if (ok) {
+    if (r != NULL && statements_prepare(db, sql, STATEMENTS, r->s)) {
         r->db = db;
         return r;
     }
@@ -35,8 +34,7 @@ void alert_rows_free(struct alert_rows *r)
 {
     if (r == NULL)
         return;
-    for (int i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(r->s[i]);
+    statements_end(r->s, STATEMENTS);
     free(r);
 }
 

@@ -5,6 +5,7 @@
 #include "ledger/private.h"
 #include "ledger/rows.h"
 #include "ledger/schema.h"
+#include "ledger/statements.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -364,9 +365,8 @@ static void *run(void *user)
 
 static bool prepare(struct ledger *l)
 {
-    for (int i = 0; i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(l->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &l->s[i], NULL) != SQLITE_OK)
-            return false;
+    if (!statements_prepare(l->db, sql, STATEMENTS, l->s))
+        return false;
     l->rows = rows_new(l->db, l->options.rollup_lag, l->options.rollup_chunk);
     return l->rows != NULL;
 }
@@ -393,8 +393,7 @@ static void init_lock(struct ledger *l)
 
 static void discard(struct ledger *l)
 {
-    for (int i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(l->s[i]);
+    statements_end(l->s, STATEMENTS);
     rows_free(l->rows);
     checkpoint_stop(l->checkpoint);
     sqlite3_close(l->db);

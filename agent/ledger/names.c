@@ -1,5 +1,7 @@
 #include "ledger/names.h"
 
+#include "ledger/statements.h"
+
 #include <stdlib.h>
 
 enum { NAME_MAX_BYTES = 1024, WHO_FIELDS = 7, ACCOUNT_FIELDS = 4, TARGET_FIELDS = 3, CACHE_SLOTS = 8192, ACCOUNT_SLOTS = 8192 };
@@ -40,12 +42,10 @@ struct names *names_new(sqlite3 *db)
     if (!n)
         return NULL;
     n->db = db;
-    for (int i = 0; i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &n->statements[i], NULL) != SQLITE_OK) {
-            names_free(n);
-            return NULL;
-        }
-    return n;
+    if (statements_prepare(db, sql, STATEMENTS, n->statements))
+        return n;
+    names_free(n);
+    return NULL;
 }
 
 void names_free(struct names *n)
@@ -53,8 +53,7 @@ void names_free(struct names *n)
     if (!n)
         return;
     names_forget(n);
-    for (int i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(n->statements[i]);
+    statements_end(n->statements, STATEMENTS);
     free(n);
 }
 

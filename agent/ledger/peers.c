@@ -2,6 +2,7 @@
 
 #include "ledger/grid.h"
 #include "ledger/rollup.h"
+#include "ledger/statements.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,10 +44,7 @@ struct peers *peers_new(sqlite3 *db)
         return NULL;
     p->db = db;
     p->histogram = grid_new(db, "cost_histogram_row", 1);
-    bool ok = p->histogram != NULL;
-    for (int i = 0; ok && i < STATEMENTS; i++)
-        ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &p->s[i], NULL) == SQLITE_OK;
-    if (ok)
+    if (p->histogram != NULL && statements_prepare(db, sql, STATEMENTS, p->s))
         return p;
     peers_free(p);
     return NULL;
@@ -56,8 +54,7 @@ void peers_free(struct peers *p)
 {
     if (!p)
         return;
-    for (int i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(p->s[i]);
+    statements_end(p->s, STATEMENTS);
     grid_free(p->histogram);
     free(p);
 }

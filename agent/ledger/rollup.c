@@ -2,6 +2,7 @@
 
 #include "ledger/grid.h"
 #include "ledger/peers.h"
+#include "ledger/statements.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,9 +58,7 @@ struct rollup *rollup_new(sqlite3 *db, struct names *names, int64_t lag, int64_t
     bool ok = u->peers != NULL;
     for (int i = 0; ok && i < TABLES; i++)
         ok = (u->grids[i] = grid_new(db, tables[i], SUMS)) != NULL;
-    for (int i = 0; ok && i < STATEMENTS; i++)
-        ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &u->s[i], NULL) == SQLITE_OK;
-    if (ok)
+    if (ok && statements_prepare(db, sql, STATEMENTS, u->s))
         return u;
     rollup_free(u);
     return NULL;
@@ -69,8 +68,7 @@ void rollup_free(struct rollup *u)
 {
     if (!u)
         return;
-    for (int i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(u->s[i]);
+    statements_end(u->s, STATEMENTS);
     for (int i = 0; i < TABLES; i++)
         grid_free(u->grids[i]);
     peers_free(u->peers);

@@ -4,6 +4,7 @@
 #include "ledger/alerts.h"
 #include "ledger/names.h"
 #include "ledger/rollup.h"
+#include "ledger/statements.h"
 
 #include <stdlib.h>
 
@@ -93,9 +94,7 @@ struct rows *rows_new(sqlite3 *db, int64_t rollup_lag, int64_t rollup_chunk)
     r->access = access_rows_new(db);
     r->alerts = alert_rows_new(db);
     bool ok = r->rollup && r->access && r->alerts;
-    for (int i = 0; ok && i < STATEMENTS; i++)
-        ok = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &r->s[i], NULL) == SQLITE_OK;
-    if (ok)
+    if (ok && statements_prepare(db, sql, STATEMENTS, r->s))
         return r;
     rows_free(r);
     return NULL;
@@ -105,8 +104,7 @@ void rows_free(struct rows *r)
 {
     if (!r)
         return;
-    for (int i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(r->s[i]);
+    statements_end(r->s, STATEMENTS);
     rollup_free(r->rollup);
     access_rows_free(r->access);
     alert_rows_free(r->alerts);
