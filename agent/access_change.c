@@ -1,5 +1,6 @@
 #include "access_change.h"
 
+#include "admin/rpc.h"
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -98,6 +99,22 @@ bool access_change_submit(struct agent *a, const struct ledger_access *change, e
     c->user = user;
     ledger_submit(a->ledger, &c->op);
     return true;
+}
+
+const char *access_change_for_admin(struct agent *a, struct ledger_access *change, const char *action, access_done_fn *done)
+{
+    char actor[32];
+
+    snprintf(actor, sizeof actor, "uid %u", rpc_peer_uid(a->admin));
+    change->actor = slice_cstr(actor);
+    change->action = slice_cstr(action);
+    struct rpc_pending *q = rpc_defer(a->admin);
+    if (q == NULL)
+        return "out of memory";
+    if (access_change_submit(a, change, ACCESS_DONE_ON_CONTROL, done, q))
+        return rpc_later;
+    rpc_undefer(q);
+    return "out of memory";
 }
 
 bool access_lists_open(struct agent *a, const char *ledger_file, const struct config *c, char *why, size_t why_size)

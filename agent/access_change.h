@@ -21,6 +21,11 @@ enum access_where { ACCESS_DONE_ON_WRITER, ACCESS_DONE_ON_CONTROL };
 bool access_change_submit(struct agent *a, const struct ledger_access *change, enum access_where where, access_done_fn *done, void *user)
     __attribute__((warn_unused_result));
 
+/* The same for a method of the admin socket that is being called: its peer is the actor, `done` runs on the control thread with the
+ * struct rpc_pending to resolve. What the method returns: rpc_later, or why not. */
+const char *access_change_for_admin(struct agent *a, struct ledger_access *change, const char *action, access_done_fn *done)
+    __attribute__((warn_unused_result));
+
 /* What the ledger says, and what workers read of it. */
 struct access_lists {
     struct snapshot_cell revocations, keys; /* any thread, through a reader */

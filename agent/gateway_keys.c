@@ -357,22 +357,6 @@ static void on_changed(void *user, enum ledger_result result, const struct ledge
     msgpack_sbuffer_destroy(&answer);
 }
 
-static const char *submit(struct agent *a, struct ledger_access *c, const char *action)
-{
-    char actor[32];
-
-    snprintf(actor, sizeof actor, "uid %u", rpc_peer_uid(a->admin));
-    c->actor = slice_cstr(actor);
-    c->action = slice_cstr(action);
-    struct rpc_pending *q = rpc_defer(a->admin);
-    if (q == NULL)
-        return "out of memory";
-    if (access_change_submit(a, c, ACCESS_DONE_ON_CONTROL, on_changed, q))
-        return rpc_later;
-    rpc_undefer(q);
-    return "out of memory";
-}
-
 static bool hash_of(struct agent *a, const uint8_t digest[static 32], uint8_t out[static GATEWAY_KEY_HASH])
 {
     return gateway_key_hash(gateway_keys_secret(a), digest, out);
@@ -411,7 +395,7 @@ const char *gateway_keys_create(void *user, const msgpack_object *params, msgpac
     if (!id_make(id) || !hash_of(a, k.digest, c.key.hash))
         return "the system has no random bytes";
     c.value = slice_cstr(id);
-    return submit(a, &c, "key_create");
+    return access_change_for_admin(a, &c, "key_create", on_changed);
 }
 
 /* The entry's lasting values, copied under the lock. False: there is no such key. */
@@ -457,7 +441,7 @@ const char *gateway_keys_rotate(void *user, const msgpack_object *params, msgpac
     c.key.budget = k.budget;
     if (!hash_of(a, r.digest, c.key.hash))
         return "out of memory";
-    return submit(a, &c, "key_rotate");
+    return access_change_for_admin(a, &c, "key_rotate", on_changed);
 }
 
 const char *gateway_keys_revoke(void *user, const msgpack_object *params, msgpack_packer *p)
@@ -474,7 +458,7 @@ const char *gateway_keys_revoke(void *user, const msgpack_object *params, msgpac
         return "there is no such key; tollgatectl key list shows them";
     struct ledger_access c = { .change = ACCESS_REVOKE, .kind = SLICE_LIT("key"), .value = slice_cstr(id), .origin = SLICE_LIT("operator"),
                                .note = slice_cstr(note) };
-    return submit(a, &c, "revoke");
+    return access_change_for_admin(a, &c, "revoke", on_changed);
 }
 
 static const char *state_of(struct agent *a, const struct gateway_key *k, int64_t now_s)

@@ -385,22 +385,6 @@ static void on_changed(void *user, enum ledger_result result, const struct ledge
     msgpack_sbuffer_destroy(&answer);
 }
 
-static const char *submit(struct agent *a, struct ledger_access *c, const char *action)
-{
-    char actor[32];
-
-    snprintf(actor, sizeof actor, "uid %u", rpc_peer_uid(a->admin));
-    c->actor = slice_cstr(actor);
-    c->action = slice_cstr(action);
-    struct rpc_pending *q = rpc_defer(a->admin);
-    if (q == NULL)
-        return "out of memory";
-    if (access_change_submit(a, c, ACCESS_DONE_ON_CONTROL, on_changed, q))
-        return rpc_later;
-    rpc_undefer(q);
-    return "out of memory";
-}
-
 /* Kind, value and issuer, checked. */
 static const char *read_entry(const msgpack_object *params, char value[static REVOCATION_VALUE_MAX + 1],
                               char issuer[static REVOCATION_VALUE_MAX + 1], struct revocation *r)
@@ -438,7 +422,7 @@ const char *revoking_revoke(void *user, const msgpack_object *params, msgpack_pa
         return "there are 100000 revocations already; take back some that no longer matter (tollgatectl unrevoke)";
     struct ledger_access c = { .change = ACCESS_REVOKE, .kind = slice_cstr(revocation_kind_name(r.kind)), .issuer = r.issuer,
                                .value = r.value, .origin = SLICE_LIT("operator"), .note = slice_cstr(note), .expires_s = r.expires_s };
-    return submit(a, &c, "revoke");
+    return access_change_for_admin(a, &c, "revoke", on_changed);
 }
 
 const char *revoking_unrevoke(void *user, const msgpack_object *params, msgpack_packer *p)
@@ -457,7 +441,7 @@ const char *revoking_unrevoke(void *user, const msgpack_object *params, msgpack_
             return "that one comes from revocations.file; take its line out there";
     struct ledger_access c = { .change = ACCESS_UNREVOKE, .kind = slice_cstr(revocation_kind_name(r.kind)), .issuer = r.issuer,
                                .value = r.value };
-    return submit(a, &c, "unrevoke");
+    return access_change_for_admin(a, &c, "unrevoke", on_changed);
 }
 
 static void put(msgpack_packer *p, const char *name, struct slice v)
