@@ -101,20 +101,28 @@ static enum answer row_put(sqlite3 *db, const struct question *q, int64_t id, FI
     return data_end(db, s, rc, why, why_size);
 }
 
-static enum answer newest_put(sqlite3 *db, const struct question *q, FILE *json, char *why, size_t why_size)
+static enum answer rows_put(sqlite3 *db, const struct question *q, const char *sql, FILE *json, char *why, size_t why_size)
 {
+    sqlite3_stmt *s = data_ask(db, sql, q);
     int rc = SQLITE_ERROR, n = 0;
-    sqlite3_stmt *s = data_ask(db,
-        "SELECT " REQUEST_COLUMNS REQUEST_FROM " WHERE r.started_us >= :from_us AND r.started_us < :to_us" REQUEST_FILTER
-        " ORDER BY r.started_us DESC LIMIT :limit", q);
 
-    fputs("{\"complete\":true,\"requests\":[", json);
+    fputc('[', json);
     while (s != NULL && (rc = sqlite3_step(s)) == SQLITE_ROW) {
         fputs(n++ > 0 ? "," : "", json);
         json_row(json, s);
     }
-    fputs("]}", json);
+    fputc(']', json);
     return data_end(db, s, rc, why, why_size);
+}
+
+static enum answer newest_put(sqlite3 *db, const struct question *q, FILE *json, char *why, size_t why_size)
+{
+    fputs("{\"complete\":true,\"requests\":", json);
+    enum answer a = rows_put(db, q,
+        "SELECT " REQUEST_COLUMNS REQUEST_FROM " WHERE r.started_us >= :from_us AND r.started_us < :to_us" REQUEST_FILTER
+        " ORDER BY r.started_us DESC LIMIT :limit", json, why, why_size);
+    fputc('}', json);
+    return a;
 }
 
 enum answer answer_requests(sqlite3 *db, const struct question *q, FILE *json, char *why, size_t why_size)
@@ -149,20 +157,6 @@ static enum answer id_find(sqlite3 *db, const struct question *q, int64_t *id, c
 
     *id = rc == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
     return data_end(db, s, rc == SQLITE_ROW ? SQLITE_DONE : rc, why, why_size);
-}
-
-static enum answer rows_put(sqlite3 *db, const struct question *q, const char *sql, FILE *json, char *why, size_t why_size)
-{
-    sqlite3_stmt *s = data_ask(db, sql, q);
-    int rc = SQLITE_ERROR, n = 0;
-
-    fputc('[', json);
-    while (s != NULL && (rc = sqlite3_step(s)) == SQLITE_ROW) {
-        fputs(n++ > 0 ? "," : "", json);
-        json_row(json, s);
-    }
-    fputc(']', json);
-    return data_end(db, s, rc, why, why_size);
 }
 
 enum answer answer_request(sqlite3 *db, const struct question *q, FILE *json, char *why, size_t why_size)

@@ -58,6 +58,11 @@ static bool is_any(struct slice host)
     return host.n == 0 || slice_eq_cstr(host, "*") || slice_eq_cstr(host, "0.0.0.0") || slice_eq_cstr(host, "::");
 }
 
+bool endpoint_is_any(const struct haproxy_endpoint *e)
+{
+    return e->port != 0 && is_any(e->host);
+}
+
 static bool is_loopback(struct slice host)
 {
     return slice_starts(host, SLICE_LIT("127.")) || slice_eq_cstr(host, "localhost") || slice_eq_cstr(host, "::1");

@@ -49,6 +49,8 @@ struct haproxy_endpoint {
     int port, port_last; /* 0: a unix socket, whose path is `host` */
 };
 bool endpoint_parse(struct slice address, struct haproxy_endpoint *out);
+/* Does it listen on every address? */
+bool endpoint_is_any(const struct haproxy_endpoint *e);
 /* Would listening on both clash? */
 bool endpoint_clash(const struct haproxy_endpoint *a, const struct haproxy_endpoint *b);
 /* Does a connection to `server` arrive at `bind`? */

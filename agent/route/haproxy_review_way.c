@@ -163,17 +163,20 @@ static void offer_way(struct review *r)
     }
     if (!any)
         return;
-    const char *local = b->address[0] == ':' ? "127.0.0.1" : b->address[0] == '*' ? "127.0.0.1" : "";
-    const char *address = b->address[0] == '*' ? b->address + 1 : b->address;
-    if (strncmp(address, "0.0.0.0:", 8) == 0)
-        local = "127.0.0.1", address += 7;
+    struct haproxy_endpoint e;
+    char local[32];
+    const char *address = b->address;
+    if (endpoint_parse(slice_cstr(address), &e) && endpoint_is_any(&e)) {
+        snprintf(local, sizeof local, "127.0.0.1:%d", e.port);
+        address = local;
+    }
     add_line(r, NULL, 0, "backend to_tollgate");
     add_line(r, NULL, 0, "    mode http");
     add_line(r, NULL, 0, "    option http-no-delay");
     add_line(r, NULL, 0, "    option abortonclose");
     add_line(r, NULL, 0, "    timeout connect 4s");
     add_line(r, NULL, 0, "    timeout server %llds", (long long)(wait_ms(r) / 1000));
-    add_line(r, NULL, 0, "    server gateway %s%s%s", local, address, b->accept_proxy ? " send-proxy-v2" : "");
+    add_line(r, NULL, 0, "    server gateway %s%s", address, b->accept_proxy ? " send-proxy-v2" : "");
 }
 
 void review_way(struct review *r)
