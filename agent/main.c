@@ -1,9 +1,9 @@
 #include "base/log.h"
-#include "config.h"
-#include "config_map.h"
+#include "config/config.h"
+#include "config/config_map.h"
 #include "credential/credential.h"
 #include "credential/sandbox.h"
-#include "haproxy_check.h"
+#include "manage/haproxy_check.h"
 #include "server.h"
 
 #include <errno.h>

@@ -4,9 +4,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "budget/budget.h"
-#include "gateway_keys.h"
+#include "access/gateway_keys.h"
 #include "identity/gateway_key.h"
-#include "inflight.h"
+#include "decide/inflight.h"
 #include "ledger/read.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 #include "runtime.h"
 
 #include "agent.h"
-#include "config_credential.h"
-#include "config_map.h"
+#include "config/config_credential.h"
+#include "config/config_map.h"
 #include "runtime_routes.h"
 
 #include <stdio.h>

@@ -5,8 +5,8 @@
 #ifndef TOLLGATE_RUNTIME_H
 #define TOLLGATE_RUNTIME_H
 
-#include "access_policy.h"
-#include "config.h"
+#include "access/access_policy.h"
+#include "config/config.h"
 #include "credential/credential.h"
 #include "identity/identity.h"
 #include "price/price.h"

@@ -2,9 +2,9 @@
 
 #include "agent.h"
 #include "budget/zone.h"
-#include "config_route.h"
+#include "config/config_route.h"
 #include "dialect/dialect_rewrite.h"
-#include "passing.h"
+#include "decide/passing.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "admin/tollgatectl_args.h"
 #include "admin/tollgatectl_audit.h"
 #include "base/clock.h"
-#include "config.h"
+#include "config/config.h"
 #include "ledger/ledger.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 #include "admin/tollgatectl_args.h"
 
 #include "base/clock.h"
-#include "config.h"
+#include "config/config.h"
 #include "ledger/schema.h"
 
 #include <string.h>

@@ -6,7 +6,7 @@
 
 struct ctl_place;
 
-/* Before the act, with the words the agent would use (agent/auditing.h). False after saying why: then nothing is to be done. */
+/* Before the act, with the words the agent would use (agent/manage/auditing.h). False after saying why: then nothing is to be done. */
 bool ctl_audit_offline(const struct ctl_place *p, const char *action, const char *object, const char *detail) __attribute__((warn_unused_result));
 
 #endif

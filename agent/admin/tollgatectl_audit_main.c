@@ -3,7 +3,7 @@
 #include "admin/tollgatectl_args.h"
 #include "admin/tollgatectl_audit.h"
 
-#include "config.h"
+#include "config/config.h"
 #include "observe/audit.h"
 
 #include <inttypes.h>

@@ -2,9 +2,9 @@
 #include "admin/tollgatectl_args.h"
 #include "admin/tollgatectl_count.h"
 #include "budget/options.h"
-#include "config.h"
+#include "config/config.h"
 #include "dialect/dialect.h"
-#include "preview.h"
+#include "decide/preview.h"
 
 #include <errno.h>
 #include <inttypes.h>

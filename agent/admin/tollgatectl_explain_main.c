@@ -4,7 +4,7 @@
 #include "admin/tollgatectl_args.h"
 #include "admin/tollgatectl_certificate.h"
 #include "base/secret.h"
-#include "config.h"
+#include "config/config.h"
 
 #include <errno.h>
 #include <inttypes.h>

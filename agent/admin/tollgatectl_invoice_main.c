@@ -1,7 +1,7 @@
 #include "admin/csv.h"
 #include "admin/tollgatectl_args.h"
 
-#include "config.h"
+#include "config/config.h"
 #include "price/price.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include "admin/tollgatectl_args.h"
 #include "base/clock.h"
 #include "base/secret.h"
-#include "config.h"
+#include "config/config.h"
 #include "identity/gateway_key.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 #include "admin/tollgatectl_prices.h"
 
-#include "config.h"
-#include "config_map.h"
+#include "config/config.h"
+#include "config/config_map.h"
 #include "ledger/read.h"
 
 #include <errno.h>

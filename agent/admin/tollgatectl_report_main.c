@@ -1,7 +1,7 @@
 #include "admin/tollgatectl_cells.h"
 
 #include "base/clock.h"
-#include "config.h"
+#include "config/config.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "admin/tollgatectl_book.h"
 #include "admin/tollgatectl_prices.h"
 
-#include "config.h"
+#include "config/config.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * are random, so with a large file each row would dirty a page of its own, and rows come far more often than questions. */
 #include "admin/tollgatectl_args.h"
 #include "base/clock.h"
-#include "config.h"
+#include "config/config.h"
 
 #include <stdlib.h>
 #include <string.h>

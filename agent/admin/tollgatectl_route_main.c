@@ -2,7 +2,7 @@
 #include "admin/tollgatectl.h"
 #include "admin/tollgatectl_args.h"
 #include "admin/tollgatectl_commands.h"
-#include "config.h"
+#include "config/config.h"
 
 #include <inttypes.h>
 #include <string.h>

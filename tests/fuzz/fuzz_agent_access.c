@@ -1,7 +1,7 @@
 /* What people and clients write: hours of the week, budgets of keys, gateway keys. What is accepted must be fit for use. */
-#include "access_hours.h"
+#include "access/access_hours.h"
 #include "identity/gateway_key.h"
-#include "key_budget.h"
+#include "access/key_budget.h"
 
 #include <stdint.h>
 #include <stdlib.h>

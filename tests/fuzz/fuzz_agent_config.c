@@ -1,5 +1,5 @@
 /* The configuration file: any bytes are either a configuration or a list of reasons. */
-#include "config.h"
+#include "config/config.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Access rules: whom they concern, what they let pass, and what a refusal says would pass. */
-#include "access_hours.h"
-#include "access_policy.h"
+#include "access/access_hours.h"
+#include "access/access_policy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

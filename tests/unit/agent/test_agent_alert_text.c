@@ -1,5 +1,5 @@
 /* What an alert says, and its signature. */
-#include "alerting_text.h"
+#include "manage/alerting_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* The configuration: what is accepted, and that every refusal names its line and what is allowed. */
-#include "config.h"
-#include "config_map.h"
+#include "config/config.h"
+#include "config/config_map.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

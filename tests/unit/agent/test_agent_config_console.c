@@ -1,5 +1,5 @@
 /* The console's part of the configuration: what is refused, and the identity that comes of it. */
-#include "config_console.h"
+#include "config/config_console.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

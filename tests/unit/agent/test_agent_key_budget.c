@@ -1,5 +1,5 @@
 /* A gateway key's own budget: what people may write, what is kept of it, and that the budget engine takes the limit made of it. */
-#include "key_budget.h"
+#include "access/key_budget.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

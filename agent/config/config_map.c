@@ -1,0 +1,393 @@
+#include "config/config_map.h"
+
+#include "access/access_policy.h"
+#include "config/config_doc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { CATALOGUE_MAX = 64 << 20 };
+
+static void *grab(struct arena *a, size_t count, size_t size)
+{
+    void *p = arena_zalloc(a, count * size + 1);
+    if (p == NULL)
+        abort();
+    return p;
+}
+
+static int64_t duration_s(const char *text)
+{
+    int64_t us = 0;
+    if (text == NULL || !config_duration_us(text, &us))
+        return 0;
+    return us / 1000000;
+}
+
+/* Where 0 stands for "the default", a configured 0s is -1: none. */
+static int64_t duration_s_or_none(const char *text)
+{
+    int64_t s = duration_s(text);
+    return text != NULL && s == 0 ? -1 : s;
+}
+
+static int duration_ms(const char *text)
+{
+    int64_t us = 0;
+    if (text == NULL || !config_duration_us(text, &us))
+        return 0;
+    return us / 1000 > 600000 ? 600001 : (int)(us / 1000); /* the plan's check names its range */
+}
+
+struct budget_options config_budget(const struct config *c, struct arena *a)
+{
+    struct budget_limit *limits = grab(a, c->limits_count, sizeof *limits);
+
+    for (unsigned i = 0; i < c->limits_count; i++) {
+        const struct config_limit *f = &c->limits[i];
+        struct budget_scope *within = grab(a, f->within_count, sizeof *within);
+        for (unsigned k = 0; k < f->within_count; k++)
+            within[k] = (struct budget_scope){ .level = f->within[k].level, .match = (const char **)f->within[k].match,
+                                               .match_count = f->within[k].match_count, .shared = f->within[k].shared };
+        limits[i] = (struct budget_limit){
+            .name = f->name,
+            .scope = { .level = f->level, .match = (const char **)f->match, .match_count = f->match_count, .shared = f->shared },
+            .within = within,
+            .within_count = f->within_count,
+            .unit = f->unit,
+            .amount = f->amount,
+            .window = f->window,
+            .burst = f->burst,
+            .timezone = f->time_zone,
+            .action = f->action,
+            .downgrade_to = f->downgrade_to,
+            .thresholds = f->thresholds,
+            .thresholds_count = f->thresholds_count,
+            .clamp_floor = f->clamp_floor,
+            .slots = f->slots < 0 || f->slots > 1000 ? 1000 : (unsigned)f->slots,
+        };
+        /* An amount in dollars says its unit; saying it twice would only be one more thing to get wrong. */
+        if (limits[i].unit == NULL && (f->amount[0] == '$' || strstr(f->amount, "USD") != NULL))
+            limits[i].unit = "usd";
+        else if (limits[i].unit == NULL && strstr(f->amount, "request") != NULL)
+            limits[i].unit = "requests";
+        else if (limits[i].unit == NULL && strstr(f->amount, "token") != NULL)
+            limits[i].unit = "tokens";
+    }
+    return (struct budget_options){ .limits = limits, .limits_count = c->limits_count, .hold_max_us = c->hold_timeout_us };
+}
+
+static struct identity_field field_map(const struct config_field *f)
+{
+    return (struct identity_field){ .paths = (const char **)f->claim, .paths_count = f->claim_count, .fallback = f->fallback };
+}
+
+static void issuer_map(const struct config_issuer *f, struct arena *a, struct identity_issuer *out)
+{
+    struct identity_required *required = grab(a, f->required_claims_count, sizeof *required);
+    struct identity_rule *rules = grab(a, f->rules_count, sizeof *rules);
+
+    for (unsigned i = 0; i < f->required_claims_count; i++)
+        required[i] = (struct identity_required){ .claim = f->required_claims[i].claim,
+                                                  .values = (const char **)f->required_claims[i].values,
+                                                  .values_count = f->required_claims[i].values_count };
+    for (unsigned i = 0; i < f->rules_count; i++) {
+        const struct config_rule *r = &f->rules[i];
+        rules[i] = (struct identity_rule){ .claim = r->claim, .value = r->value, .team = r->team, .user = r->user,
+                                           .organization = r->organization, .application = r->application,
+                                           .cost_center = r->cost_center };
+    }
+    const struct config_introspection none = { .url = NULL }, *x = f->introspection != NULL ? f->introspection : &none;
+    *out = (struct identity_issuer){
+        .name = f->name,
+        .issuer = f->issuer,
+        .audiences = (const char **)f->audience,
+        .audiences_count = f->audience_count,
+        .authorized_parties = (const char **)f->authorized_parties,
+        .authorized_parties_count = f->authorized_parties_count,
+        .algorithms = (const char **)f->algorithms,
+        .algorithms_count = f->algorithms_count,
+        .access_tokens_only = f->access_tokens_only,
+        .introspection_url = x->url,
+        .introspection_client_id = x->client_id,
+        .introspection_secret_file = x->secret_file,
+        .introspection_cache_s = duration_s_or_none(x->cache),
+        .introspection_stale_s = duration_s(x->stale),
+        .logout_audiences = (const char **)f->logout_audience,
+        .logout_audiences_count = f->logout_audience_count,
+        .required = required,
+        .required_count = f->required_claims_count,
+        .jwks_file = f->jwks != NULL && f->jwks[0] == '/' ? f->jwks : NULL,
+        .jwks_url = f->jwks != NULL && f->jwks[0] != '/' ? f->jwks : NULL,
+        .discovery_url = f->discovery,
+        .ca_file = f->ca_file,
+        .allow_http = f->allow_http,
+        .leeway_s = duration_s_or_none(f->leeway),
+        .max_age_s = duration_s(f->max_age),
+        .refresh_s = duration_s(f->refresh),
+        .refresh_cooldown_s = duration_s_or_none(f->refresh_cooldown),
+        .stale_s = duration_s(f->stale),
+        .mapping = { .subject = field_map(&f->claims.subject), .user = field_map(&f->claims.user),
+                     .team = field_map(&f->claims.team), .organization = field_map(&f->claims.organization),
+                     .application = field_map(&f->claims.application), .cost_center = field_map(&f->claims.cost_center),
+                     .groups = field_map(&f->claims.groups), .rules = rules, .rules_count = f->rules_count },
+    };
+}
+
+struct identity_options config_identity(const struct config *c, struct arena *a)
+{
+    struct identity_issuer *issuers = grab(a, c->issuers_count, sizeof *issuers);
+
+    struct identity_certificate *certificates = grab(a, c->certificates_count, sizeof *certificates);
+
+    for (unsigned i = 0; i < c->issuers_count; i++)
+        issuer_map(&c->issuers[i], a, &issuers[i]);
+    for (unsigned i = 0; i < c->certificates_count; i++) {
+        const struct config_certificate *f = &c->certificates[i];
+        certificates[i] = (struct identity_certificate){
+            .name = f->name, .issuer = f->issuer, .subject = f->subject, .common_name = f->common_name,
+            .alternative_name = f->alternative_name, .fingerprint = f->fingerprint, .team = f->team, .user = f->user,
+            .organization = f->organization, .application = f->application, .cost_center = f->cost_center,
+            .groups = (const char **)f->groups, .groups_count = f->groups_count,
+        };
+    }
+    return (struct identity_options){ .issuers = issuers, .issuers_count = c->issuers_count, .certificates = certificates,
+                                      .certificates_count = c->certificates_count };
+}
+
+static void group_map(const struct config_provider *p, struct arena *a, struct haproxy_group *out)
+{
+    struct haproxy_header *headers = grab(a, p->headers_count, sizeof *headers);
+    enum haproxy_auth auth = HAPROXY_AUTH_BEARER;
+
+    for (unsigned i = 0; i < p->headers_count; i++)
+        headers[i] = (struct haproxy_header){ .name = p->headers[i].name, .value = p->headers[i].value };
+    if (!haproxy_auth_from_word(p->auth, &auth))
+        auth = HAPROXY_AUTH_NONE; /* refused by the configuration's check before */
+    *out = (struct haproxy_group){
+        .name = p->name, .url = p->url, .path = p->path, .query = p->query, .ca_file = p->ca_file, .server_name = p->server_name, .insecure = p->insecure,
+        .auth = auth, .headers = headers, .header_count = p->headers_count,
+        .first_byte_stream_ms = duration_ms(p->first_byte_timeout_stream), .first_byte_plain_ms = duration_ms(p->first_byte_timeout),
+        .max_connections = p->max_connections < 0 || p->max_connections > 1000000 ? 0 : (int)p->max_connections,
+    };
+}
+
+struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
+{
+    const struct config_haproxy *h = &c->haproxy;
+    struct haproxy_bind *binds = grab(a, h->bind_count, sizeof *binds);
+    struct haproxy_group *groups = grab(a, c->providers_count, sizeof *groups);
+    const char *spop = c->listen.spop_count > 0 ? c->listen.spop[0] : "";
+
+    for (unsigned i = 0; i < h->bind_count; i++)
+        binds[i] = (struct haproxy_bind){ .address = h->bind[i].address, .cert = h->bind[i].cert, .client_ca = h->bind[i].client_ca,
+                                          .crl = h->bind[i].client_crl,
+                                          .client_cert_optional = h->bind[i].client_cert != NULL && strcmp(h->bind[i].client_cert, "optional") == 0,
+                                          .http2_only = h->bind[i].http2_only, .accept_proxy = h->bind[i].accept_proxy };
+    for (unsigned i = 0; i < c->providers_count; i++)
+        group_map(&c->providers[i], a, &groups[i]);
+    /* A unix socket costs HAProxy and the agent less than TCP does: taken when there is one. */
+    for (unsigned i = 0; i < c->listen.spop_count; i++)
+        if (strncmp(c->listen.spop[i], "unix@", 5) == 0)
+            spop = c->listen.spop[i];
+    const char *console = c->console != NULL ? strstr(c->console->url, "://") : NULL;
+    return (struct haproxy_plan){
+        .console_address = console != NULL ? c->console->listen : NULL, .console_path = console != NULL ? strchr(console + 3, '/') : NULL,
+        .binds = binds, .bind_count = h->bind_count, .groups = groups, .group_count = c->providers_count, .conf_dir = h->conf_dir,
+        .run_dir = h->runtime_dir, .chroot = h->chroot, .user = h->user, .lua = *h->lua, .spop_address = spop,
+        .ring_address = c->listen.ring, .settle_socket = c->listen.settle,
+        .relay = strcmp(h->streams, "relay") == 0 ? c->listen.relay : NULL, .socket_group = c->listen.socket_group, .max_body_bytes = h->max_body,
+        .first_byte_stream_ms = duration_ms(h->first_byte_timeout_stream), .first_byte_plain_ms = duration_ms(h->first_byte_timeout),
+        .stall_ms = duration_ms(h->stall_timeout),
+    };
+}
+
+static struct slice *slices_of(char **texts, unsigned count, struct arena *a)
+{
+    struct slice *out = grab(a, count, sizeof *out);
+
+    for (unsigned i = 0; i < count; i++)
+        out[i] = slice_cstr(texts[i]);
+    return out;
+}
+
+static struct price_override override_of(const struct config_price *p, struct slice provider, struct slice model)
+{
+    struct price_override o = { .provider = provider, .model = model };
+
+    o.usd_per_million[PRICE_INPUT] = slice_cstr(p->input);
+    o.usd_per_million[PRICE_OUTPUT] = slice_cstr(p->output);
+    o.usd_per_million[PRICE_CACHED] = slice_cstr(p->cached_input);
+    o.usd_per_million[PRICE_CACHE_WRITE] = slice_cstr(p->cache_write);
+    o.usd_per_million[PRICE_CACHE_WRITE_1H] = slice_cstr(p->cache_write_1h);
+    o.usd_per_million[PRICE_REASONING] = slice_cstr(p->reasoning);
+    o.usd_per_million[PRICE_AUDIO_IN] = slice_cstr(p->audio_input);
+    o.usd_per_million[PRICE_AUDIO_OUT] = slice_cstr(p->audio_output);
+    o.usd_per_request = slice_cstr(p->request);
+    return o;
+}
+
+static bool override_add(struct price_builder *b, const struct config_price *p, char *why, size_t why_size)
+{
+    struct price_override o = override_of(p, slice_cstr(p->provider), slice_cstr(p->model));
+    return price_builder_override(b, &o, why, why_size) == PRICE_DONE;
+}
+
+static bool contract_add(struct price_builder *b, const struct config_contract *c, char *why, size_t why_size)
+{
+    struct arena *a = arena_new(1024);
+    if (a == NULL)
+        abort();
+    struct price_contract_text t = {
+        .name = slice_cstr(c->name), .discount = slice_cstr(c->discount),
+        .organizations = { slices_of(c->organizations, c->organizations_count, a), c->organizations_count },
+        .teams = { slices_of(c->teams, c->teams_count, a), c->teams_count },
+        .providers = { slices_of(c->providers, c->providers_count, a), c->providers_count },
+        .models = { slices_of(c->models, c->models_count, a), c->models_count },
+    };
+    struct price_override rates;
+    if (c->rates != NULL) {
+        rates = override_of(c->rates, t.providers.count > 0 ? t.providers.items[0] : SLICE_NONE,
+                            t.models.count > 0 ? t.models.items[0] : SLICE_NONE);
+        t.rates = &rates;
+    }
+    bool ok = price_builder_contract(b, &t, why, why_size) == PRICE_DONE;
+    arena_free(a);
+    return ok;
+}
+
+static char *catalogue_read(const char *file, size_t *n, char *why, size_t why_size)
+{
+    FILE *f = fopen(file, "rbe");
+    char *text = NULL;
+
+    if (f == NULL) {
+        snprintf(why, why_size, "cannot open %s: %s", file, strerror(errno));
+        return NULL;
+    }
+    text = malloc(CATALOGUE_MAX);
+    *n = text == NULL ? 0 : fread(text, 1, CATALOGUE_MAX, f);
+    if (*n == 0 || *n == CATALOGUE_MAX) {
+        snprintf(why, why_size, "%s is empty, unreadable or larger than %d bytes", file, CATALOGUE_MAX);
+        free(text);
+        text = NULL;
+    }
+    fclose(f);
+    return text;
+}
+
+struct price_table *config_prices(const struct config *c, char *why, size_t why_size)
+{
+    struct price_import_report report;
+    struct price_table *table = NULL;
+    char *text = NULL, reason[256] = "";
+    struct slice json = price_builtin_json();
+    struct price_builder *b = price_builder_new();
+
+    if (b == NULL) {
+        snprintf(why, why_size, "out of memory");
+        return NULL;
+    }
+    if (c->prices.file != NULL) {
+        size_t n = 0;
+        text = catalogue_read(c->prices.file, &n, why, why_size);
+        if (text == NULL)
+            goto out;
+        json = slice_make(text, n);
+    }
+    if (price_import_json(b, json, &report, reason, sizeof reason) != PRICE_DONE) {
+        snprintf(why, why_size, "%s: %s", c->prices.file != NULL ? c->prices.file : "built-in prices", reason);
+        goto out;
+    }
+    for (unsigned i = 0; i < c->prices.overrides_count; i++)
+        if (!override_add(b, &c->prices.overrides[i], reason, sizeof reason)) {
+            snprintf(why, why_size, "prices.overrides[%u]: %s", i, reason);
+            goto out;
+        }
+    for (unsigned i = 0; i < c->prices.contracts_count; i++)
+        if (!contract_add(b, &c->prices.contracts[i], reason, sizeof reason)) {
+            snprintf(why, why_size, "prices.contracts[%u]: %s", i, reason);
+            goto out;
+        }
+    table = price_builder_finish(b);
+    if (table == NULL)
+        snprintf(why, why_size, "out of memory");
+out:
+    free(text);
+    price_builder_free(b);
+    return table;
+}
+
+/* Messages of the concerns begin with the place they mean, "issuers[1].audiences: ..." or "limit \"x\": window: ...": turned into a line. */
+static void place_error(const struct config *c, const struct config_doc *doc, struct config_errors *errors, const char *why,
+                        const char *otherwise)
+{
+    char path[128], name[BUDGET_NAME_MAX + 2], field[32];
+    int used = 0;
+
+    if (sscanf(why, "limit \"%64[^\"]\": %31[a-z_]:%n", name, field, &used) == 2 && used > 0)
+        for (unsigned i = 0; i < c->limits_count; i++)
+            if (strcmp(c->limits[i].name, name) == 0) {
+                snprintf(path, sizeof path, "limits[%u].%s", i, strcmp(field, "timezone") == 0 ? "time_zone" : field);
+                config_doc_error(doc, errors, path, "%s", why + used + strspn(why + used, " "));
+                return;
+            }
+    size_t n = strcspn(why, ":");
+    if (why[n] == ':' && strcspn(why, " ") > n && n < sizeof path) {
+        memcpy(path, why, n);
+        path[n] = '\0';
+        config_doc_error(doc, errors, path, "%s", why + n + 1 + strspn(why + n + 1, " "));
+        return;
+    }
+    config_doc_error(doc, errors, otherwise, "%s", why);
+}
+
+void config_map_check(const struct config *c, const struct config_doc *doc, struct config_errors *errors)
+{
+    struct arena *a = arena_new(16384);
+    char why[1024];
+
+    if (a == NULL)
+        abort();
+    struct budget_options budget = config_budget(c, a);
+    if (budget_options_check(&budget, why, sizeof why) != NULL)
+        place_error(c, doc, errors, why, "limits");
+    for (unsigned i = 0; i < c->limits_count; i++) {
+        const char *alias = c->limits[i].downgrade_to;
+        bool found = alias == NULL;
+        for (unsigned k = 0; k < c->models_count && !found; k++)
+            found = strcmp(c->models[k].name, alias) == 0;
+        if (!found) {
+            snprintf(why, sizeof why, "limits[%u].downgrade_to: there is no model \"%s\"", i, alias);
+            place_error(c, doc, errors, why, "limits");
+        }
+    }
+    for (unsigned i = 0; i < c->limits_count; i++) {
+        const struct config_limit *l = &c->limits[i];
+        bool alias = strcmp(l->level, "alias") == 0;
+        for (unsigned k = 0; k < l->within_count; k++)
+            alias = alias || strcmp(l->within[k].level, "alias") == 0;
+        /* Roll-ups, from which longer windows are restored after a restart, are kept by what was served, not by what it was called. */
+        if (alias && l->window != NULL && strcmp(l->window, "bucket") != 0 && strcmp(l->window, "minute") != 0) {
+            snprintf(why, sizeof why, "limits[%u].window: level alias goes with rates, concurrent and minute only; use level model for "
+                     "longer windows", i);
+            place_error(c, doc, errors, why, "limits");
+        }
+    }
+    struct identity_options identity = config_identity(c, a);
+    if (identity_options_check(&identity, why, sizeof why) != NULL)
+        place_error(c, doc, errors, why, "issuers");
+    struct haproxy_plan plan = config_haproxy(c, a);
+    if (!haproxy_plan_check(&plan, why, sizeof why))
+        place_error(c, doc, errors, why, "haproxy");
+    struct access_policy *access = access_policy_new(c, why, sizeof why);
+    if (access == NULL)
+        place_error(c, doc, errors, why, "access");
+    access_policy_free(access);
+    struct price_table *prices = config_prices(c, why, sizeof why);
+    if (prices == NULL)
+        place_error(c, doc, errors, why, "prices");
+    price_table_unref(prices);
+    arena_free(a);
+}

@@ -1,0 +1,98 @@
+#include "decide/answer.h"
+
+#include "decide/answer_models.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static bool add_text(cJSON *o, const char *name, struct slice value, struct arena *a)
+{
+    char *text = arena_cstr(a, value);
+    return text != NULL && cJSON_AddStringToObject(o, name, text) != NULL;
+}
+
+/* Dollars as decimal text, everything else as a whole number: no figure passes through floating point. */
+static bool add_amount(cJSON *o, const char *name, int64_t amount, enum budget_unit unit)
+{
+    char text[32];
+
+    if (unit != BUDGET_USD) {
+        snprintf(text, sizeof text, "%" PRId64, amount);
+        return cJSON_AddRawToObject(o, name, text) != NULL;
+    }
+    const char *dollars = budget_format_amount(amount, unit, text, sizeof text);
+    return cJSON_AddStringToObject(o, name, dollars[0] == '$' ? dollars + 1 : dollars) != NULL;
+}
+
+static bool add_instant(cJSON *o, const char *name, int64_t us)
+{
+    time_t s = (time_t)(us / 1000000);
+    struct tm tm;
+    char text[32];
+
+    if (us <= 0)
+        return cJSON_AddNullToObject(o, name) != NULL;
+    gmtime_r(&s, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return cJSON_AddStringToObject(o, name, text) != NULL;
+}
+
+static bool add_limit(cJSON *list, const struct budget_view *v, struct arena *a)
+{
+    enum budget_unit u = v->state.unit;
+    cJSON *o = cJSON_CreateObject();
+
+    if (o == NULL || !cJSON_AddItemToArray(list, o)) {
+        cJSON_Delete(o);
+        return false;
+    }
+    return add_text(o, "limit", slice_cstr(v->state.limit), a) && add_text(o, "subject", v->subject, a) &&
+           add_text(o, "window", slice_cstr(v->state.window), a) && add_text(o, "unit", slice_cstr(budget_unit_name(u)), a) &&
+           add_text(o, "action", slice_cstr(v->action), a) && add_amount(o, "amount", v->state.amount, u) &&
+           add_amount(o, "used", v->state.used, u) && add_amount(o, "held", v->state.held, u) &&
+           add_amount(o, "left", v->state.left, u) && add_instant(o, "resets_at", v->state.reset_us);
+}
+
+static cJSON *budget_json(const struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us)
+{
+    struct budget_subjects subjects = { .who = &s->who };
+    struct budget_view *views = NULL;
+    size_t n = 0;
+    cJSON *o = cJSON_CreateObject(), *who = cJSON_AddObjectToObject(o, "subject"), *list = cJSON_AddArrayToObject(o, "limits");
+    bool ok = who != NULL && list != NULL && add_text(who, "user", s->who.user, s->arena) &&
+              add_text(who, "team", s->who.team, s->arena) && add_text(who, "organization", s->who.organization, s->arena) &&
+              add_text(who, "application", s->who.application, s->arena) &&
+              add_text(who, "cost_center", s->who.cost_center, s->arena) &&
+              budget_list_for(b, &subjects, now_us, mono_us, s->arena, &views, &n) == 0;
+
+    for (size_t i = 0; ok && i < n; i++)
+        ok = add_limit(list, &views[i], s->arena);
+    if (ok)
+        return o;
+    cJSON_Delete(o);
+    return NULL;
+}
+
+enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us, struct slice *body)
+{
+    cJSON *o = NULL;
+
+    if (!slice_eq_cstr(s->rq.method, "GET"))
+        return ANSWER_NOT_OURS;
+    if (slice_eq_cstr(s->rq.path, "/tollgate/v1/budget"))
+        o = budget_json(s, b, now_us, mono_us);
+    else if (slice_eq_cstr(s->rq.path, "/v1/models"))
+        o = answer_models(s);
+    else if (!slice_starts(s->rq.path, SLICE_LIT("/v1/models/")))
+        return ANSWER_NOT_OURS;
+    else if ((o = answer_model(s)) == NULL && s->no.status != 0)
+        return ANSWER_REFUSED;
+    char *text = o != NULL ? cJSON_PrintUnformatted(o) : NULL;
+    *body = text != NULL ? arena_copy(s->arena, slice_cstr(text)) : SLICE_NONE;
+    free(text);
+    cJSON_Delete(o);
+    return ANSWER_BODY;
+}

@@ -1,0 +1,16 @@
+/* Answer: what the gateway itself answers to a known caller, without a provider: GET /tollgate/v1/budget, GET /v1/models and
+ * GET /v1/models/ID. */
+#ifndef TOLLGATE_ANSWER_H
+#define TOLLGATE_ANSWER_H
+
+#include "decide/assess.h"
+
+enum answer_kind {
+    ANSWER_NOT_OURS, /* it is for a provider */
+    ANSWER_BODY,     /* *body is one line of JSON in the arena (p NULL: memory is out) */
+    ANSWER_REFUSED   /* s->no says why */
+};
+enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us, struct slice *body)
+    __attribute__((warn_unused_result));
+
+#endif

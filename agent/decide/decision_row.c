@@ -1,0 +1,39 @@
+#include "decide/decision_state.h"
+
+#include "agent.h"
+
+static struct ledger_target ledger_target_of(const struct route_target *t)
+{
+    if (t == NULL)
+        return (struct ledger_target){ .group = SLICE_NONE };
+    return (struct ledger_target){ .group = t->target.group, .provider = t->target.provider, .model = t->target.model };
+}
+
+void decision_row(const struct decision *d, struct ledger_decision *row)
+{
+    const struct assessment *s = &d->s;
+
+    *row = (struct ledger_decision){
+        .id = ledger_next_id(d->worker->agent->ledger),
+        .request_id = s->rq.id,
+        .started_us = d->started_us,
+        .who = { .organization = s->who.organization, .team = s->who.team, .user = s->who.user, .application = s->who.application,
+                 .cost_center = s->who.cost_center, .subject = s->who.subject, .issuer = s->who.issuer },
+        .endpoint = s->ask.endpoint,
+        .alias = s->ask.model.n > 200 ? slice_make(s->ask.model.p, 200) : s->ask.model,
+        .stream = s->ask.stream,
+        .primary = ledger_target_of(s->choice.primary),
+        .fallback = ledger_target_of(s->choice.fallback),
+        .input_tokens = s->estimate.input_bound > 0 ? s->estimate.input : -1,
+        .input_bound = s->estimate.input_bound > 0 ? s->estimate.input_bound : -1,
+        .exactness = s->estimate.exactness,
+        .output_ceiling = s->alias != NULL ? s->ceiling : -1,
+        .choices = s->ask.choices > 0 ? s->ask.choices : 1,
+        .budget_left_nano = assess_budget_left(s),
+        .price_version = price_table_id(s->runtime->prices),
+        .body_bytes = (int64_t)s->rq.body.n,
+        .identity_us = (int32_t)d->identity_us,
+        .tokens_us = (int32_t)d->tokens_us,
+        .budget_us = (int32_t)d->budget_us,
+    };
+}

@@ -1,0 +1,50 @@
+/* The state of a decision, shared by the files that move it on: decision.c (its life), decision_count.c (its counting),
+ * decision_row.c (its row in the ledger). */
+#ifndef TOLLGATE_DECISION_STATE_H
+#define TOLLGATE_DECISION_STATE_H
+
+#include "decide/assess.h"
+#include "decide/decision.h"
+#include "identity/logout.h"
+#include "ledger/ledger.h"
+
+enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COMMIT, STAGE_LOGOUT, STAGE_ANSWERED };
+
+struct decision {
+    struct decision *next;
+    struct worker *worker;
+    struct connection *connection;  /* NULL once answered */
+    struct spop_ticket ticket;
+    enum stage stage;
+    void *taken;                    /* the payload, when it had to be kept */
+    struct spop_bytes payload;
+    struct assessment s;
+    struct identity_logout logout;  /* of a request that logout_asked */
+    atomic_int logout_changes;      /* not yet written */
+    atomic_bool logout_failed;
+    struct estimate_job *job;
+    const struct runtime_target *counting; /* what the job counts for */
+    struct inflight *flight;
+    struct ledger_op op;            /* the row of a refusal */
+    enum ledger_result result;
+    int64_t started_us, started_mono_us;
+    int64_t identity_us, tokens_us, budget_us; /* durations */
+};
+
+/* decision_count.c: counts for the targets chosen, at once or in slices; then on to decision_counted. `t0` is the monotonic time (us) from
+ * which on the counting is charged to stage "tokens". */
+void decision_count(struct decision *d, int64_t t0);
+
+/* decision_row.c: the row as far as it is known; its slices are the decision's. */
+void decision_row(const struct decision *d, struct ledger_decision *row);
+
+/* decision.c: all that is left after counting. */
+void decision_counted(struct decision *d);
+/* Answers with a refusal, records it, and lets the decision go. */
+void decision_refuse(struct decision *d, int status, const char *code, const char *reason, struct slice message);
+/* The same with the refusal that a step of assess.h has left. */
+void decision_refuse_assessed(struct decision *d);
+void decision_refuse_memory(struct decision *d);
+void decision_unlink(struct decision **list, struct decision *d);
+
+#endif

@@ -1,0 +1,240 @@
+#include "manage/explain.h"
+
+#include "access/access_change.h"
+#include "agent.h"
+#include "decide/assess_route.h"
+#include "base/clock.h"
+#include "base/secret.h"
+#include "manage/booking.h"
+#include "budget/budget.h"
+#include "dialect/dialect.h"
+#include "access/gateway_keys.h"
+#include "access/permission.h"
+#include "runtime.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+enum { ARENA_FIRST = 16384, CREDENTIAL_TEXT = IDENTITY_TOKEN_MAX + 1, CERTIFICATE_TEXT = 3 * 16384 };
+
+struct wish {
+    char credential[CREDENTIAL_TEXT], model[512], endpoint[32], address[64], input[24], at[24];
+    char certificate[CERTIFICATE_TEXT]; /* DER in hexadecimal; empty: none */
+};
+
+static void key(msgpack_packer *p, const char *name)
+{
+    msgpack_pack_str_with_body(p, name, strlen(name));
+}
+
+static void put(msgpack_packer *p, const char *name, struct slice v)
+{
+    key(p, name);
+    msgpack_pack_str_with_body(p, v.n > 0 ? v.p : "", v.n);
+}
+
+static void put_int(msgpack_packer *p, const char *name, int64_t v)
+{
+    key(p, name);
+    msgpack_pack_int64(p, v);
+}
+
+static void put_flag(msgpack_packer *p, const char *name, bool v)
+{
+    key(p, name);
+    v ? msgpack_pack_true(p) : msgpack_pack_false(p);
+}
+
+static void put_refusal(msgpack_packer *p, const struct refusal *no)
+{
+    put_int(p, "status", no->status);
+    put(p, "code", slice_cstr(no->code));
+    put(p, "reason", slice_cstr(no->reason));
+    put(p, "message", no->message);
+}
+
+/* Nobody waits for an issuer here: a key that would have to be fetched first is said to be missing. */
+static bool identify(struct agent *a, struct assessment *s, int64_t now_us)
+{
+    struct identity_verifier *v = identity_verifier_new(s->runtime->identity, NULL, NULL, NULL);
+
+    if (v == NULL) {
+        s->no = refusal_make(503, "server_error", "out_of_memory", "out_of_memory", SLICE_LIT("out of memory"));
+        return false;
+    }
+    identity_verifier_revocations(v, &a->access->revocations);
+    identity_verifier_keys(v, &a->access->keys, gateway_keys_secret(a));
+    bool good = identity_verify(v, &s->rq, now_us, false, s->arena, &s->who, &s->no) == IDENTITY_OK;
+    identity_verifier_free(v);
+    return good;
+}
+
+static void put_identity(msgpack_packer *p, const struct assessment *s, bool good)
+{
+    const struct identity *w = &s->who;
+
+    key(p, "identity");
+    msgpack_pack_map(p, good ? 13 : 5);
+    put_flag(p, "accepted", good);
+    if (!good) {
+        put_refusal(p, &s->no);
+        return;
+    }
+    put(p, "issuer", w->issuer);
+    put(p, "subject", w->subject);
+    put(p, "organization", w->organization);
+    put(p, "team", w->team);
+    put(p, "user", w->user);
+    put(p, "application", w->application);
+    put(p, "cost_center", w->cost_center);
+    put(p, "key", w->key_id);
+    put(p, "certificate", w->certificate);
+    put(p, "certificate_rule", w->certificate_rule);
+    key(p, "groups");
+    msgpack_pack_array(p, w->group_count);
+    for (size_t i = 0; i < w->group_count; i++)
+        msgpack_pack_str_with_body(p, w->groups[i].n > 0 ? w->groups[i].p : "", w->groups[i].n);
+    put_int(p, "expires_us", w->expires_s * 1000000);
+}
+
+static void put_policy(msgpack_packer *p, struct assessment *s, int64_t now_us, bool *allowed)
+{
+    struct access_decision d;
+
+    *allowed = permission_decide(s, now_us, &d);
+    key(p, "policy");
+    msgpack_pack_map(p, 5);
+    put_flag(p, "allowed", *allowed);
+    put(p, "rule", *allowed && d.rule == NULL ? SLICE_LIT("(no access rules are configured)") : slice_cstr(d.rule));
+    put(p, "reason", slice_cstr(d.reason));
+    put(p, "message", d.message);
+    put_int(p, "max_output", d.max_output);
+}
+
+static void put_target(msgpack_packer *p, const char *name, const struct route_target *t)
+{
+    key(p, name);
+    msgpack_pack_map(p, 2);
+    put(p, "provider", t != NULL ? t->target.group : SLICE_NONE);
+    put(p, "model", t != NULL ? t->target.model : SLICE_NONE);
+}
+
+static void put_route(msgpack_packer *p, struct assessment *s)
+{
+    bool found = assess_route_start(s, s->ask.model);
+
+    key(p, "route");
+    msgpack_pack_map(p, found ? 3 : 5);
+    put_flag(p, "found", found);
+    if (!found) {
+        put_refusal(p, &s->no);
+        s->choice = (struct route_choice){ .alias = NULL };
+        return;
+    }
+    put_target(p, "primary", s->choice.primary);
+    put_target(p, "fallback", s->choice.fallback);
+}
+
+/* The limits that would be asked, with what is left of each. */
+static void put_limits(msgpack_packer *p, struct agent *a, struct assessment *s, int64_t now_us)
+{
+    struct budget_subjects subjects = { .who = &s->who, .alias = s->ask.model };
+    struct budget_view *views = NULL;
+    size_t n = 0;
+
+    if (s->choice.primary != NULL)
+        subjects.primary = &s->choice.primary->target;
+    if (s->choice.fallback != NULL)
+        subjects.fallback = &s->choice.fallback->target;
+    if (budget_list_for(a->budget, &subjects, now_us, clock_mono_us(), s->arena, &views, &n) != 0)
+        n = 0;
+    key(p, "limits");
+    msgpack_pack_array(p, n);
+    for (size_t i = 0; i < n; i++) {
+        msgpack_pack_map(p, 8);
+        put(p, "limit", slice_cstr(views[i].state.limit));
+        put(p, "subject", views[i].subject);
+        put(p, "window", slice_cstr(views[i].state.window));
+        put(p, "unit", slice_cstr(budget_unit_name(views[i].state.unit)));
+        put(p, "action", slice_cstr(views[i].action));
+        put_int(p, "amount", views[i].state.amount);
+        put_int(p, "left", views[i].state.left);
+        put_int(p, "reset_us", views[i].state.reset_us);
+    }
+}
+
+static const char *wish_read(const msgpack_object *params, struct wish *w)
+{
+    const struct {
+        char *to;
+        size_t size;
+    } texts[] = { { w->credential, sizeof w->credential }, { w->model, sizeof w->model }, { w->endpoint, sizeof w->endpoint },
+                  { w->address, sizeof w->address }, { w->input, sizeof w->input }, { w->at, sizeof w->at }, { w->certificate, sizeof w->certificate } };
+
+    for (uint32_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (!booking_text(params, i, texts[i].to, texts[i].size))
+            return i == 0 ? "the token is missing or longer than 16384 bytes" : "a parameter is missing or too long";
+    return NULL;
+}
+
+/* As if HAProxy had verified it: whether its authority is one of client_ca is HAProxy's to say. */
+static bool request_make(const struct wish *w, struct assessment *s)
+{
+    long n = 0;
+    unsigned char *der = w->certificate[0] != '\0' ? OPENSSL_hexstr2buf(w->certificate, &n) : NULL;
+
+    s->rq = (struct http_request){ .api_key = slice_cstr(w->credential), .client_ip = slice_cstr(w->address) };
+    if (w->certificate[0] == '\0')
+        return true;
+    s->rq.certificate = der != NULL ? arena_copy(s->arena, slice_make((char *)der, (size_t)n)) : SLICE_NONE;
+    s->rq.certificate_used = true;
+    OPENSSL_free(der);
+    return s->rq.certificate.p != NULL;
+}
+
+static const char *explain(struct agent *a, const struct wish *w, msgpack_packer *p)
+{
+    struct assessment s = { .arena = arena_new(ARENA_FIRST), .runtime = agent_runtime(a) };
+    int64_t now_us = clock_wall_us(), at_us = strtoll(w->at, NULL, 10);
+    bool allowed = false;
+    const char *why = NULL;
+
+    if (s.arena == NULL) {
+        why = "out of memory";
+    } else if (!request_make(w, &s)) {
+        why = "the certificate is no hexadecimal text, or memory is out";
+    } else if (!dialect_endpoint_from_name(slice_cstr(w->endpoint), &s.ask.endpoint)) {
+        why = "there is no such endpoint; allowed: chat, responses, completions, embeddings, messages, passthrough";
+    } else {
+        s.ask.model = slice_cstr(w->model);
+        s.ask.max_output = -1;
+        s.ask.choices = 1;
+        s.credentials = credential_acquire(s.runtime->credentials);
+        s.estimate.input = strtoll(w->input, NULL, 10);
+        bool known = identify(a, &s, now_us);
+        msgpack_pack_map(p, known ? 4 : 1);
+        put_identity(p, &s, known);
+        if (known) {
+            put_policy(p, &s, at_us > 0 ? at_us : now_us, &allowed);
+            put_route(p, &s);
+            put_limits(p, a, &s, now_us);
+        }
+    }
+    credential_release(s.credentials);
+    arena_free(s.arena);
+    runtime_unref(s.runtime);
+    return why;
+}
+
+const char *explain_request(void *user, const msgpack_object *params, msgpack_packer *p)
+{
+    struct wish *w = calloc(1, sizeof *w);
+    const char *why = w != NULL ? wish_read(params, w) : "out of memory";
+
+    if (why == NULL)
+        why = explain(user, w, p);
+    if (w != NULL)
+        secret_wipe(w, sizeof *w);
+    free(w);
+    return why;
+}
