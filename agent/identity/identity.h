@@ -95,7 +95,7 @@ struct identity_issuer {
 
     int64_t leeway_s;            /* clock difference tolerated for exp, nbf, iat; default 60, -1: none, at most 600 */
     int64_t max_age_s;           /* refuse tokens issued longer ago (needs iat); default: no limit */
-    int64_t refresh_s;           /* background refresh; default 3600; a shorter Cache-Control max-age wins, down to 60 */
+    int64_t refresh_s;           /* background refresh; default 3600; a shorter Cache-Control lifetime wins, down to 60 */
     int64_t refresh_cooldown_s;  /* least time between two refreshes for an unknown kid; default 30 */
     int64_t stale_s;             /* how long keys are still used after the last good fetch; default 86400 (files: no limit) */
     int64_t fetch_timeout_ms;    /* default 5000 */
@@ -152,6 +152,7 @@ struct identity_issuer_state {
     size_t keys;               /* usable keys */
     uint64_t generation;       /* changes when the key set changed */
     int64_t fetched_us;        /* last good fetch, 0: never */
+    int64_t next_in_ms;        /* from the end of the last fetch to the next one; 0: none is scheduled (files) */
     uint64_t fetches, failures, refreshes_for_kid;
     bool usable;               /* false: requests get 503 */
 };

@@ -43,8 +43,11 @@ static double jittered(int64_t seconds)
 
 static void schedule(struct source *src, int64_t seconds)
 {
+    double after = jittered(seconds);
+
+    atomic_store(&src->store->issuers[src->index].next_in_ms, (int64_t)(after * 1000));
     ev_timer_stop(src->store->loop, &src->timer);
-    ev_timer_set(&src->timer, jittered(seconds), 0.);
+    ev_timer_set(&src->timer, after, 0.);
     ev_timer_start(src->store->loop, &src->timer);
 }
 
@@ -153,6 +156,8 @@ static const char *keys_address(const struct source *src)
     return src->o->jwks_url ? src->o->jwks_url : src->jwks_uri;
 }
 
+/* The lifetime the reply declares, but never longer than configured, nor shorter than a minute (or what is configured, if less): a
+ * provider that forbids caching is not asked all the time, one that promises a year is asked all the same. */
 static void schedule_refresh(struct source *src, const struct http_reply *r)
 {
     int64_t declared = http_reply_max_age_s(r), s = src->o->refresh_s;

@@ -22,6 +22,7 @@ struct issuer_state {
     struct source *source;         /* control thread; NULL once retired */
     _Atomic uint64_t generation;   /* of `keys`; 0: none yet */
     _Atomic int64_t fetched_us;    /* wall time of the last good fetch; 0: never */
+    _Atomic int64_t next_in_ms;    /* as scheduled at the end of the last fetch */
     /* under the lock: */
     struct jwk_set *keys;
     bool pending;                  /* a fetch is under way or asked for */

@@ -30,6 +30,24 @@ struct upload {
     size_t n;
 };
 
+static ssize_t endless(void *cls, uint64_t at, char *buf, size_t max)
+{
+    (void)cls, (void)at;
+    memset(buf, 'x', max);
+    return (ssize_t)max;
+}
+
+/* A byte now and then: never idle, never done. */
+static ssize_t drip(void *cls, uint64_t at, char *buf, size_t max)
+{
+    (void)cls, (void)at;
+    if (max == 0)
+        return 0;
+    usleep(20000);
+    buf[0] = 'x';
+    return 1;
+}
+
 /* Echoes "METHOD path header body". */
 static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                               const char *data, size_t *size, void **con)
@@ -53,6 +71,14 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *u
     atomic_fetch_add(&f->hits, 1);
     if (strcmp(url, "/slow") == 0)
         usleep(300000);
+    if (strcmp(url, "/endless") == 0 || strcmp(url, "/drip") == 0) { /* chunked: no length says how much there will be */
+        free(up);
+        *con = NULL;
+        struct MHD_Response *stream = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, url[1] == 'e' ? endless : drip, NULL, NULL);
+        enum MHD_Result queued = MHD_queue_response(c, 200, stream);
+        MHD_destroy_response(stream);
+        return queued;
+    }
     int n = snprintf(body, sizeof body, "%s %s %s %.*s", method, url, x ? x : "-", (int)up->n, up->text);
     free(up);
     *con = NULL;
@@ -157,6 +183,12 @@ static void test_limits(void **state)
     r = call(f, "/slow?secret=1", (struct http_request_options){ .timeout_ms = 50 });
     assert_int_equal(r.outcome, HTTP_TIMED_OUT);
     assert_null(strstr(r.why, "secret"));
+    r = call(f, "/endless", (struct http_request_options){ .max_bytes = 100000 });
+    assert_int_equal(r.outcome, HTTP_TOO_LARGE);
+    assert_string_equal(r.body, "");
+    r = call(f, "/drip", (struct http_request_options){ .timeout_ms = 400 }); /* the whole call, however busy the connection */
+    assert_int_equal(r.outcome, HTTP_TIMED_OUT);
+    assert_string_equal(r.body, "");
     r = call(f, "/loop", (struct http_request_options){ .max_redirects = 0 });
     assert_int_equal(r.outcome, HTTP_REDIRECTED);
     int before = atomic_load(&f->hits);

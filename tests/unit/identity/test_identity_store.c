@@ -23,9 +23,10 @@ struct provider {
     char base[64]; /* its own address */
     pthread_mutex_t lock;
     char *jwks, *discovery, *etag; /* under the lock, like all below */
-    const char *cache_control;
+    const char *cache_control, *age;
     int status;   /* for /jwks */
     unsigned delay_ms;
+    bool held;    /* nothing is answered while it is set */
     atomic_uint jwks_hits, discovery_hits, not_modified; /* these without it */
 };
 
@@ -50,6 +51,11 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *u
     pthread_mutex_unlock(&p->lock);
     usleep(delay * 1000);
     pthread_mutex_lock(&p->lock);
+    while (p->held) {
+        pthread_mutex_unlock(&p->lock);
+        usleep(1000);
+        pthread_mutex_lock(&p->lock);
+    }
     if (strcmp(url, "/jwks") == 0) {
         p->jwks_hits++;
         status = p->status;
@@ -71,6 +77,8 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *u
         MHD_add_response_header(r, "ETag", p->etag);
     if (p->cache_control != NULL)
         MHD_add_response_header(r, "Cache-Control", p->cache_control);
+    if (p->age != NULL)
+        MHD_add_response_header(r, "Age", p->age);
     if (status == 302)
         MHD_add_response_header(r, "Location", strcmp(url, "/moved") == 0 ? "/jwks" : "http://localhost:1/jwks");
     pthread_mutex_unlock(&p->lock);
@@ -410,6 +418,188 @@ static void test_etag(void **state)
     free(url);
 }
 
+/* Fetches once more and waits for the end of it. */
+static struct identity_issuer_state fetch_again(struct fixture *f, struct identity_store *s)
+{
+    struct identity_issuer_state before = state_of(s), st;
+    int64_t end = clock_mono_us() + 10 * 1000000;
+
+    identity_store_refresh(s);
+    do {
+        assert_true(clock_mono_us() < end);
+        ev_run(f->loop, EVRUN_NOWAIT);
+        usleep(500);
+        st = state_of(s);
+    } while (st.fetched_us == before.fetched_us && st.failures == before.failures);
+    return st;
+}
+
+/* Spread over 90 to 100 %. */
+static void assert_next(const struct identity_issuer_state *st, int64_t seconds, const char *row)
+{
+    if (st->next_in_ms < seconds * 900 - 1 || st->next_in_ms > seconds * 1000)
+        fail_msg("%s: next fetch in %lld ms, wanted about %lld s", row, (long long)st->next_in_ms, (long long)seconds);
+}
+
+/* How long keys are kept is declared by the provider and bounded by the configuration. */
+static void test_cache_control_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        int64_t refresh_s;
+        const char *cache_control, *age;
+        int64_t wanted_s;
+    } rows[] = {
+        { 3600, NULL, NULL, 3600 },           { 3600, "max-age=300", NULL, 300 },      { 3600, "max-age=5", NULL, 60 },
+        { 3600, "max-age=0", NULL, 60 },      { 3600, "max-age=31536000", NULL, 3600 }, { 3600, "max-age=99999999999999999999", NULL, 3600 },
+        { 3600, "no-store", NULL, 60 },       { 3600, "no-cache", NULL, 60 },          { 3600, "max-age=600, no-store", NULL, 60 },
+        { 3600, "max-age=600", "300", 300 },  { 3600, "max-age=600", "9999", 60 },     { 3600, "max-age=junk", NULL, 3600 },
+        { 3600, "private", NULL, 3600 },      { 30, "max-age=5", NULL, 30 },           { 30, "max-age=600", NULL, 30 },
+        { 30, "no-store", NULL, 30 },         { 0, NULL, NULL, 3600 },
+    };
+    char *url = make_text("%s/jwks", f->p.base);
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct identity_store *s = open_store(f, (struct identity_issuer){ .jwks_url = url, .refresh_s = rows[i].refresh_s }, NULL);
+        run_until_fetched(f, s, 1, 0);
+        pthread_mutex_lock(&f->p.lock);
+        f->p.cache_control = rows[i].cache_control;
+        f->p.age = rows[i].age;
+        pthread_mutex_unlock(&f->p.lock);
+        struct identity_issuer_state st = fetch_again(f, s);
+        assert_int_equal(st.failures, 0);
+        assert_next(&st, rows[i].wanted_s, rows[i].cache_control ? rows[i].cache_control : "none");
+        identity_store_retire(s);
+    }
+    free(url);
+}
+
+/* 304 keeps the keys and starts their life anew, with the lifetime it declares itself; a changed ETag brings the new set. */
+static void test_not_modified_is_a_good_fetch(void **state)
+{
+    struct fixture *f = *state;
+    char *url = make_text("%s/jwks", f->p.base), *new = token_for(f, 1, "k1");
+    struct refusal no;
+
+    provider_set(&f->p, &f->p.etag, strdup("\"v1\""));
+    struct identity_store *s = open_store(f, (struct identity_issuer){ .jwks_url = url, .stale_s = 100 }, NULL);
+    struct identity_verifier *v = identity_verifier_new(s, NULL, NULL, NULL);
+    run_until_fetched(f, s, 1, 0);
+    pthread_mutex_lock(&f->p.lock);
+    f->p.cache_control = "max-age=200";
+    pthread_mutex_unlock(&f->p.lock);
+    struct identity_issuer_state st = fetch_again(f, s);
+    assert_int_equal(f->p.not_modified, 1);
+    assert_int_equal(st.generation, 1);
+    assert_next(&st, 200, "304");
+    pthread_mutex_lock(&f->p.lock);
+    f->p.status = 500;
+    pthread_mutex_unlock(&f->p.lock);
+    do { /* 1, 2, 4 ... at most 60 s */
+        st = fetch_again(f, s);
+        assert_next(&st, st.failures < 7 ? 1 << (st.failures - 1) : 60, "failure");
+    } while (st.failures < 8);
+    pthread_mutex_lock(&f->p.lock);
+    f->p.status = 200;
+    pthread_mutex_unlock(&f->p.lock);
+    provider_set(&f->p, &f->p.jwks, jwks_of(f->key[1], "k1"));
+    provider_set(&f->p, &f->p.etag, strdup("\"v2\""));
+    st = fetch_again(f, s);
+    assert_int_equal(st.generation, 2);
+    assert_int_equal(verify(f, v, new, NOW_US, false, &no), IDENTITY_OK);
+    assert_next(&st, 200, "after the outage");
+    identity_verifier_free(v);
+    identity_store_retire(s);
+    free(new);
+    free(url);
+}
+
+/* A refresh in the background: whoever has a known key is verified meanwhile, and a stalled provider changes nothing for them. */
+static void test_nobody_waits_for_a_background_refresh(void **state)
+{
+    struct fixture *f = *state;
+    char *url = make_text("%s/jwks", f->p.base);
+    struct identity_store *s = open_store(f, (struct identity_issuer){ .jwks_url = url, .fetch_timeout_ms = 60000 }, NULL);
+    int ready = 0;
+    struct identity_verifier *v = identity_verifier_new(s, f->loop, count_ready, &ready);
+    struct refusal no;
+    char *seen = token_for(f, 0, "k0"), *next = token_for(f, 1, "k1");
+
+    run_until_fetched(f, s, 1, 0);
+    assert_int_equal(verify(f, v, seen, NOW_US, true, &no), IDENTITY_OK);
+    char *fresh = token_for(f, 0, "k0"); /* another signature: not in the cache */
+    provider_set(&f->p, &f->p.jwks, jwks_of(f->key[1], "k1"));
+    pthread_mutex_lock(&f->p.lock);
+    f->p.held = true;
+    pthread_mutex_unlock(&f->p.lock);
+    identity_store_refresh(s);
+    for (int i = 0; i < 20; i++)
+        ev_run(f->loop, EVRUN_NOWAIT);
+    assert_int_equal(state_of(s).fetches, 2);
+    assert_int_equal(verify(f, v, seen, NOW_US, true, &no), IDENTITY_OK);
+    assert_int_equal(verify(f, v, fresh, NOW_US, true, &no), IDENTITY_OK);
+    identity_store_refresh(s); /* one at a time */
+    assert_int_equal(state_of(s).fetches, 2);
+    assert_int_equal(verify(f, v, next, NOW_US, true, &no), IDENTITY_WAIT); /* joins it and asks for no other */
+    assert_int_equal(state_of(s).refreshes_for_kid, 0);
+    pthread_mutex_lock(&f->p.lock);
+    f->p.held = false;
+    pthread_mutex_unlock(&f->p.lock);
+    turn_until(f, &ready, 1);
+    assert_int_equal(verify(f, v, next, NOW_US, true, &no), IDENTITY_OK);
+    assert_int_equal(f->p.jwks_hits, 2);
+    assert_string_not_equal(seen, fresh);
+    free(seen);
+    free(fresh);
+    free(next);
+    free(url);
+    identity_verifier_free(v);
+    identity_store_retire(s);
+}
+
+/* Two issuers that name their keys alike: each token is verified with its own issuer's key, whatever the other publishes. */
+static void test_one_kid_in_two_issuers(void **state)
+{
+    struct fixture *f = *state;
+    static const char *audiences[] = { "tollgate" };
+    struct provider other = { 0 };
+    struct refusal no;
+    char why[256];
+
+    provider_start(&other, 0, NULL, NULL);
+    provider_set(&other, &other.jwks, jwks_of(f->key[1], "k0"));
+    char *urls[] = { make_text("%s/jwks", f->p.base), make_text("%s/jwks", other.base) };
+    struct identity_issuer issuers[] = {
+        { .issuer = f->p.base, .jwks_url = urls[0], .audiences = audiences, .audiences_count = 1, .allow_http = true },
+        { .issuer = other.base, .jwks_url = urls[1], .audiences = audiences, .audiences_count = 1, .allow_http = true },
+    };
+    struct identity_options o = { .issuers = issuers, .issuers_count = 2 };
+    struct identity_store *s = identity_store_new(&o, f->loop, f->http, NULL, why, sizeof why);
+    assert_non_null(s);
+    struct identity_verifier *v = identity_verifier_new(s, NULL, NULL, NULL);
+    struct identity_issuer_state st;
+    int64_t end = clock_mono_us() + 10 * 1000000;
+    for (size_t i = 0; i < 2; i++)
+        while (identity_store_state(s, i, NOW_US, &st) && !st.usable) {
+            assert_true(clock_mono_us() < end);
+            ev_run(f->loop, EVRUN_NOWAIT);
+            usleep(500);
+        }
+    char *own = token_for(f, 0, "k0"), *forged = token_for(f, 1, "k0"); /* both say that they are from the first issuer */
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(verify(f, v, own, NOW_US, false, &no), IDENTITY_OK);
+        assert_int_equal(verify(f, v, forged, NOW_US, false, &no), IDENTITY_REFUSED);
+        assert_string_equal(no.reason, "token_signature");
+    }
+    identity_verifier_free(v);
+    identity_store_retire(s);
+    provider_stop(&other);
+    free(own);
+    free(forged);
+    free(urls[0]);
+    free(urls[1]);
+}
+
 static void test_redirects(void **state)
 {
     struct fixture *f = *state;
@@ -661,7 +851,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(test_start_without_keys_fails_closed), T(test_rotation), T(test_outage_and_staleness), T(test_bad_documents),
-        T(test_discovery_of_another_issuer), T(test_etag), T(test_redirects), T(test_slow_provider),
+        T(test_discovery_of_another_issuer), T(test_etag), T(test_cache_control_is_bounded), T(test_not_modified_is_a_good_fetch),
+        T(test_nobody_waits_for_a_background_refresh), T(test_one_kid_in_two_issuers), T(test_redirects), T(test_slow_provider),
         T(test_retire_releases_those_who_wait), T(test_workers_wait_for_one_refresh), T(test_file_is_read_again), T(test_tls_is_verified),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
