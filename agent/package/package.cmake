@@ -1,16 +1,27 @@
 # `cmake --install` and `cpack -G DEB`. What belongs to the system goes where Debian looks for it; the default configuration goes to /etc
-# below /usr and /usr/local, else below the prefix.
+# below /usr and /usr/local, else below the prefix, and never over one that is there.
 include(GNUInstallDirs)
 set(PACKAGE ${CMAKE_SOURCE_DIR}/agent/package)
+install(CODE "set(PACKAGE \"${PACKAGE}\")")
+install(CODE [[
 if(CMAKE_INSTALL_PREFIX MATCHES "^/usr(/local)?/?$")
-  set(TOLLGATE_ETC /etc CACHE PATH "where the default configuration goes")
+  set(ETC /etc)
 else()
-  set(TOLLGATE_ETC etc CACHE PATH "where the default configuration goes")
+  set(ETC ${CMAKE_INSTALL_PREFIX}/etc)
 endif()
-
-install(FILES ${PACKAGE}/tollgate.yaml ${PACKAGE}/jwks.json DESTINATION ${TOLLGATE_ETC}/tollgate)
-install(FILES ${PACKAGE}/logrotate DESTINATION ${TOLLGATE_ETC}/logrotate.d RENAME tollgate)
-# Names the program by its path, which is known when it is installed.
+foreach(file tollgate/tollgate.yaml tollgate/jwks.json logrotate.d/tollgate)
+  if(EXISTS $ENV{DESTDIR}${ETC}/${file})
+    message(STATUS "Kept: $ENV{DESTDIR}${ETC}/${file}")
+  else()
+    get_filename_component(folder ${ETC}/${file} DIRECTORY)
+    string(REPLACE "logrotate.d/tollgate" "logrotate" source ${file})
+    get_filename_component(source ${source} NAME)
+    get_filename_component(name ${file} NAME)
+    file(INSTALL DESTINATION ${folder} TYPE FILE RENAME ${name} FILES ${PACKAGE}/${source})
+  endif()
+endforeach()
+]])
+# Names program and configuration by their paths, which are known when they are installed.
 install(CODE "set(BINDIR \"\${CMAKE_INSTALL_PREFIX}/bin\")
 configure_file(\"${PACKAGE}/tollgate.service.in\" \"${CMAKE_BINARY_DIR}/tollgate.service\" @ONLY)")
 install(FILES ${CMAKE_BINARY_DIR}/tollgate.service DESTINATION lib/systemd/system)

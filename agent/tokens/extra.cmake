@@ -28,5 +28,4 @@ endforeach()
 add_custom_target(vocabularies ALL DEPENDS ${images})
 add_dependencies(tg_tokens vocabularies)
 install(FILES ${images} ${TOKENS_DATA}/LICENSE.tiktoken DESTINATION share/tollgate)
-target_compile_definitions(tg_tokens PRIVATE
-  TOKENIZERS_BUILT="${TOKENS_IMAGES}" TOKENIZERS_INSTALLED="${CMAKE_INSTALL_PREFIX}/share/tollgate")
+target_compile_definitions(tg_tokens PRIVATE TOKENIZERS_INSTALLED="${CMAKE_INSTALL_PREFIX}/share/tollgate")

@@ -1,5 +1,6 @@
 #include "tokens/vocab.h"
 
+#include <limits.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -217,12 +218,27 @@ static struct tokenizer *harmony_of(const struct tokenizer *o200k)
     return t;
 }
 
-static const char *default_dir(void)
+/* The vocabularies beside the running program: in its folder's share/tollgate (a build), or its parent's (an installation, wherever it
+ * was moved); else where the build was told to install. */
+static const char *default_dir(char *buf, size_t size)
 {
     const char *dir = getenv("TOLLGATE_TOKENIZERS");
     if (dir && *dir)
         return dir;
-    return access(TOKENIZERS_BUILT "/o200k_base.tgv", R_OK) == 0 ? TOKENIZERS_BUILT : TOKENIZERS_INSTALLED;
+    static const char *const places[] = {"/share/tollgate", "/../share/tollgate"};
+    char program[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[len > 0 ? len : 0] = '\0';
+    char *slash = strrchr(program, '/');
+    for (size_t i = 0; slash && i < sizeof places / sizeof *places; i++) {
+        int folder = snprintf(buf, size, "%.*s%s", (int)(slash - program), program, places[i]);
+        int image = snprintf(buf, size, "%.*s%s/o200k_base.tgv", (int)(slash - program), program, places[i]);
+        if (image < (int)size && access(buf, R_OK) == 0) {
+            buf[folder] = '\0';
+            return buf;
+        }
+    }
+    return TOKENIZERS_INSTALLED;
 }
 
 struct tokenizer_set *tokenizer_set_open(const char *dir, char *why, size_t why_size)
@@ -232,8 +248,9 @@ struct tokenizer_set *tokenizer_set_open(const char *dir, char *why, size_t why_
         snprintf(why, why_size, "out of memory");
         return NULL;
     }
+    char beside[PATH_MAX];
     if (!dir)
-        dir = default_dir();
+        dir = default_dir(beside, sizeof beside);
     for (int i = 0; i < ENCODINGS; i++) {
         char path[4096];
         if (strcmp(encodings[i].name, encodings[i].image) != 0) {

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason=
 def unit(tmp_path_factory):
     """As cmake --install writes it."""
     path = tmp_path_factory.mktemp("unit") / "tollgate.service"
-    path.write_text(SOURCE.replace("@BINDIR@", "/usr/bin"))
+    path.write_text(SOURCE.replace("@BINDIR@", "/usr/bin").replace("@ETC@", "/etc"))
     return path
 
 
