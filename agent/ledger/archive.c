@@ -1,4 +1,5 @@
 /* Moving old rows out: copied to the archive file and synced there first, then erased here by the writer, range by range. */
+#include "ledger/alerts.h"
 #include "ledger/ledger.h"
 #include "ledger/private.h"
 #include "ledger/schema.h"
@@ -102,6 +103,31 @@ static bool copy_range(struct mover *m, int64_t first, int64_t last, int64_t *la
     return ok;
 }
 
+/* 0; 1: the ledger could not be written; -1: the archive's database has the error. */
+static int move_alerts(struct mover *m)
+{
+    struct ledger_op op = { .kind = LEDGER_ERASE_ALERTS };
+    int64_t first, last, pending;
+
+    if (!bound(m, "SELECT coalesce(max(id), 0) FROM live.alert", NULL, 0, &last) ||
+        !bound(m, "SELECT coalesce(min(id), 1) FROM live.alert", NULL, 0, &first) ||
+        !bound(m, "SELECT min(id) FROM live.alert WHERE state = 'pending'", NULL, 0, &pending))
+        return -1;
+    op.erase.before_us = m->before_us;
+    op.erase.last_alert = last;
+    if (pending >= 0) /* it can end between copying and erasing */
+        last = pending - 1;
+    for (op.erase.first = first; op.erase.first <= last; op.erase.first = op.erase.last + 1) {
+        op.erase.last = op.erase.first + RANGE_ROWS - 1 < last ? op.erase.first + RANGE_ROWS - 1 : last;
+        const int64_t values[] = { op.erase.first, op.erase.last, m->before_us, op.erase.last_alert };
+        if (!bound(m, "INSERT OR REPLACE INTO main.alert SELECT * FROM live.alert AS a WHERE " ALERTS_OLD("live.alert"), values, 4, NULL))
+            return -1;
+        if (sqlite3_changes(m->db) > 0 && submit_and_wait(m->l, &op) != LEDGER_OK)
+            return 1;
+    }
+    return 0;
+}
+
 static int move_all(struct mover *m, struct ledger_progress *progress, char *why, size_t why_size)
 {
     int64_t first = 0, last = 0;
@@ -111,8 +137,15 @@ static int move_all(struct mover *m, struct ledger_progress *progress, char *why
         int64_t last_correction = 0, count = 0;
         if (!next_range(m, last, &first, &last))
             break;
-        if (last < 0)
-            return 0;
+        if (last < 0) {
+            int rc = move_alerts(m);
+            if (rc == 0)
+                return 0;
+            if (rc < 0)
+                break;
+            snprintf(why, why_size, "archive %s: alerts are copied, but the ledger cannot be written; run it again", m->file);
+            return -1;
+        }
         if (atomic_load(&progress->stop)) {
             snprintf(why, why_size, "archive %s: stopped; run it again to move the rest", m->file);
             return -1;

@@ -187,7 +187,7 @@ struct ledger_alert {
 enum ledger_op_kind {
     LEDGER_DECISION, LEDGER_SETTLEMENT, LEDGER_ATTEMPT, LEDGER_CORRECTION, LEDGER_PRICES, LEDGER_CLOSE_MONTH, LEDGER_LEARNED, LEDGER_ACCESS,
     LEDGER_ROUTE, LEDGER_ALERT,
-    LEDGER_ERASE /* the ledger's own, see ledger_archive */
+    LEDGER_ERASE, LEDGER_ERASE_ALERTS /* the ledger's own, see ledger_archive */
 };
 
 /* Owned by the caller, as is everything its slices point to: all of it must stay as it is until `done` runs. `done` may free the
@@ -209,7 +209,7 @@ struct ledger_op {
         struct ledger_route route;
         struct ledger_alert alert;
         struct {
-            int64_t first, last, before_us, last_correction;
+            int64_t first, last, before_us, last_correction, last_alert;
             struct slice file;
         } erase;
     };
@@ -255,7 +255,8 @@ void ledger_submit(struct ledger *l, struct ledger_op *op);
 int64_t ledger_next_id(struct ledger *l);
 void ledger_status(struct ledger *l, struct ledger_status *out);
 /* Moves settled and refused requests that started before `before_us`, with their attempts and corrections, into `file` (created, or
- * added to), while traffic runs; roll-ups stay. Blocks for as long as it takes: not for an event loop's thread. Interrupted at any
+ * added to), while traffic runs; roll-ups stay. Alerts of that time move too, but the newest of each limit, unit, subject and percent: it is
+ * what a threshold is reported once by. Blocks for as long as it takes: not for an event loop's thread. Interrupted at any
  * instant, rows are in one of the files or in both, and the next run ends it. *moved gets the number of requests. 0, or -1 and
  * `why`. */
 int ledger_archive(struct ledger *l, const char *file, int64_t before_us, int64_t *moved, char *why, size_t why_size)

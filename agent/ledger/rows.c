@@ -3,19 +3,18 @@
 #include "ledger/access.h"
 #include "ledger/alerts.h"
 #include "ledger/names.h"
+#include "ledger/observed.h"
+#include "ledger/price_rows.h"
 #include "ledger/rollup.h"
 #include "ledger/statements.h"
 
 #include <stdlib.h>
 
-enum { TEXT_MAX = 512, TOKEN_KINDS = 8, HISTOGRAM_MAX = 4096 };
-#define NANO_MAX INT64_C(1000000000000000)
-#define TOKENS_MAX INT64_C(1000000000000)
-#define TIME_MAX INT64_C(4102444800000000) /* the year 2100 */
+enum { TOKEN_KINDS = 8 };
 
 enum statement {
-    INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, ADD_VERSION, ADD_PRICE, ADD_CONTRACT, ADD_VALIDITY, FIND_OPEN_BEFORE,
-    CLOSE_MONTH, CLOSED_BEFORE, PUT_LEARNED, PUT_ROUTE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
+    INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, FIND_OPEN_BEFORE,
+    CLOSE_MONTH, CLOSED_BEFORE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
     SAVE, RELEASE, UNDO, STATEMENTS
 };
 
@@ -50,15 +49,9 @@ static const char *const sql[STATEMENTS] = {
         "INSERT INTO correction_row (request, booked_us, account_us, reason, known_by, input, input_cached, input_cache_write,"
         " input_cache_write_1h, output, output_reasoning, input_audio, output_audio, cost_nano, price_version, discount_nano,"
         " started_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-    [ADD_VERSION] = "INSERT OR IGNORE INTO price_version (id, hash, source, models, imported_us) VALUES (?1, ?2, ?3, ?4, ?5)",
-    [ADD_PRICE] = "INSERT INTO price VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
-    [ADD_CONTRACT] = "INSERT INTO price_contract VALUES (?1, ?2, ?3, ?4)",
-    [ADD_VALIDITY] = "INSERT INTO price_validity (version, valid_from_us, imported_us) VALUES (?1, ?2, ?3)",
     [FIND_OPEN_BEFORE] = "SELECT 1 FROM request_row INDEXED BY request_open WHERE state = 0 AND started_us < ?1 LIMIT 1",
     [CLOSE_MONTH] = "INSERT OR IGNORE INTO month_close VALUES (?1, ?2)",
     [CLOSED_BEFORE] = "SELECT coalesce(max(before_us), 0) FROM month_close",
-    [PUT_LEARNED] = "INSERT OR REPLACE INTO token_learned VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    [PUT_ROUTE] = "INSERT OR REPLACE INTO route_state VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     [ERASE_SUMS] = "SELECT count(*), coalesce(sum(cost_nano + (SELECT coalesce(sum(cost_nano), 0) FROM correction_row AS k"
                    " WHERE k.request = request_row.id)), 0), coalesce(max(started_us) / 900000000 * 900, -1) FROM request_row WHERE " ERASABLE,
     [ERASE_ATTEMPTS] = "DELETE FROM attempt_row WHERE request IN (SELECT id FROM request_row WHERE " ERASABLE ")",
@@ -78,6 +71,8 @@ struct rows {
     struct rollup *rollup;
     struct access_rows *access;
     struct alert_rows *alerts;
+    struct price_rows *prices;
+    struct observed_rows *observed;
     int64_t closed_before_us; /* -1: not read yet */
     sqlite3_stmt *s[STATEMENTS];
 };
@@ -93,7 +88,9 @@ struct rows *rows_new(sqlite3 *db, int64_t rollup_lag, int64_t rollup_chunk)
     r->rollup = r->names ? rollup_new(db, r->names, rollup_lag, rollup_chunk) : NULL;
     r->access = access_rows_new(db);
     r->alerts = alert_rows_new(db);
-    bool ok = r->rollup && r->access && r->alerts;
+    r->prices = price_rows_new(db);
+    r->observed = observed_rows_new(db);
+    bool ok = r->rollup && r->access && r->alerts && r->prices && r->observed;
     if (ok && statements_prepare(db, sql, STATEMENTS, r->s))
         return r;
     rows_free(r);
@@ -108,6 +105,8 @@ void rows_free(struct rows *r)
     rollup_free(r->rollup);
     access_rows_free(r->access);
     alert_rows_free(r->alerts);
+    price_rows_free(r->prices);
+    observed_rows_free(r->observed);
     names_free(r->names);
     free(r);
 }
@@ -136,16 +135,6 @@ int rows_roll_up(struct rows *r)
 
 /* ---- binding ----------------------------------------------------------------------------------------------------- */
 
-/* Cut at TEXT_MAX, not inside a UTF-8 sequence. */
-static void bind_text(sqlite3_stmt *s, int at, struct slice v)
-{
-    size_t n = v.n;
-    if (n > TEXT_MAX)
-        for (n = TEXT_MAX; n > 0 && ((unsigned char)v.p[n] & 0xC0) == 0x80; n--) {
-        }
-    sqlite3_bind_text(s, at, n ? v.p : "", (int)n, SQLITE_STATIC);
-}
-
 /* -1 stands for unknown. */
 static void bind_known(sqlite3_stmt *s, int at, int64_t v)
 {
@@ -169,14 +158,6 @@ static void spread(const struct token_usage *u, int64_t out[TOKEN_KINDS])
     const int64_t v[TOKEN_KINDS] = { u->input, u->input_cached, u->input_cache_write, u->input_cache_write_1h, u->output, u->output_reasoning,
                                      u->input_audio, u->output_audio };
     memcpy(out, v, sizeof v);
-}
-
-static bool within(const int64_t *v, int n, int64_t min, int64_t max)
-{
-    for (int i = 0; i < n; i++)
-        if (v[i] < min || v[i] > max)
-            return false;
-    return true;
 }
 
 /* Is an error this operation's own fault, or the transaction's? */
@@ -211,25 +192,25 @@ static bool decision_valid(const struct ledger_decision *d)
 {
     const int64_t tokens[] = { d->input_tokens, d->input_bound, d->output_ceiling, d->choices, d->body_bytes };
     const int64_t money[] = { d->hold_nano, d->saved_nano };
-    return d->id > 0 && d->started_us >= 0 && d->started_us <= TIME_MAX && within(tokens, 5, -1, TOKENS_MAX) &&
-           within(money, 2, 0, NANO_MAX) && (unsigned)d->state <= LEDGER_DENIED;
+    return d->id > 0 && d->started_us >= 0 && d->started_us <= LEDGER_TIME_MAX && ledger_within(tokens, 5, -1, LEDGER_TOKENS_MAX) &&
+           ledger_within(money, 2, 0, LEDGER_NANO_MAX) && (unsigned)d->state <= LEDGER_DENIED;
 }
 
 static void bind_decision(sqlite3_stmt *s, const struct ledger_decision *d, int64_t who, int64_t plan, int64_t fallback)
 {
     bool open = d->state == LEDGER_OPEN;
     sqlite3_bind_int64(s, 1, d->id);
-    bind_text(s, 2, d->request_id);
+    statement_bind_text(s, 2, d->request_id);
     sqlite3_bind_int64(s, 3, d->started_us);
     sqlite3_bind_int64(s, 4, who);
     sqlite3_bind_int(s, 5, (int)d->state);
     if (d->state == LEDGER_DENIED)
-        bind_text(s, 6, d->deny_reason);
+        statement_bind_text(s, 6, d->deny_reason);
     else
         sqlite3_bind_null(s, 6);
     sqlite3_bind_int(s, 7, (int)d->endpoint);
     sqlite3_bind_int(s, 8, d->stream);
-    bind_text(s, 9, d->alias);
+    statement_bind_text(s, 9, d->alias);
     bind_id(s, 10, plan);
     bind_id(s, 11, fallback);
     bind_known(s, 12, d->input_tokens);
@@ -281,7 +262,7 @@ static void bind_settlement(sqlite3_stmt *s, const struct ledger_settlement *t, 
     bind_id(s, 2, t->http_status);
     sqlite3_bind_int64(s, 3, t->settled_us);
     sqlite3_bind_int(s, 4, (int)t->known_by);
-    bind_text(s, 5, t->outcome);
+    statement_bind_text(s, 5, t->outcome);
     bind_id(s, 6, served);
     for (int k = 0; k < TOKEN_KINDS; k++)
         sqlite3_bind_int64(s, 7 + k, tokens[k]);
@@ -321,8 +302,8 @@ static int write_settlement(struct rows *r, const struct ledger_settlement *t)
                                 .prompt_saved_nano = t->prompt_saved_nano,
                                 .fallback_answer = t->fallback && !slice_eq_cstr(t->outcome, "provider_error") };
     spread(&t->usage, f.tokens);
-    if (!within(f.tokens, TOKEN_KINDS, 0, TOKENS_MAX) || !within((int64_t[]){ t->cost_nano, t->prompt_saved_nano }, 2, 0, NANO_MAX) ||
-        !within(&t->discount_nano, 1, -NANO_MAX, NANO_MAX) || t->known_by == KNOWN_OPEN || t->settled_us < 0 || t->settled_us > TIME_MAX)
+    if (!ledger_within(f.tokens, TOKEN_KINDS, 0, LEDGER_TOKENS_MAX) || !ledger_within((int64_t[]){ t->cost_nano, t->prompt_saved_nano }, 2, 0, LEDGER_NANO_MAX) ||
+        !ledger_within(&t->discount_nano, 1, -LEDGER_NANO_MAX, LEDGER_NANO_MAX) || t->known_by == KNOWN_OPEN || t->settled_us < 0 || t->settled_us > LEDGER_TIME_MAX)
         return LEDGER_INVALID;
     int rc = find_open(r, t->id, &started_us, &who, &target);
     if (rc != SQLITE_ROW)
@@ -355,7 +336,7 @@ static int write_attempt(struct rows *r, const struct ledger_attempt *a)
     bind_id(s, 3, target);
     sqlite3_bind_int64(s, 4, a->started_us);
     bind_id(s, 5, a->http_status);
-    bind_text(s, 6, a->outcome);
+    statement_bind_text(s, 6, a->outcome);
     bind_known(s, 7, a->first_byte_us);
     bind_known(s, 8, a->total_us);
     int result = run(s);
@@ -411,9 +392,9 @@ static int write_correction(struct rows *r, const struct ledger_correction *c)
                                                                 [SUM_CORRECTION_COST] = c->cost_nano } };
     int64_t closed, *sums = change.sums;
     spread(&c->usage, sums + SUM_TOKENS);
-    if (!within(sums + SUM_TOKENS, TOKEN_KINDS, -TOKENS_MAX, TOKENS_MAX) ||
-        !within((int64_t[]){ c->cost_nano, c->discount_nano }, 2, -NANO_MAX, NANO_MAX) || c->known_by == KNOWN_OPEN || c->booked_us < 0 ||
-        c->booked_us > TIME_MAX)
+    if (!ledger_within(sums + SUM_TOKENS, TOKEN_KINDS, -LEDGER_TOKENS_MAX, LEDGER_TOKENS_MAX) ||
+        !ledger_within((int64_t[]){ c->cost_nano, c->discount_nano }, 2, -LEDGER_NANO_MAX, LEDGER_NANO_MAX) || c->known_by == KNOWN_OPEN || c->booked_us < 0 ||
+        c->booked_us > LEDGER_TIME_MAX)
         return LEDGER_INVALID;
     int result = find_settled(r, c->id, sums, &row);
     if (result != LEDGER_OK)
@@ -425,7 +406,7 @@ static int write_correction(struct rows *r, const struct ledger_correction *c)
     sqlite3_bind_int64(s, 1, c->id);
     sqlite3_bind_int64(s, 2, c->booked_us);
     sqlite3_bind_int64(s, 3, account_us);
-    bind_text(s, 4, c->reason);
+    statement_bind_text(s, 4, c->reason);
     sqlite3_bind_int(s, 5, (int)c->known_by);
     for (int k = 0; k < TOKEN_KINDS; k++)
         sqlite3_bind_int64(s, 6 + k, sums[SUM_TOKENS + k]);
@@ -458,95 +439,6 @@ static int close_month(struct rows *r, const struct ledger_month_close *m)
     return run(r->s[CLOSE_MONTH]);
 }
 
-/* ---- prices ------------------------------------------------------------------------------------------------------ */
-
-static int write_price(struct rows *r, int64_t version, const struct model_price *m, unsigned tier)
-{
-    sqlite3_stmt *s = r->s[ADD_PRICE];
-    const struct price_rates *rates = tier ? &m->tiers[tier - 1].rates : &m->base;
-    const int64_t rest[] = { m->request_pico, m->published, (int64_t)m->status, m->overridden, m->context, m->input_limit, m->output_limit };
-    sqlite3_bind_int64(s, 1, version);
-    bind_text(s, 2, m->provider);
-    bind_text(s, 3, m->model);
-    sqlite3_bind_int64(s, 4, tier);
-    sqlite3_bind_int64(s, 5, tier ? m->tiers[tier - 1].above : 0);
-    for (int k = 0; k < PRICE_KINDS; k++)
-        sqlite3_bind_int64(s, 6 + k, rates->pico[k]);
-    for (int k = 0; k < 7; k++)
-        sqlite3_bind_int64(s, 6 + PRICE_KINDS + k, rest[k]);
-    return run(s);
-}
-
-static int write_contract(struct rows *r, const struct ledger_prices *p, size_t i)
-{
-    sqlite3_stmt *s = r->s[ADD_CONTRACT];
-    struct slice name, terms;
-
-    p->contract_at(p->table, i, &name, &terms);
-    sqlite3_bind_int64(s, 1, p->id);
-    sqlite3_bind_int64(s, 2, (int64_t)i);
-    bind_text(s, 3, name);
-    bind_text(s, 4, terms);
-    return run(s);
-}
-
-static int write_prices(struct rows *r, const struct ledger_prices *p)
-{
-    sqlite3_stmt *s = r->s[ADD_VERSION];
-    sqlite3_bind_int64(s, 1, p->id);
-    bind_text(s, 2, p->hash);
-    bind_text(s, 3, p->source);
-    sqlite3_bind_int64(s, 4, (int64_t)p->count);
-    sqlite3_bind_int64(s, 5, p->imported_us);
-    int result = run(s);
-    bool fresh = sqlite3_changes(r->db) == 1;
-    for (size_t i = 0; fresh && result == LEDGER_OK && i < p->count; i++) {
-        const struct model_price *m = p->at(p->table, i);
-        for (unsigned tier = 0; result == LEDGER_OK && tier <= m->tier_count; tier++)
-            result = write_price(r, p->id, m, tier);
-    }
-    for (size_t i = 0; fresh && result == LEDGER_OK && i < p->contracts; i++)
-        result = write_contract(r, p, i);
-    sqlite3_bind_int64(r->s[ADD_VALIDITY], 1, p->id);
-    sqlite3_bind_int64(r->s[ADD_VALIDITY], 2, p->valid_from_us);
-    sqlite3_bind_int64(r->s[ADD_VALIDITY], 3, p->imported_us);
-    return result == LEDGER_OK ? run(r->s[ADD_VALIDITY]) : result;
-}
-
-/* ---- what was learned --------------------------------------------------------------------------------------------- */
-
-static int write_learned(struct rows *r, const struct ledger_learned *t)
-{
-    sqlite3_stmt *s = r->s[PUT_LEARNED];
-    const int64_t figures[] = { t->shape, t->size, t->observations, t->agreed, t->p01_ppm, t->median_ppm, t->p99_ppm, t->max_ppm };
-    if (!within(figures, 8, 0, NANO_MAX) || t->histogram.n > HISTOGRAM_MAX || t->updated_us < 0 || t->updated_us > TIME_MAX)
-        return LEDGER_INVALID;
-    bind_text(s, 1, t->provider);
-    bind_text(s, 2, t->model);
-    for (int k = 0; k < 8; k++)
-        sqlite3_bind_int64(s, 3 + k, figures[k]);
-    sqlite3_bind_text(s, 11, t->histogram.n ? t->histogram.p : "", (int)t->histogram.n, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 12, t->updated_us);
-    return run(s);
-}
-
-/* ---- circuit breakers ------------------------------------------------------------------------------------------- */
-
-static int write_route(struct rows *r, const struct ledger_route *t)
-{
-    sqlite3_stmt *s = r->s[PUT_ROUTE];
-    const struct slice texts[] = { t->group, t->model, t->state, t->reason };
-    const int64_t figures[] = { t->drained, t->open_until_us, t->openings, t->ttft_us, t->tpot_ns, t->plain_us, t->output_tokens,
-                                t->updated_us };
-    if (!within(figures, 8, -1, TIME_MAX))
-        return LEDGER_INVALID;
-    for (int k = 0; k < 4; k++)
-        bind_text(s, 1 + k, texts[k]);
-    for (int k = 0; k < 8; k++)
-        sqlite3_bind_int64(s, 5 + k, figures[k]);
-    return run(s);
-}
-
 /* ---- erasing what was archived ----------------------------------------------------------------------------------- */
 
 static void bind_erase(sqlite3_stmt *s, const struct ledger_op *op)
@@ -574,7 +466,7 @@ static int erase(struct rows *r, const struct ledger_op *op)
         result = run(r->s[deletions[i]]);
     }
     s = r->s[ERASE_NOTE];
-    bind_text(s, 1, op->erase.file);
+    statement_bind_text(s, 1, op->erase.file);
     sqlite3_bind_int64(s, 2, op->erase.first);
     sqlite3_bind_int64(s, 3, op->erase.last);
     sqlite3_bind_int64(s, 4, count);
@@ -596,7 +488,7 @@ static int with_savepoint(struct rows *r, const struct ledger_op *op)
         return ROWS_TRANSACTION_FAILED;
     if (run(r->s[SAVE]) != LEDGER_OK)
         return ROWS_TRANSACTION_FAILED;
-    int result = op->kind == LEDGER_PRICES   ? write_prices(r, &op->prices)
+    int result = op->kind == LEDGER_PRICES   ? price_rows_write(r->prices, &op->prices)
                  : op->kind == LEDGER_ACCESS ? access_rows_write(r->access, &op->access)
                                              : erase(r, op);
     if (result == LEDGER_INVALID && run(r->s[UNDO]) != LEDGER_OK)
@@ -614,10 +506,11 @@ int rows_write(struct rows *r, const struct ledger_op *op)
     case LEDGER_ATTEMPT: return write_attempt(r, &op->attempt);
     case LEDGER_CORRECTION: return write_correction(r, &op->correction);
     case LEDGER_CLOSE_MONTH: return close_month(r, &op->close);
-    case LEDGER_LEARNED: return write_learned(r, &op->learned);
+    case LEDGER_LEARNED: return observed_rows_learned(r->observed, &op->learned);
     case LEDGER_PRICES: case LEDGER_ACCESS: case LEDGER_ERASE: return with_savepoint(r, op);
-    case LEDGER_ROUTE: return write_route(r, &op->route);
+    case LEDGER_ROUTE: return observed_rows_route(r->observed, &op->route);
     case LEDGER_ALERT: return alert_rows_write(r->alerts, &op->alert);
+    case LEDGER_ERASE_ALERTS: return alert_rows_erase(r->alerts, op);
     }
     return LEDGER_INVALID;
 }

@@ -101,8 +101,55 @@ static void stopped_and_run_again(void **state)
     place_remove(&p);
 }
 
+static void raise_alert(struct ledger *l, const char *event, const char *subject, int64_t at_us, bool ended)
+{
+    struct ledger_op op = { .kind = LEDGER_ALERT };
+    op.alert = (struct ledger_alert){ .change = ALERT_NEW, .event = slice_cstr(event), .limit = SLICE_LIT("month"), .unit = SLICE_LIT("usd"),
+                                      .subject = slice_cstr(subject), .body = SLICE_LIT("{}"), .percent = 80, .at_us = at_us,
+                                      .once_since_us = at_us };
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    op.alert = (struct ledger_alert){ .change = ALERT_SENT, .event = slice_cstr(event), .attempts = 1, .ended_us = at_us + 1 };
+    if (ended)
+        assert_int_equal(submit(l, &op), LEDGER_OK);
+}
+
+/* The newest of each threshold stays, however old: a limit without an end is reported once by it. */
+static void old_alerts_move_but_the_newest_of_each(void **state)
+{
+    struct archive a = { .result = -1 };
+    struct place p;
+    (void)state;
+    place_make(&p);
+    snprintf(a.file, sizeof a.file, "%s/old.db", p.dir);
+    a.l = open_ledger(p.file);
+    raise_alert(a.l, "1", "team=a", T0, true);
+    raise_alert(a.l, "2", "team=b", T0, true);
+    raise_alert(a.l, "3", "team=a", T0 + 1000, true);
+    raise_alert(a.l, "4", "team=a", T0 + 2 * DAY_US, true);
+    raise_alert(a.l, "5", "team=c", T0, false);
+    raise_alert(a.l, "6", "team=c", T0 + 2, true);
+    run(&a);
+    assert_int_equal(a.result, 0);
+    query_text(a.file, "SELECT group_concat(event, ' ') FROM (SELECT event FROM alert ORDER BY id)", "1 3");
+    query_text(p.file, "SELECT group_concat(event, ' ') FROM (SELECT event FROM alert ORDER BY id)", "2 4 5 6");
+    struct ledger_op again = { .kind = LEDGER_ALERT };
+    again.alert = (struct ledger_alert){ .change = ALERT_NEW, .event = SLICE_LIT("7"), .limit = SLICE_LIT("month"), .unit = SLICE_LIT("usd"),
+                                         .subject = SLICE_LIT("team=b"), .percent = 80, .at_us = T0 + 9 * DAY_US };
+    assert_int_equal(submit(a.l, &again), LEDGER_STALE);
+    struct ledger_op sent = { .kind = LEDGER_ALERT };
+    sent.alert = (struct ledger_alert){ .change = ALERT_SENT, .event = SLICE_LIT("5"), .attempts = 2, .ended_us = T0 + DAY_US };
+    assert_int_equal(submit(a.l, &sent), LEDGER_OK);
+    run(&a);
+    assert_int_equal(a.result, 0);
+    query_text(a.file, "SELECT group_concat(event || state, ' ') FROM (SELECT * FROM alert ORDER BY id)", "1sent 3sent 5sent");
+    assert_int_equal(query(p.file, "SELECT count(*) FROM alert"), 3);
+    ledger_close(a.l);
+    place_remove(&p);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(traffic_goes_on), cmocka_unit_test(stopped_and_run_again) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(traffic_goes_on), cmocka_unit_test(stopped_and_run_again),
+                                        cmocka_unit_test(old_alerts_move_but_the_newest_of_each) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -285,6 +285,44 @@ static void prices(void **state)
     place_remove(&p);
 }
 
+static char long_terms[3000];
+
+static void contract_of(const void *table, size_t i, struct slice *name, struct slice *terms)
+{
+    (void)table, (void)i;
+    *name = SLICE_LIT("frame agreement");
+    *terms = slice_cstr(long_terms);
+}
+
+static bool compare_contract(void *user, struct slice name, struct slice terms)
+{
+    ++*(int *)user;
+    assert_true(slice_eq_cstr(name, "frame agreement") && slice_eq_cstr(terms, long_terms));
+    return true;
+}
+
+/* Terms name teams and rates: they are as long as these are many. */
+static void long_contracts_are_kept_whole(void **state)
+{
+    struct ledger_op op = { .kind = LEDGER_PRICES };
+    struct place p;
+    char why[200];
+    int n = 0;
+    (void)state;
+    memset(long_terms, 'x', sizeof long_terms - 1);
+    place_make(&p);
+    struct ledger *l = open_ledger(p.file);
+    op.prices = (struct ledger_prices){ .id = 5, .hash = SLICE_LIT("00ff"), .source = SLICE_LIT("builtin"), .valid_from_us = T0, .imported_us = T0,
+                                        .contracts = 1, .contract_at = contract_of };
+    assert_int_equal(submit(l, &op), LEDGER_OK);
+    struct ledger_reader *r = ledger_reader_open(p.file, why, sizeof why);
+    assert_int_equal(ledger_read_contracts(r, 5, compare_contract, &n), 0);
+    assert_int_equal(n, 1);
+    ledger_reader_close(r);
+    ledger_close(l);
+    place_remove(&p);
+}
+
 struct seen {
     int rows;
     int64_t holds, first_id, cost;
@@ -534,7 +572,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_from_hold_to_cost), cmocka_unit_test(refusals_attempts_corrections),
         cmocka_unit_test(a_bad_operation_stays_alone), cmocka_unit_test(rollups_equal_rows), cmocka_unit_test(closed_months_stay),
-        cmocka_unit_test(prices), cmocka_unit_test(reading_back), cmocka_unit_test(moving_to_an_archive),
+        cmocka_unit_test(prices), cmocka_unit_test(long_contracts_are_kept_whole),
+        cmocka_unit_test(reading_back), cmocka_unit_test(moving_to_an_archive),
         cmocka_unit_test(what_was_learned_is_replaced), cmocka_unit_test(a_file_of_schema_1_is_migrated),
         cmocka_unit_test(access_changes_leave_events)
     };
