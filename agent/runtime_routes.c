@@ -65,13 +65,11 @@ static const struct budget_zone *zone_find(struct building *b, const char *name)
     return z->zone;
 }
 
-/* 1970-01-01 was a Thursday. */
 static int minute_of_week(const void *zone, int64_t now_us)
 {
-    int64_t next, s = now_us / 1000000, minutes;
+    int64_t next, s = now_us / 1000000;
 
-    minutes = (s + budget_zone_offset(zone, s, &next)) / 60 + 3 * 1440;
-    return (int)((minutes % 10080 + 10080) % 10080);
+    return hours_minute_of_week(s + budget_zone_offset(zone, s, &next));
 }
 
 static bool names_fill(struct building *b, char *const *list, unsigned count, struct route_names *out)
@@ -93,7 +91,7 @@ static bool hours_fill(struct building *b, const struct config_when *w, struct r
     if (hours == NULL)
         return no_memory(b);
     for (unsigned i = 0; i < w->hours_count; i++) {
-        if (!config_hours(&w->hours[i], &hours[i]))
+        if (config_hours(&w->hours[i], &hours[i].week) != NULL)
             abort(); /* config_load refused them */
         hours[i].zone = zone_find(b, w->hours[i].time_zone != NULL ? w->hours[i].time_zone : "UTC");
         if (hours[i].zone == NULL)

@@ -1,6 +1,6 @@
 #include "access/access_policy.h"
 
-#include "access/access_hours.h"
+#include "base/hours.h"
 #include "budget/zone.h"
 #include "dialect/dialect.h"
 
@@ -28,7 +28,7 @@ struct rule {
     struct list models, upstreams, hours_text, networks_text;
     unsigned endpoints;             /* bit per enum endpoint; 0: all */
     struct network *networks;
-    struct access_hours *hours;
+    struct hours *hours;
     struct budget_zone *zone;
     char *zone_name;
     int64_t max_prompt, max_output; /* -1: none */
@@ -135,7 +135,7 @@ static bool hours_take(struct arena *a, const struct config_access *f, const str
     r->hours = grab(a, f->hours_count, sizeof *r->hours);
     r->hours_text = (struct list){ .text = grab(a, f->hours_count, sizeof(char *)), .count = f->hours_count };
     for (unsigned i = 0; i < f->hours_count; i++) {
-        const char *fault = access_hours_parse(f->hours[i], &r->hours[i]);
+        const char *fault = hours_parse(f->hours[i], &r->hours[i]);
         if (fault != NULL)
             return wrong(at, "hours", "\"%.64s\": %s", f->hours[i], fault);
         r->hours_text.text[i] = copy(a, f->hours[i]);
@@ -293,10 +293,10 @@ static bool from_network(const struct rule *r, const struct access_ask *ask)
     return inside;
 }
 
-static int64_t local_s(const struct rule *r, int64_t now_us)
+static int minute_of_week(const struct rule *r, int64_t now_us)
 {
     int64_t next, now_s = now_us / 1000000;
-    return now_s + budget_zone_offset(r->zone, now_s, &next);
+    return hours_minute_of_week(now_s + budget_zone_offset(r->zone, now_s, &next));
 }
 
 static bool at_hour(const struct rule *r, const struct access_ask *ask)
@@ -304,7 +304,7 @@ static bool at_hour(const struct rule *r, const struct access_ask *ask)
     bool inside = r->hours_text.count == 0;
 
     for (unsigned i = 0; i < r->hours_text.count && !inside; i++)
-        inside = access_hours_hold(&r->hours[i], local_s(r, ask->now_us));
+        inside = hours_hold(&r->hours[i], minute_of_week(r, ask->now_us));
     return inside;
 }
 
@@ -419,7 +419,7 @@ static struct slice message_of(enum step step, const struct access_ask *ask, con
     case STEP_NETWORK:
         return arena_printf(a, "You may not ask from address %.*s; allowed networks: %s.", SLICE_FMT(ask->client_ip), s->text);
     case STEP_HOURS:
-        access_hours_text(local_s(one, ask->now_us), now);
+        hours_text(minute_of_week(one, ask->now_us), now);
         return arena_printf(a, "You may not ask at this hour (it is %s, %s); allowed hours: %s.", now, one->zone_name, s->text);
     case STEP_ENDPOINT:
         return arena_printf(a, "You may not use %s; allowed endpoints: %s.", dialect_path(ask->endpoint), s->text);

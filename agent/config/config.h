@@ -192,8 +192,8 @@ struct config_provider {
 };
 
 struct config_hours {
-    char *at;         /* "22:00-06:00"; may be NULL: the whole day */
-    char **days;      /* none: every day */
+    char *at;         /* "22:00-06:00", "Mon-Fri 08:00-18:00"; may be NULL: the whole day */
+    char **days;      /* when `at` names none; none at all: every day */
     unsigned days_count;
     char *time_zone;  /* may be NULL: UTC */
 };

@@ -10,7 +10,6 @@ enum { DROPS_MAX = 16 /* of one target: dialect/dialect_rewrite.h */ };
 
 static const char *const orders[] = { "listed", "weight", "cost", "latency" };
 static const char *const stickies[] = { "none", "conversation", "user" };
-static const char *const day_words[] = { "mon", "tue", "wed", "thu", "fri", "sat", "sun" };
 
 static const struct {
     const char *word;
@@ -87,36 +86,16 @@ unsigned config_dialects(const struct config_provider *p)
     return bits;
 }
 
-static bool clock_read(const char *text, int *minute, const char **rest)
+const char *config_hours(const struct config_hours *h, struct hours *out)
 {
-    int h = 0, m = 0, used = 0;
+    char text[256];
+    size_t n = 0;
 
-    if (sscanf(text, "%2d:%2d%n", &h, &m, &used) != 2 || used != 5 || h < 0 || m < 0 || m > 59 || h * 60 + m > 1440)
-        return false;
-    *minute = h * 60 + m;
-    *rest = text + used;
-    return true;
-}
-
-bool config_hours(const struct config_hours *h, struct route_hours *out)
-{
-    int from = 0, to = 0;
-    const char *p = h->at;
-
-    *out = (struct route_hours){ .days = h->days_count == 0 ? 0x7f : 0 };
-    for (unsigned i = 0; i < h->days_count; i++) {
-        int day = word_index(day_words, COUNT(day_words), h->days[i]);
-        if (day < 0)
-            return false;
-        out->days |= (uint8_t)(1u << day);
-    }
-    if (p == NULL)
-        return true;
-    if (!clock_read(p, &from, &p) || *p++ != '-' || !clock_read(p, &to, &p) || *p != '\0' || from == 1440)
-        return false;
-    out->from = (uint16_t)from;
-    out->to = (uint16_t)(to == 1440 && from > 0 ? 1440 : to % 1440);
-    return true;
+    for (unsigned i = 0; i < h->days_count && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i > 0 ? "," : "", h->days[i]);
+    if (n < sizeof text)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? " " : "", h->at != NULL ? h->at : "00:00-24:00");
+    return hours_parse(n < sizeof text ? text : "", out);
 }
 
 bool config_member_ok(const char *name)
@@ -195,12 +174,13 @@ static void features_check(struct place *p, const char *name, char *const *list,
 
 static void hours_check(struct place *p, const struct config_hours *h, unsigned i)
 {
-    struct route_hours out;
+    struct hours out;
     char name[48], why[256];
+    const char *fault = config_hours(h, &out);
 
     snprintf(name, sizeof name, "when.hours[%u]", i);
-    if (!config_hours(h, &out))
-        FAIL(p, name, "write at: \"22:00-06:00\" (24-hour clock, over midnight is allowed) and days: [mon, tue, wed, thu, fri, sat, sun]");
+    if (fault != NULL)
+        FAIL(p, name, "\"%.64s\": %s; the days may instead stand in a list, days: [Sat, Sun]", h->at != NULL ? h->at : "", fault);
     snprintf(name, sizeof name, "when.hours[%u].time_zone", i);
     struct budget_zone *zone = budget_zone_load(NULL, h->time_zone != NULL ? h->time_zone : "UTC", why, sizeof why);
     if (zone == NULL)

@@ -26,8 +26,8 @@ int32_t config_percent(const char *text);
 unsigned config_features(char *const *words, unsigned count);
 /* (1 << enum endpoint) bits; 0: all. */
 unsigned config_dialects(const struct config_provider *p);
-/* "22:00-06:00" and days into *out, without its zone. False when they are none. */
-bool config_hours(const struct config_hours *h, struct route_hours *out);
+/* Days and times into *out, by the rules of base/hours.h: the days may stand in `at` or in the list. NULL, or what is wrong (static). */
+const char *config_hours(const struct config_hours *h, struct hours *out);
 /* True for a member of request bodies that a list may name: not one the gateway itself reads the request by. */
 bool config_member_ok(const char *name);
 

@@ -10,6 +10,7 @@
 #ifndef TOLLGATE_ROUTE_ROUTE_H
 #define TOLLGATE_ROUTE_ROUTE_H
 
+#include "base/hours.h"
 #include "request.h"
 
 enum {
@@ -33,11 +34,9 @@ struct route_names {
     size_t count; /* 0: everybody */
 };
 
-/* A stretch of the week in local time. `from` == `to`: the whole day. `from` > `to`: over midnight, counted to the day it began. */
 struct route_hours {
-    uint16_t from, to; /* minutes since midnight; `to` is not part of it */
-    uint8_t days;      /* bit 0 Monday ... bit 6 Sunday */
-    const void *zone;  /* for route_table.minute_of_week */
+    struct hours week;
+    const void *zone; /* for route_table.minute_of_week */
 };
 
 /* All of it must hold. Zero: always. */

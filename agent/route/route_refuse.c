@@ -65,21 +65,10 @@ bool route_open_to(const struct route_alias *alias, const struct identity *who)
     return false;
 }
 
-static bool within(const struct route_hours *h, int minute_of_week)
-{
-    int day = minute_of_week / 1440, minute = minute_of_week % 1440, before = (day + 6) % 7;
-
-    if (h->from == h->to)
-        return h->days >> day & 1;
-    if (h->from < h->to)
-        return (h->days >> day & 1) && minute >= h->from && minute < h->to;
-    return ((h->days >> day & 1) && minute >= h->from) || ((h->days >> before & 1) && minute < h->to);
-}
-
 static bool time_holds(const struct route_table *table, const struct route_when *w, int64_t now_us)
 {
     for (size_t i = 0; i < w->hours_count; i++)
-        if (within(&w->hours[i], table->minute_of_week(w->hours[i].zone, now_us)))
+        if (hours_hold(&w->hours[i].week, table->minute_of_week(w->hours[i].zone, now_us)))
             return true;
     return w->hours_count == 0;
 }

