@@ -61,6 +61,16 @@ install_python() {
     cp "$wanted" "$venv/.installed"
 }
 
+# The FinOps Foundation's rules for FOCUS exports (tests/e2e/focus_rules.py). The package's program is not run: it needs Python 3.12.
+install_focus_rules() {
+    local folder=$root/.cache/focus version=2.2.1
+    [ -f "$folder/focus_validator-$version.dist-info/METADATA" ] && return
+    say "fetching the rules of FOCUS (pip)"
+    rm -rf "$folder"
+    "$root/.cache/venv/bin/pip" --quiet --disable-pip-version-check install --no-deps --ignore-requires-python --no-compile --target "$folder" \
+        "focus-validator==$version" || die "pip could not fetch the rules of FOCUS"
+}
+
 # Prometheus and promtool of the tests, from the Debian package but not installed: no service starts. Result: .cache/prometheus/usr/bin.
 install_prometheus() {
     local folder=$root/.cache/prometheus
