@@ -112,6 +112,9 @@ struct budget_answer {
 enum budget_verdict budget_reserve(struct budget *b, const struct budget_ask *ask, int64_t now_us, int64_t mono_us,
                                    struct budget_hold *hold, struct budget_answer *answer) __attribute__((warn_unused_result));
 
+/* The limits of these subjects as they stand, holding nothing: `tight` and `warn` of the answer. ALLOWED, NOT_READY or NO_ROOM. */
+enum budget_verdict budget_peek(struct budget *b, const struct budget_subjects *s, int64_t now_us, int64_t mono_us, struct budget_answer *answer);
+
 /* What a request really cost, by who did the work. Limits on model and provider see their own part (and its `requests`: attempts);
  * all others see nano and tokens of both together, and the requests of the hold. */
 struct budget_actual {

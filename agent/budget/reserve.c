@@ -331,3 +331,20 @@ enum budget_verdict budget_reserve(struct budget *b, const struct budget_ask *as
     pthread_mutex_unlock(&b->lock);
     return answer->verdict = verdict;
 }
+
+enum budget_verdict budget_peek(struct budget *b, const struct budget_subjects *s, int64_t now_us, int64_t mono_us, struct budget_answer *answer)
+{
+    struct values v;
+    unsigned count;
+
+    answer_clear(answer, 0);
+    values_fill(&v, s);
+    pthread_mutex_lock(&b->lock);
+    budget_clock(b, now_us, mono_us);
+    answer->verdict = !b->ready ? BUDGET_NOT_READY
+                      : budget_collect(b, b->limits, b->limit_count, &v, NULL, &count) != 0 ? BUDGET_NO_ROOM : BUDGET_ALLOWED;
+    if (answer->verdict == BUDGET_ALLOWED)
+        budget_answer_tight(b, count, answer);
+    pthread_mutex_unlock(&b->lock);
+    return answer->verdict;
+}

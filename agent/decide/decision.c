@@ -10,7 +10,6 @@
 #include "outcome/settlement.h"
 #include "spop_conn.h"
 #include "telemetry.h"
-#include "decide/verdict.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -21,7 +20,6 @@ enum {
     ARENA_KEEP = 64 * 1024,
     SPARE_MAX = 256,
     BIG_BYTES = 4 * 1024,         /* bodies above are kept, for their prompts may be counted in slices */
-    CAPTURE_BYTES = 1024 * 1024,  /* of an answer without usage */
     PARKED_MAX = 1024,            /* of one worker: tokens of unknown keys cost memory while an issuer does not answer */
     PARKED_BYTES_MAX = 64 * 1024 * 1024,
     HAPROXY_PATIENCE_US = 500000, /* `timeout processing` of haproxy/tollgate-spoe.conf */
@@ -109,49 +107,10 @@ void decision_unlink(struct decision **list, struct decision *d)
         }
 }
 
-/* Hands the decision's ACK over and lets the connection go. */
-static void answer_end(struct decision *d)
-{
-    connection_touched(d->connection);
-    connection_release(d->connection);
-    d->connection = NULL;
-    d->stage = STAGE_ANSWERED;
-}
-
-/* The agent's own time so far, for the client; last, as it may be left out. */
-static void answer_times(const struct decision *d, struct spop_ack *ack)
-{
-    verdict_times(ack, &(struct verdict_spent){ .identity_us = d->identity_us, .tokens_us = d->tokens_us, .budget_us = d->budget_us,
-                                                .commit_us = d->flight != NULL ? d->flight->commit_us : -1,
-                                                .all_us = clock_mono_us() - d->started_mono_us }, d->s.arena);
-}
-
-static void answer_refusal(struct decision *d)
-{
-    struct spop_conn *c = connection_spop(d->connection);
-    struct spop_ack ack;
-
-    spop_conn_ack_begin(c, d->ticket, &ack);
-    verdict_refuse(&ack, d->s.ask.endpoint, &d->s.no, &d->s.budget, d->started_us, d->s.arena);
-    answer_times(d, &ack);
-    spop_conn_ack_end(c, &ack);
-    answer_end(d);
-}
-
-static void answer_ok(struct decision *d, struct slice body)
-{
-    struct spop_ack ack;
-    struct spop_conn *c = connection_spop(d->connection);
-    spop_conn_ack_begin(c, d->ticket, &ack);
-    verdict_answer(&ack, body);
-    spop_conn_ack_end(c, &ack);
-    answer_end(d);
-}
-
 /* 200 with this body; the decision is gone. */
 static void answer_body(struct decision *d, struct slice body)
 {
-    answer_ok(d, body);
+    decision_answer_ok(d, body);
     telemetry_answered(d);
     decision_free(d);
 }
@@ -202,7 +161,7 @@ static void refused(struct decision *d)
         LOG(LOG_LEVEL_INFO, "denied", LOG_STR("request_id", d->s.rq.id), LOG_INT("status", d->s.no.status),
             LOG_CSTR("reason", d->s.no.reason != NULL ? d->s.no.reason : "-"), LOG_STR("team", d->s.who.team),
             LOG_STR("user", d->s.who.user), LOG_INT("suppressed", held));
-    answer_refusal(d);
+    decision_answer_refusal(d);
     telemetry_denied(d);
     if (!refusal_recorded(d)) {
         decision_free(d);
@@ -346,6 +305,7 @@ static void identify(struct decision *d, bool verify)
         logout_book(d);
         return;
     }
+    d->known = true;
     if (answered_own(d))
         return;
     int64_t t0 = clock_mono_us();
@@ -439,63 +399,6 @@ void decision_counted(struct decision *d)
     ledger_submit(a->ledger, &d->flight->op);
 }
 
-/* Settled first: HAProxy's line about this answer must not find it open. */
-static void answer_count(struct decision *d)
-{
-    struct agent *a = d->worker->agent;
-
-    settlement_answered(a, d->flight, "count_tokens");
-    answer_ok(d, arena_printf(d->s.arena, "{\"input_tokens\":%" PRId64 "}", d->s.estimate.input));
-    atomic_fetch_add_explicit(&a->counters.allowed, 1, memory_order_relaxed);
-    telemetry_allowed(d);
-}
-
-static void answer_allow(struct decision *d)
-{
-    struct assessment *s = &d->s;
-    struct spop_conn *c = connection_spop(d->connection);
-    struct target primary = s->choice.primary->target, fallback = { .group = SLICE_NONE };
-    struct verdict_allowed v = {
-        .primary = { .target = &primary, .edits = s->primary_edits, .delta = s->primary_delta },
-        .alias = s->alias->name, .hold_nano = s->hold_nano, .budget = &s->budget, .notice = s->notice,
-        .stream = s->ask.stream, .hide_usage = s->usage_added, .capture_bytes = CAPTURE_BYTES,
-    };
-    struct spop_ack ack;
-
-    bool ready = keys_header(s, false, &primary.credential);
-    if (s->choice.fallback != NULL) {
-        fallback = s->choice.fallback->target;
-        ready = keys_header(s, true, &fallback.credential) && ready;
-        v.fallback = (struct verdict_target){ .target = &fallback, .edits = s->fallback_edits, .delta = s->fallback_delta };
-    }
-    if (s->ask.endpoint == ENDPOINT_PASSTHROUGH) { /* its body names a model, or none; nothing of an answer is counted */
-        primary.model = SLICE_NONE;
-        v.capture_bytes = 0;
-    }
-    spop_conn_ack_begin(c, d->ticket, &ack);
-    bool fits = ready && verdict_allow(&ack, &v, d->started_us, s->arena);
-    const char *code = ready ? "frame_too_small" : "out_of_memory";
-    if (!fits) {
-        spop_ack_rewind(&ack, 0);
-        s->no = refusal_make(500, "server_error", code, code,
-                             ready ? SLICE_LIT("The gateway's answer does not fit HAProxy's frame; raise tune.bufsize.")
-                                   : SLICE_LIT("The gateway is out of memory; try again in a moment."));
-        verdict_refuse(&ack, s->ask.endpoint, &s->no, &s->budget, d->started_us, s->arena);
-    }
-    answer_times(d, &ack);
-    spop_conn_ack_end(c, &ack);
-    keys_header_done(s, false, primary.credential);
-    keys_header_done(s, true, fallback.credential);
-    answer_end(d);
-    if (fits) {
-        atomic_fetch_add_explicit(&d->worker->agent->counters.allowed, 1, memory_order_relaxed);
-        telemetry_allowed(d);
-    } else {
-        telemetry_denied(d);
-        settlement_abandon(d->worker->agent, d->flight, code);
-    }
-}
-
 static void committed(struct decision *d)
 {
     struct agent *a = d->worker->agent;
@@ -522,7 +425,7 @@ static void committed(struct decision *d)
                                SLICE_LIT("The gateway cannot record this request, so it was not sent; try again in a moment."));
         d->s.no.retry_after_s = 1;
         atomic_fetch_add_explicit(&a->counters.denied, 1, memory_order_relaxed);
-        answer_refusal(d);
+        decision_answer_refusal(d);
         telemetry_denied(d);
         decision_free(d);
         return;
@@ -531,17 +434,17 @@ static void committed(struct decision *d)
     if (atomic_load(&d->flight->given_up)) {
         settlement_abandon(a, d->flight, "given_up");
         d->s.no = refusal_make(503, "server_error", "policy_unavailable", "too_late", SLICE_LIT("The gateway took too long to decide."));
-        answer_refusal(d);
+        decision_answer_refusal(d);
         telemetry_denied(d);
     } else if (answerable(d)) {
         if (d->s.ask.count_only)
-            answer_count(d);
+            decision_answer_count(d);
         else
-            answer_allow(d);
+            decision_answer_allow(d);
     } else {
         /* HAProxy has gone: it never heard the answer, so no provider saw the request. */
         spop_conn_ack_drop(connection_spop(d->connection), d->ticket);
-        answer_end(d);
+        decision_answer_end(d);
         settlement_abandon(a, d->flight, "unanswered");
     }
     decision_free(d);

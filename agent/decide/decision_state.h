@@ -1,5 +1,5 @@
 /* The state of a decision, shared by the files that move it on: decision.c (its life), decision_count.c (its counting),
- * decision_row.c (its row in the ledger). */
+ * decision_answer.c (what HAProxy is told), decision_row.c (its row in the ledger). */
 #ifndef TOLLGATE_DECISION_STATE_H
 #define TOLLGATE_DECISION_STATE_H
 
@@ -16,6 +16,7 @@ struct decision {
     struct connection *connection;  /* NULL once answered */
     struct spop_ticket ticket;
     enum stage stage;
+    bool known;                     /* who asks was verified */
     void *taken;                    /* the payload, when it had to be kept */
     struct spop_bytes payload;
     struct assessment s;
@@ -37,6 +38,13 @@ void decision_count(struct decision *d, int64_t t0);
 
 /* decision_row.c: the row as far as it is known; its slices are the decision's. */
 void decision_row(const struct decision *d, struct ledger_decision *row);
+
+/* decision_answer.c: each hands the ACK over and lets the connection go; the decision stays. */
+void decision_answer_refusal(struct decision *d);
+void decision_answer_ok(struct decision *d, struct slice body); /* 200, the gateway's own */
+void decision_answer_count(struct decision *d);                 /* the count that was asked for; settles the request */
+void decision_answer_allow(struct decision *d);                 /* or a refusal, when the verdict does not fit; settles the request then */
+void decision_answer_end(struct decision *d);                   /* only lets go */
 
 /* decision.c: all that is left after counting. */
 void decision_counted(struct decision *d);

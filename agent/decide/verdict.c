@@ -95,8 +95,7 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
     return true;
 }
 
-void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, const struct budget_answer *budget, int64_t now_us,
-                    struct arena *a)
+void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, struct arena *a)
 {
     spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("ok"), true);
     set_int(ack, "deny", no->status);
@@ -112,7 +111,6 @@ void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct r
     if (body.p == NULL || !set_text(ack, "ebody", body))
         set_text(ack, "ebody", SLICE_LIT("{\"error\":{\"message\":\"refused\",\"type\":\"invalid_request_error\","
                                          "\"param\":null,\"code\":null}}"));
-    set_rates(ack, budget, now_us, a);
 }
 
 void verdict_times(struct spop_ack *ack, const struct verdict_spent *t, struct arena *a)
@@ -143,6 +141,12 @@ void verdict_answer(struct spop_ack *ack, struct slice body)
         return;
     }
     set_int(ack, "deny", 200);
+}
+
+void verdict_account(struct spop_ack *ack, const struct budget_answer *budget, int64_t now_us, struct arena *a)
+{
+    set_text(ack, "cost", SLICE_LIT("0.00"));
+    set_rates(ack, budget, now_us, a);
 }
 
 static struct slice instant(int64_t us, struct arena *a)

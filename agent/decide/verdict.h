@@ -28,10 +28,8 @@ struct verdict_allowed {
 
 /* False when what HAProxy needs did not fit: the caller answers with a refusal instead (spop_ack_rewind to 0 first). */
 bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_t now_us, struct arena *a);
-/* Always fits into 256 bytes of actions without its body and rates; they are left out when they do not fit. The rates are those of `budget`:
- * of a request that was refused before its limits were looked at there are none. */
-void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, const struct budget_answer *budget, int64_t now_us,
-                    struct arena *a);
+/* Always fits into 256 bytes of actions without its body; that is left out when it does not fit. */
+void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct refusal *no, struct arena *a);
 
 /* The agent's own time on a request, microseconds. Durations below zero are left out; 0 that a stage never took are told as 0. */
 struct verdict_spent {
@@ -42,6 +40,10 @@ void verdict_times(struct spop_ack *ack, const struct verdict_spent *t, struct a
 
 /* The gateway's own answer, with status 200. */
 void verdict_answer(struct spop_ack *ack, struct slice body);
+
+/* With a refusal or an own answer to a known caller: his rates and the budget left, and that this request cost nothing. Left out when it does
+ * not fit. */
+void verdict_account(struct spop_ack *ack, const struct budget_answer *budget, int64_t now_us, struct arena *a);
 
 /* The refusal for a budget answer that is not ALLOWED or CLAMPED. */
 struct refusal verdict_budget_refusal(const struct budget_answer *b, struct arena *a);

@@ -225,7 +225,8 @@ static void put_response(FILE *out, const struct haproxy_plan *p)
     static const char *const informing[][2] = {
         { "x-ratelimit-limit-tokens", "rlt" },   { "x-ratelimit-remaining-tokens", "rrt" },   { "x-ratelimit-reset-tokens", "rst" },
         { "x-ratelimit-limit-requests", "rlr" }, { "x-ratelimit-remaining-requests", "rrr" }, { "x-ratelimit-reset-requests", "rsr" },
-        { "x-tollgate-budget-left", "bud" },     { "x-tollgate-hold-usd", "hold" },           { "x-tollgate-notice", "note" },
+        { "x-tollgate-budget-left", "bud" },     { "x-tollgate-hold-usd", "hold" },           { "x-tollgate-cost-usd", "cost" },
+        { "x-tollgate-notice", "note" },
         { "x-tollgate-alias", "alias" },         { "x-tollgate-overhead-us", "ovh" },
     };
     fputs("    # What the tap and the log want to know, then everything about the account and the provider's site goes.\n"

@@ -498,6 +498,38 @@ static void idle_accounts_go_and_room_is_bounded(void **state)
     budget_free(b);
 }
 
+static void limits_are_looked_at_without_holding(void **state)
+{
+    const struct budget_limit l[] = { { .name = "day", .scope = { .level = "team" }, .unit = "usd", .amount = "100", .window = "day", .timezone = "UTC" },
+                                      { .name = "tpm", .scope = { .level = "user" }, .unit = "tokens", .amount = "1000/min" } };
+    struct budget *b = engine(l, 2);
+    struct budget_hold h;
+    struct budget_answer a, peek;
+    struct budget_stats before, after;
+    struct identity id = { .organization = SLICE_LIT("acme"), .team = SLICE_LIT("red"), .user = SLICE_LIT("ann") };
+    struct budget_subjects who = { .who = &id };
+    (void)state;
+    assert_int_equal(ask(b, "red", "ann", 30 * USD, 400, 0, &h, &a), BUDGET_ALLOWED);
+    budget_stats_get(b, &before);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(budget_peek(b, &who, NOON, 0, &peek), BUDGET_ALLOWED);
+        assert_true(peek.tight_known[BUDGET_USD] && peek.tight_known[BUDGET_TOKENS]);
+        assert_false(peek.tight_known[BUDGET_REQUESTS]);
+        assert_int_equal(peek.tight[BUDGET_USD].left, 70 * USD);
+        assert_int_equal(peek.tight[BUDGET_TOKENS].left, 600);
+        assert_int_equal(peek.refused_count, 0);
+    }
+    budget_stats_get(b, &after);
+    assert_int_equal(after.holds, before.holds);
+    assert_int_equal(after.reserved, before.reserved);
+    assert_int_equal(after.refused, before.refused);
+    settle(b, h, 10 * USD, 400, 0);
+    assert_int_equal(budget_peek(b, &who, NOON + 13 * HOUR, 13 * HOUR, &peek), BUDGET_ALLOWED); /* the next day, the bucket full again */
+    assert_int_equal(peek.tight[BUDGET_USD].left, 100 * USD);
+    assert_int_equal(peek.tight[BUDGET_TOKENS].left, 1000);
+    budget_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +546,7 @@ int main(void)
         cmocka_unit_test(the_output_ceiling_is_lowered_to_what_the_money_affords),
         cmocka_unit_test(soft_limits_warn_and_each_threshold_is_told_once_a_window),
         cmocka_unit_test(a_downgrade_is_asked_for_before_money_runs_out),
+        cmocka_unit_test(limits_are_looked_at_without_holding),
         cmocka_unit_test(an_engine_that_is_not_loaded_refuses),
         cmocka_unit_test(idle_accounts_go_and_room_is_bounded),
     };

@@ -1,0 +1,161 @@
+"""What every answer tells a known caller of his limits, its cost and the gateway's own time; and a stranger nothing of it but the time."""
+
+import json
+import re
+
+import httpx2 as httpx
+import pytest
+
+STACK = {
+    "limits": (
+        'name: purse, level: team, match: [told, held, poor], amount: "$5", window: day, time_zone: UTC',
+        'name: empty, level: team, match: [poor], amount: "$0.000000001", window: day, time_zone: UTC',
+        'name: pace, level: team, match: [told, held, fast], amount: "1000000 tokens per minute"',
+        'name: calls, level: team, match: [told, held], amount: "600 requests per minute"',
+        'name: one, level: team, match: [fast], amount: "1 requests per hour"',
+    ),
+    "access": [
+        "name: held, teams: [held], models: [solo, chat-default]",
+        "name: others, teams: [told, poor, fast, free]",
+    ],
+}
+CHAT = "/v1/chat/completions"
+RATES = [f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset") for unit in ("tokens", "requests")]
+DOLLARS = re.compile(r"\d+\.\d\d\d*")
+
+
+def ask(stack, token, body=None, path=CHAT, method="POST"):
+    content = body if isinstance(body, (bytes, type(None))) else json.dumps(body)
+    headers = {"content-type": "application/json"} | ({"authorization": "Bearer " + token} if token else {})
+    return httpx.request(method, stack.gateway + path, headers=headers, content=content, timeout=60)
+
+
+def chat(text, **more):
+    return {"model": "solo", "messages": [{"role": "user", "content": text}], "max_tokens": 20, **more}
+
+
+def own_time(answer):
+    assert int(answer.headers["x-tollgate-overhead-us"]) > 0
+    stages = re.findall(r"(\w+);dur=(\d+\.\d{3})", answer.headers["server-timing"])
+    assert {"tollgate", "identity"} <= {name for name, _ in stages}
+
+
+def told(answer, rates=tuple(RATES)):
+    """The account is in the answer; it may be read as numbers."""
+    own_time(answer)
+    assert {name for name in RATES if name in answer.headers} == set(rates)
+    for name in rates:
+        assert re.fullmatch(r"(\d+h)?(\d+m)?\d+s" if "reset" in name else r"\d+", answer.headers[name]), name
+    for unit in ("tokens", "requests"):
+        if f"x-ratelimit-limit-{unit}" in rates:
+            assert int(answer.headers[f"x-ratelimit-remaining-{unit}"]) <= int(answer.headers[f"x-ratelimit-limit-{unit}"])
+    assert DOLLARS.fullmatch(answer.headers["x-tollgate-budget-left"])
+    assert float(answer.headers["x-tollgate-budget-left"]) <= 5
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_an_answer_of_a_provider(stack, sub, stream):
+    answer = ask(stack, stack.person(sub, team="told"), chat(sub, stream=stream))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
+    told(answer)
+    assert float(answer.headers["x-tollgate-hold-usd"]) > 0
+    assert "x-tollgate-cost-usd" not in answer.headers  # not known before the last byte
+    assert "retry-after" not in answer.headers
+
+
+OWN = {
+    "models": ("GET", "/v1/models", None),
+    "one model": ("GET", "/v1/models/solo", None),
+    "budget": ("GET", "/tollgate/v1/budget", None),
+    "count": ("POST", "/v1/messages/count_tokens", chat("count me")),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_gateway_s_own_answers(stack, sub, name):
+    method, path, body = OWN[name]
+    answer = ask(stack, stack.person(sub, team="told"), body, path, method)
+    assert answer.status_code == 200, answer.text
+    told(answer)
+    assert answer.headers["x-tollgate-cost-usd"] == "0.00"
+    assert "x-tollgate-hold-usd" not in answer.headers and "retry-after" not in answer.headers
+
+
+REFUSED = {
+    "not JSON": (400, CHAT, b'{"model": "solo", '),
+    "no model named": (400, CHAT, {"messages": [{"role": "user", "content": "x"}]}),
+    "unknown model": (404, CHAT, chat("x", model="no-such-model")),
+    "unknown path": (404, "/v1/no/such/path", {}),
+    "model not allowed": (403, CHAT, chat("x", model="gpt-4o-mini")),
+    "of one model": (404, "/v1/models/no-such-model", None),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(stack, sub, name):
+    status, path, body = REFUSED[name]
+    answer = ask(stack, stack.person(sub, team="held" if status == 403 else "told"), body, path, "GET" if body is None else "POST")
+    assert answer.status_code == status, answer.text
+    told(answer)
+    assert answer.headers["x-tollgate-cost-usd"] == "0.00"
+    assert "retry-after" not in answer.headers
+
+
+def test_a_refusal_costs_the_account_nothing(stack, sub):
+    token = stack.person(sub, team="told")
+    held = stack.person(sub, team="held")
+
+    def left():
+        return ask(stack, token, path="/tollgate/v1/budget", method="GET").json()["limits"]
+
+    before = {limit["limit"]: limit["used"] for limit in left() if limit["window"] != "bucket"}
+    for status, path, body in REFUSED.values():
+        answer = ask(stack, held if status == 403 else token, body, path, "GET" if body is None else "POST")
+        assert answer.status_code == status
+    after = {limit["limit"]: limit["used"] for limit in left() if limit["window"] != "bucket"}
+    assert before == after and before
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_a_budget_that_is_used_up(stack, sub, stream):
+    answer = ask(stack, stack.person(sub, team="poor"), chat(sub, stream=stream))
+    assert answer.status_code == 429 and answer.json()["error"]["code"] == "insufficient_quota"
+    told(answer, rates=())
+    assert answer.headers["x-tollgate-budget-left"] == "0.000000001"
+    assert answer.headers["x-tollgate-cost-usd"] == "0.00"
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_rate_that_is_used_up(stack, sub):
+    token = stack.person(sub, team="fast")
+    answers = [ask(stack, token, chat(sub)) for _ in range(2)]
+    answer = answers[-1]
+    assert answer.status_code == 429 and answer.json()["error"]["code"] == "rate_limit_exceeded"
+    own_time(answer)
+    assert (answer.headers["x-ratelimit-limit-requests"], answer.headers["x-ratelimit-remaining-requests"]) == ("1", "0")
+    assert answer.headers["x-ratelimit-limit-tokens"] == "1000000"
+    assert 0 < int(answer.headers["retry-after"]) <= 3600
+    assert answer.headers["x-tollgate-cost-usd"] == "0.00"
+
+
+def test_without_limits_on_rates_there_is_nothing_to_tell(stack, sub):
+    for path, body in ((CHAT, chat(sub)), (CHAT, chat(sub, model="no-such-model")), ("/v1/models", None)):
+        answer = ask(stack, stack.person(sub, team="free"), body, path, "GET" if body is None else "POST")
+        own_time(answer)
+        assert not [name for name in answer.headers if name.startswith("x-ratelimit-")]
+        assert DOLLARS.fullmatch(answer.headers["x-tollgate-budget-left"])  # every team has a limit on its day
+
+
+@pytest.mark.parametrize("who", ["nobody", "expired", "forged"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/tollgate/v1/budget"])
+def test_strangers_learn_nothing(stack, sub, who, path):
+    token = None if who == "nobody" else stack.person(sub, team="told", ttl=-4000 if who == "expired" else 3600)
+    if who == "forged":
+        head, body, signature = token.split(".")
+        token = ".".join((head, body, signature[:10] + ("A" if signature[10] != "A" else "B") + signature[11:]))
+    answer = ask(stack, token, chat(sub) if path == CHAT else None, path, "POST" if path == CHAT else "GET")
+    assert answer.status_code == 401, answer.text
+    named = ("x-ratelimit-", "x-tollgate-budget", "x-tollgate-cost", "x-tollgate-hold")
+    assert not [name for name in answer.headers if name.startswith(named)]
+    assert "server-timing" in answer.headers and "retry-after" not in answer.headers
