@@ -151,6 +151,7 @@ static int command_run(const char *file)
     struct credential_hardening h;
     char why[128] = "";
 
+    log_use_journal(getenv("JOURNAL_STREAM"), LOG_JOURNAL_SOCKET);
     credential_harden_process(&h);
     if (!h.undumpable || !h.no_core)
         LOG(LOG_LEVEL_WARN, "hardening_incomplete", LOG_INT("undumpable", h.undumpable), LOG_INT("no_core", h.no_core));

@@ -19,6 +19,7 @@
 #include "manage/limiting.h"
 #include "listener.h"
 #include "observe/audit.h"
+#include "observe/request_log.h"
 #include "outcome/relaying.h"
 #include "restore.h"
 #include "outcome/routing.h"
@@ -193,12 +194,13 @@ static void prices_record(struct agent *a, struct runtime *r)
     ledger_submit(a->ledger, &p->op);
 }
 
-static void log_level_apply(const struct config *c)
+static void log_apply(const struct config *c)
 {
     static const char *const names[] = { "debug", "info", "warn", "error" };
     for (int i = 0; i < 4; i++)
         if (strcmp(c->log_level, names[i]) == 0)
             log_set_level((enum log_level)i);
+    log_set_format(strcmp(c->log.format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_FMT);
 }
 
 static void errors_log(const struct config_errors *e)
@@ -257,7 +259,8 @@ static void reload(struct server *s)
         runtime_unref(fresh);
         return;
     }
-    log_level_apply(c);
+    log_apply(c);
+    request_log_switch(a->telemetry->log, *c->log.decisions);
     access_lists_reload(a, c);
     alerting_reload(a, c);
     prices_record(a, fresh);
@@ -370,7 +373,7 @@ static bool start(struct server *s, const char *config_file)
         snprintf(s->why, sizeof s->why, "the configuration is refused");
         return false;
     }
-    log_level_apply(s->config);
+    log_apply(s->config);
     a->telemetry = telemetry_new(s->config);
     if (a->telemetry == NULL)
         return false;

@@ -8,6 +8,8 @@
 #include "decide/inflight.h"
 #include "listener.h"
 #include "observe/metrics_http.h"
+#include "observe/recent.h"
+#include "observe/request_log.h"
 #include "observe/request_metrics.h"
 #include "worker.h"
 
@@ -32,7 +34,10 @@ struct telemetry *telemetry_new(const struct config *c)
         t->requests = request_metrics_new(t->metrics, (unsigned)c->metrics.max_teams, MODELS_MAX);
         t->samples = samples_new(t->metrics);
     }
-    if (t->requests == NULL || t->samples == NULL) {
+    t->recent = recent_new();
+    if (t->recent != NULL)
+        t->log = request_log_start(t->recent, *c->log.decisions);
+    if (t->requests == NULL || t->samples == NULL || t->log == NULL) {
         telemetry_free(t);
         return NULL;
     }
@@ -52,6 +57,8 @@ void telemetry_free(struct telemetry *t)
     if (t == NULL)
         return;
     telemetry_stop(t);
+    request_log_stop(t->log);
+    recent_free(t->recent);
     samples_free(t->samples);
     request_metrics_free(t->requests);
     metrics_free(t->metrics);
@@ -119,6 +126,7 @@ void telemetry_reloaded(struct agent *a, bool good)
 static void report(struct agent *a, const struct event *e)
 {
     request_metrics_count(a->telemetry->requests, e);
+    recent_put(a->telemetry->recent, e);
 }
 
 static void event_target(struct event *e, const struct target *t)
@@ -215,6 +223,7 @@ void telemetry_settled(struct agent *a, const struct inflight *f, const struct l
     e.ttft_us = s->ttft_us;
     e.tpot_ns = s->tpot_ns;
     e.total_us = s->total_us;
+    EVENT_TEXT(e.provider_id, s->provider_request_id);
     report(a, &e);
 }
 

@@ -20,6 +20,8 @@ struct ledger_correction;
 struct ledger_settlement;
 struct metrics_http;
 struct request_metrics;
+struct recent;
+struct request_log;
 struct samples;
 
 struct telemetry {
@@ -27,6 +29,8 @@ struct telemetry {
     struct request_metrics *requests;
     struct samples *samples;
     struct metrics_http *http;             /* NULL: nothing is served */
+    struct recent *recent;                 /* the last events */
+    struct request_log *log;
     _Atomic int64_t beat_us;               /* monotonic: the control thread's last round */
     atomic_uint unready;                   /* TELEMETRY_... bits */
 };

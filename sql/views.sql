@@ -30,7 +30,7 @@ SELECT r.id,
            AS known_by,
        r.price_version, r.budget_left_nano,
        r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.body_bytes, r.response_bytes,
-       r.identity_us, r.tokens_us, r.budget_us, r.commit_us,
+       r.identity_us, r.tokens_us, r.budget_us, r.commit_us, r.provider_request_id,
        strftime('%Y-%m-%dT%H:%M:%S', r.settled_us / 1000000, 'unixepoch') || printf('.%06dZ', r.settled_us % 1000000) AS settled,
        r.started_us, r.settled_us
 FROM request_row AS r
@@ -43,7 +43,7 @@ DROP VIEW IF EXISTS attempt;
 CREATE VIEW attempt AS
 SELECT a.request, r.request_id, a.number,
        strftime('%Y-%m-%dT%H:%M:%S', a.started_us / 1000000, 'unixepoch') || printf('.%06dZ', a.started_us % 1000000) AS started,
-       t.grp AS provider_group, t.provider, t.model, a.http_status, a.outcome, a.first_byte_us, a.total_us, a.started_us
+       t.grp AS provider_group, t.provider, t.model, a.http_status, a.outcome, a.first_byte_us, a.total_us, a.started_us, a.provider_request_id
 FROM attempt_row AS a
 LEFT JOIN request_row AS r ON r.id = a.request
 LEFT JOIN target AS t ON t.id = a.target;

@@ -83,6 +83,16 @@ static void relay_default(struct config *c)
     memcpy(c->listen.relay + n, "relay", sizeof "relay");
 }
 
+static void set_true(bool **b)
+{
+    if (*b != NULL)
+        return;
+    *b = malloc(sizeof **b);
+    if (*b == NULL)
+        abort();
+    **b = true;
+}
+
 static void defaults_fill(struct config *c)
 {
     beside_ledger(c, &c->audit.file, "audit.log");
@@ -90,18 +100,15 @@ static void defaults_fill(struct config *c)
     if (c->workers == 0)
         c->workers = 2;
     set_default(&c->log_level, "info");
+    set_default(&c->log.format, "logfmt");
     if (c->metrics.max_teams == 0)
         c->metrics.max_teams = TEAMS_DEFAULT;
     set_default(&c->haproxy.conf_dir, "/etc/haproxy/tollgate");
     set_default(&c->haproxy.runtime_dir, "/run/tollgate");
     if (c->haproxy.max_body == 0)
         c->haproxy.max_body = 262144;
-    if (c->haproxy.lua == NULL) {
-        c->haproxy.lua = malloc(sizeof *c->haproxy.lua);
-        if (c->haproxy.lua == NULL)
-            abort();
-        *c->haproxy.lua = true;
-    }
+    set_true(&c->haproxy.lua);
+    set_true(&c->log.decisions);
     if (c->listen.settle != NULL)
         strip_unix(c->listen.settle);
     if (c->listen.admin != NULL)
@@ -278,6 +285,7 @@ static void alerts_check(struct context *x, struct config_alerts *a)
 static void all_check(struct context *x, struct config *c)
 {
     static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
+    static const char *const formats[] = { "logfmt", "json", NULL };
     static const char *const streams[] = { "relay", "tap", NULL };
 
     listen_check(x, &c->listen);
@@ -286,6 +294,8 @@ static void all_check(struct context *x, struct config *c)
         config_doc_error(x->doc, x->errors, "workers", "must be 1 to %d", WORKERS_MAX);
     if (!one_of(c->log_level, levels))
         config_doc_error(x->doc, x->errors, "log_level", "\"%s\" is unknown; allowed: debug, info, warn, error", c->log_level);
+    if (!one_of(c->log.format, formats))
+        config_doc_error(x->doc, x->errors, "log.format", "\"%s\" is unknown; allowed: logfmt, json", c->log.format);
     if (!one_of(c->haproxy.streams, streams))
         config_doc_error(x->doc, x->errors, "haproxy.streams", "\"%s\" is unknown; allowed: relay, tap", c->haproxy.streams);
     for (unsigned i = 0; i < c->haproxy.bind_count; i++)

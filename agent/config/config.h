@@ -54,6 +54,11 @@ struct config_metrics {
 /* The default port of OpenTelemetry's Prometheus exporters. */
 #define CONFIG_METRICS_LISTEN "127.0.0.1:9464"
 
+struct config_log {
+    char *format;    /* logfmt, json */
+    bool *decisions; /* a line for each decision and each settlement */
+};
+
 struct config_audit {
     char *file; /* default: audit.log beside the ledger */
 };
@@ -369,6 +374,7 @@ struct config {
     struct config_listen listen;
     int64_t workers;
     char *log_level;
+    struct config_log log;
     struct config_haproxy haproxy;
     struct config_ledger ledger;
     struct config_issuer *issuers;

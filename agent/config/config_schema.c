@@ -390,6 +390,12 @@ static const cyaml_schema_field_t audit_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t log_fields[] = {
+    TEXT_OPT("format", config_log, format),
+    CYAML_FIELD_BOOL_PTR("decisions", P | O, struct config_log, decisions),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t metrics_fields[] = {
     TEXT_OPT("listen", config_metrics, listen),
     INT_OPT("max_teams", config_metrics, max_teams),
@@ -485,6 +491,7 @@ static const cyaml_schema_field_t config_fields[] = {
     PART("listen", config, listen, listen_fields),
     INT_OPT("workers", config, workers),
     TEXT_OPT("log_level", config, log_level),
+    PART_OPT("log", config, log, log_fields),
     PART("haproxy", config, haproxy, haproxy_fields),
     PART("ledger", config, ledger, ledger_fields),
     LIST("issuers", config, issuers, &issuer_entry),

@@ -7,6 +7,7 @@
 #include "decide/inflight.h"
 #include "decide/keys.h"
 #include "access/logout.h"
+#include "observe/request_log.h"
 #include "outcome/settlement.h"
 #include "spop_conn.h"
 #include "telemetry.h"
@@ -157,7 +158,7 @@ static void refused(struct decision *d)
     unsigned held = 0;
 
     atomic_fetch_add_explicit(&a->counters.denied, 1, memory_order_relaxed);
-    if (log_gate_open(&gate, clock_mono_us(), 20, &held))
+    if (!request_log_on(a->telemetry->log) && log_gate_open(&gate, clock_mono_us(), 20, &held))
         LOG(LOG_LEVEL_INFO, "denied", LOG_STR("request_id", d->s.rq.id), LOG_INT("status", d->s.no.status),
             LOG_CSTR("reason", d->s.no.reason != NULL ? d->s.no.reason : "-"), LOG_STR("team", d->s.who.team),
             LOG_STR("user", d->s.who.user), LOG_INT("suppressed", held));

@@ -86,6 +86,7 @@ struct ledger_settlement {
     bool fallback;
     int64_t response_bytes;
     int32_t commit_us;       /* how long the decision waited for its commit; -1 unknown */
+    struct slice provider_request_id; /* the provider's own; empty: it gave none */
 };
 
 struct ledger_attempt {
@@ -96,6 +97,7 @@ struct ledger_attempt {
     int http_status;         /* 0: no response */
     struct slice outcome;    /* "ok", "connect_failed", "timeout", "cut", ... */
     int64_t first_byte_us, total_us; /* -1 unknown */
+    struct slice provider_request_id;
 };
 
 /* A change to a settled request, booked as a row of its own. Amounts are differences and may be negative; the sums of row and

@@ -34,9 +34,9 @@ static const char *const sql[STATEMENTS] = {
         " input_cached = ?8, input_cache_write = ?9, input_cache_write_1h = ?10, output = ?11, output_reasoning = ?12, input_audio = ?13,"
         " output_audio = ?14, cost_nano = ?15, provider_cost_nano = ?16, price_version = ?17, ttft_us = ?18, tpot_ns = ?19,"
         " total_us = ?20, attempts = ?21, fallback = ?22, response_bytes = ?23, commit_us = ?24, discount_nano = ?25,"
-        " prompt_saved_nano = ?26 WHERE id = ?1",
+        " prompt_saved_nano = ?26, provider_request_id = ?27 WHERE id = ?1",
     [FIND_OPEN] = "SELECT started_us, who, plan FROM request_row WHERE id = ?1 AND state = 0",
-    [INSERT_ATTEMPT] = "INSERT OR IGNORE INTO attempt_row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    [INSERT_ATTEMPT] = "INSERT OR IGNORE INTO attempt_row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [FIND_SETTLED] =
         "SELECT r.started_us, r.who, coalesce(r.served, r.plan, 0), r.state,"
         " coalesce(r.input, 0) + coalesce(sum(c.input), 0), coalesce(r.input_cached, 0) + coalesce(sum(c.input_cached), 0),"
@@ -278,6 +278,7 @@ static void bind_settlement(sqlite3_stmt *s, const struct ledger_settlement *t, 
     bind_known(s, 24, t->commit_us);
     sqlite3_bind_int64(s, 25, t->discount_nano);
     sqlite3_bind_int64(s, 26, t->prompt_saved_nano);
+    statement_bind_text(s, 27, t->provider_request_id);
 }
 
 /* What an open request needs for its roll-up; *target is the planned one. SQLITE_ROW, SQLITE_DONE when it is not open, or an error. */
@@ -339,6 +340,7 @@ static int write_attempt(struct rows *r, const struct ledger_attempt *a)
     statement_bind_text(s, 6, a->outcome);
     bind_known(s, 7, a->first_byte_us);
     bind_known(s, 8, a->total_us);
+    statement_bind_text(s, 9, a->provider_request_id);
     int result = run(s);
     return result == LEDGER_OK && sqlite3_changes(r->db) == 0 ? LEDGER_STALE : result;
 }

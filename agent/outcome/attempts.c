@@ -5,6 +5,7 @@
 #include "decide/inflight.h"
 #include "decide/keys.h"
 #include "outcome/judgement.h"
+#include "outcome/provider_id.h"
 #include "outcome/routing.h"
 #include "route/breaker.h"
 #include "settle/settle_line.h"
@@ -15,6 +16,7 @@
 struct attempt {
     struct ledger_op op;
     struct inflight *flight;
+    char provider_id[PROVIDER_ID_MAX];
 };
 
 static void on_attempt_written(struct ledger_op *op, enum ledger_result result)
@@ -52,6 +54,7 @@ static void attempt_write(struct agent *a, struct inflight *f, const struct ledg
     inflight_ref(f);
     t->op = (struct ledger_op){ .kind = LEDGER_ATTEMPT, .done = on_attempt_written, .user = t };
     t->op.attempt = *row;
+    t->op.attempt.provider_request_id = provider_id_keep(row->provider_request_id, t->provider_id);
     ledger_submit(a->ledger, &t->op);
 }
 
@@ -69,7 +72,7 @@ void attempts_line(struct agent *a, struct inflight *f, const struct settle_line
         .id = f->op.decision.id, .number = second ? 2 : 1, .target = attempt_target(f, second),
         .started_us = clock_wall_us() - (l->ta > 0 ? l->ta : 0) * 1000, .http_status = status > 0 ? (int)status : 0,
         .outcome = slice_cstr(attempt_outcome(l, status, judgement_relay_cause(f, second))), .first_byte_us = l->tr >= 0 ? l->tr * 1000 : -1,
-        .total_us = l->ta >= 0 ? l->ta * 1000 : -1,
+        .total_us = l->ta >= 0 ? l->ta * 1000 : -1, .provider_request_id = l->provider_id,
     };
 
     int64_t wait_us = breaker_retry_after_us(l->retry_after, clock_wall_us());

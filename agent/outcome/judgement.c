@@ -131,7 +131,7 @@ static const char *outcome_of(const struct settle_record *r, const struct inflig
 void judgement_of_record(struct agent *a, const struct inflight *f, const struct settle_record *r, struct judgement *v)
 {
     *v = (struct judgement){ .known_by = KNOWN_NONE, .status = (int)r->status, .tpot_ns = -1,
-                              .bytes = r->bytes };
+                              .bytes = r->bytes, .provider_id = r->provider_id };
     v->fallback = f->has_fallback && (r->attempt == 2 || (r->attempt == 0 && slice_eq(r->group, f->fallback.group)));
     v->outcome = outcome_of(r, f, v->fallback);
     v->attempts = v->fallback ? 2 : 1;

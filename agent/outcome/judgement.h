@@ -21,6 +21,7 @@ struct judgement {
     bool fallback, own; /* own: the gateway answered it */
     int32_t attempts;
     int64_t ttft_us, tpot_ns, total_us, bytes;
+    struct slice provider_id; /* the provider's own id of the request, as it came */
 };
 
 /* Usage is the provider's own, else counted from what was delivered, else the hold stands for it. */

@@ -7,6 +7,7 @@
 #include "outcome/attempts.h"
 #include "outcome/judgement.h"
 #include "outcome/learning.h"
+#include "outcome/provider_id.h"
 #include "outcome/routing.h"
 #include "runtime.h"
 #include "settle/settle_line.h"
@@ -30,6 +31,7 @@ struct settling {
     void *user;
     enum ledger_result result;
     enum inflight_state end; /* SETTLED or EXPIRED */
+    char provider_id[PROVIDER_ID_MAX];
 };
 
 static void settled(struct agent *a, struct agent_task *task)
@@ -70,16 +72,6 @@ static struct settling *settling_new(struct agent *a, struct inflight *f, enum l
     return s;
 }
 
-static void log_settled(const struct inflight *f, const struct judgement *v)
-{
-    static const char *const known[] = { "open", "reported", "counted", "bounded", "none" };
-
-    LOG(LOG_LEVEL_DEBUG, "settled", LOG_STR("request_id", f->request_id), LOG_STR("team", f->who.team),
-        LOG_STR("model", v->fallback ? f->fallback.model : f->primary.model), LOG_CSTR("known_by", known[v->known_by]),
-        LOG_CSTR("outcome", v->outcome), LOG_INT("status", v->status), LOG_INT("cost_nano", v->cost_nano),
-        LOG_INT("input", v->usage.input), LOG_INT("output", v->usage.output), LOG_INT("ttft_us", v->ttft_us));
-}
-
 /* Wall time, but never before the request's start: the clock may have been set back meanwhile. */
 static int64_t settled_us(const struct inflight *f)
 {
@@ -104,7 +96,6 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
         budget_settle(a->budget, f->hold, &actual, clock_mono_us());
     f->settled_nano = v->cost_nano;
     f->settled_tokens = use.tokens;
-    log_settled(f, v);
     if (s == NULL) {
         /* The hold stays open in the ledger, and expires to its bound after a restart: too much, never too little. */
         LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_CSTR("error", "out of memory"));
@@ -135,6 +126,7 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
         .fallback = v->fallback,
         .response_bytes = v->bytes,
         .commit_us = f->commit_us,
+        .provider_request_id = provider_id_keep(v->provider_id, s->provider_id),
     };
     if (v->attempts > 0)
         s->op.settlement.served = (struct ledger_target){ .group = served->group, .provider = served->provider,
@@ -167,7 +159,6 @@ static void correct(struct agent *a, struct inflight *f, const struct judgement 
     };
     atomic_fetch_add_explicit(&a->counters.corrected, 1, memory_order_relaxed);
     telemetry_corrected(a, f, &s->op.correction);
-    LOG(LOG_LEVEL_INFO, "corrected", LOG_STR("request_id", f->request_id), LOG_INT("cost_nano", delta.nano));
     ledger_submit(a->ledger, &s->op);
 }
 

@@ -220,6 +220,16 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
     fputs("    http-request set-var(txn.tgx.go) int(1)\n", out);
 }
 
+/* The provider's own id of the request, under the first of the names that providers give it; cut, so that a log line stays whole. */
+static void put_provider_id(FILE *out, const char *converter)
+{
+    static const char *const names[] = { "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid" };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        fprintf(out, "    http-response set-var(txn.tgx.rid) res.fhdr(%s),bytes(0,128)%s if %s{ res.fhdr(%s) -m found }\n", names[i], converter,
+                i > 0 ? "!{ var(txn.tgx.rid) -m found } " : "", names[i]);
+}
+
 static void put_response(FILE *out, const struct haproxy_plan *p)
 {
     static const char *const informing[][2] = {
@@ -232,10 +242,9 @@ static void put_response(FILE *out, const struct haproxy_plan *p)
     fputs("    # What the tap and the log want to know, then everything about the account and the provider's site goes.\n"
           "    http-response set-var(txn.tgx.st) status\n"
           "    http-response set-var(txn.tgx.grp) res.hdr(x-tg-group) if { res.hdr(x-tg-group) -m found }\n"
-          "    http-response set-var(txn.tgx.att) res.hdr(x-tg-attempt) if { res.hdr(x-tg-attempt) -m found }\n"
-          "    http-response set-var(txn.tgx.rid) res.fhdr(x-request-id) if { res.fhdr(x-request-id) -m found }\n"
-          "    http-response set-var(txn.tgx.rid) res.fhdr(request-id) if !{ var(txn.tgx.rid) -m found } { res.fhdr(request-id) -m found }\n"
-          "    http-response set-var(txn.tgx.retry) res.fhdr(retry-after) if { res.fhdr(retry-after) -m found }\n"
+          "    http-response set-var(txn.tgx.att) res.hdr(x-tg-attempt) if { res.hdr(x-tg-attempt) -m found }\n", out);
+    put_provider_id(out, "");
+    fputs("    http-response set-var(txn.tgx.retry) res.fhdr(retry-after) if { res.fhdr(retry-after) -m found }\n"
           "    http-response set-var(txn.tgx.coding) res.fhdr(content-encoding) if { res.fhdr(content-encoding) -m found }\n"
           "    http-response set-var(txn.tgx.sse) int(1) if { res.hdr(content-type) -i -m beg text/event-stream }\n"
           "    http-response del-header ^(x-tg-|x-ratelimit-|anthropic-ratelimit-|anthropic-organization-|cf-|x-ms-|x-envoy-) -m reg\n"
@@ -304,7 +313,7 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
     fprintf(out,
             "    log ring@tg_ring len 8000 format raw local0\n"
             "    log-format '{\"t\":2,\"id\":\"%%[var(txn.tgx.id)]\",\"grp\":\"%%[var(txn.tgx.grp)]\",\"att\":%d,\"st\":%%ST,"
-            "\"rst\":\"%%[var(txn.tgx.rst)]\",\"ra\":\"%%[var(txn.tgx.ra)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
+            "\"rst\":\"%%[var(txn.tgx.rst)]\",\"ra\":\"%%[var(txn.tgx.ra)]\",\"rid\":\"%%[var(txn.tgx.rid)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
             attempt);
     fprintf(out,
             "    http-request set-var(txn.tgx.id) req.hdr(x-tg-id)\n"
@@ -437,8 +446,9 @@ static void put_group(FILE *out, const struct haproxy_plan *p, const struct hapr
     put_upstream_request(out, g, &u);
     fputs("    http-response del-header ^x-tg- -m reg\n"
           "    http-response set-var(txn.tgx.rst) status\n"
-          "    http-response set-var(txn.tgx.ra) res.fhdr(retry-after),json(utf8s) if { res.fhdr(retry-after) -m found }\n"
-          "    http-response set-header x-tg-status %[status] if { status", out);
+          "    http-response set-var(txn.tgx.ra) res.fhdr(retry-after),json(utf8s) if { res.fhdr(retry-after) -m found }\n", out);
+    put_provider_id(out, ",json(utf8s)");
+    fputs("    http-response set-header x-tg-status %[status] if { status", out);
     put_retried(out);
     fputs(" }\n    http-response set-status 503 if { status", out);
     put_retried(out);

@@ -80,7 +80,7 @@ static int read_line(const cJSON *o, struct arena *a, struct settle_line *out, c
     }
     out->tier = (int)tier;
     if (!read_text(o, "id", a, &out->id) || !read_text(o, "grp", a, &out->group) || !read_text(o, "tsc", a, &out->state) ||
-        !read_text(o, "srv", a, &out->server) || !read_text(o, "ra", a, &out->retry_after) || !read_numbers(o, out))
+        !read_text(o, "srv", a, &out->server) || !read_text(o, "ra", a, &out->retry_after) || !read_text(o, "rid", a, &out->provider_id) || !read_numbers(o, out))
         return -1;
     if (out->id.n == 0) {
         *why = "no request id";

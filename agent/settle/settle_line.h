@@ -20,6 +20,7 @@ struct settle_line {
     struct slice state;     /* "tsc": termination state, e.g. "--", "CD", "SD" */
     struct slice server;    /* "srv" */
     struct slice retry_after; /* "ra": the provider's Retry-After */
+    struct slice provider_id; /* "rid": the provider's own id of the request */
     /* SETTLE_LINE_ABSENT when the line does not have it. */
     int64_t attempt;        /* "att" */
     int64_t status;         /* "st": 0..999, -1 none */

@@ -40,6 +40,7 @@ class Behaviour:
     gzip: bool = False
     content_type: str = ""
     error_in_200: bool = False  # status 200 with an error object as the body
+    request_id: str = ""  # the x-request-id of its answers, instead of its own
     big_header: int = 0  # a response header of so many bytes
     ignore_ceiling: bool = False  # writes more tokens than it was allowed
     end_after: int = -1  # ends the stream in good order after so many content events, as if that were all

@@ -206,7 +206,7 @@ class Listener:
             fields.append(("Content-Encoding", "gzip"))
         if behaviour.big_header:
             fields.append(("X-Big", "x" * behaviour.big_header))
-        fields += [("x-request-id", f"{self.name}-{record['number']}"), ("Content-Length", len(data))]
+        fields += [("x-request-id", behaviour.request_id or f"{self.name}-{record['number']}"), ("Content-Length", len(data))]
         record["status"] = status
         if 0 <= behaviour.stall_after < len(data) and status == 200:
             writer.write(head_of(status, fields) + data[: behaviour.stall_after])
@@ -230,7 +230,7 @@ class Listener:
             ("Content-Type", behaviour.content_type or "text/event-stream; charset=utf-8"),
             ("Cache-Control", "no-cache"),
             *big,
-            ("x-request-id", f"{self.name}-{record['number']}"),
+            ("x-request-id", behaviour.request_id or f"{self.name}-{record['number']}"),
             ("Connection", "close") if behaviour.unframed else ("Transfer-Encoding", "chunked"),
         ]
         frame = bytes if behaviour.unframed else chunk
