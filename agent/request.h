@@ -233,6 +233,7 @@ struct refusal {
     const char *code;        /* OpenAI error code */
     const char *param;       /* or NULL */
     struct slice message;    /* unescaped UTF-8 */
+    struct slice allow;      /* with 405: the methods, as in the Allow header (RFC 9110 10.2.1) */
     int64_t retry_after_s;   /* -1: no Retry-After */
     bool do_not_retry;       /* x-should-retry: false */
     const char *reason;      /* short stable word for metrics and the ledger (e.g. "budget", "token_expired") */

@@ -110,8 +110,10 @@ enum identity_result logout_verify(struct decision *d, int64_t now_us, bool may_
     static const char form[] = "application/x-www-form-urlencoded";
     struct slice token;
 
-    if (!slice_eq_cstr(rq->method, "POST"))
-        return refuse(no, 405, "method_not_allowed", "This endpoint takes POST only.");
+    if (!slice_eq_cstr(rq->method, "POST")) {
+        *no = assess_wrong_method(SLICE_LIT("POST"), d->s.arena);
+        return IDENTITY_REFUSED;
+    }
     if (rq->content_type.n < sizeof form - 1 || strncasecmp(rq->content_type.p, form, sizeof form - 1) != 0)
         return refuse(no, 400, "invalid_logout_token", "A logout token comes in a form (application/x-www-form-urlencoded).");
     const char *why = identity_logout_form(rq->body, d->s.arena, &token);

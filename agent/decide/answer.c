@@ -76,18 +76,21 @@ static cJSON *budget_json(const struct assessment *s, struct budget *b, int64_t 
     return NULL;
 }
 
+bool answer_path(struct slice path)
+{
+    return slice_eq_cstr(path, "/tollgate/v1/budget") || slice_eq_cstr(path, "/v1/models") || slice_starts(path, SLICE_LIT("/v1/models/"));
+}
+
 enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us, struct slice *body)
 {
     cJSON *o = NULL;
 
-    if (!slice_eq_cstr(s->rq.method, "GET"))
+    if (!slice_eq_cstr(s->rq.method, "GET") || !answer_path(s->rq.path))
         return ANSWER_NOT_OURS;
     if (slice_eq_cstr(s->rq.path, "/tollgate/v1/budget"))
         o = budget_json(s, b, now_us, mono_us);
     else if (slice_eq_cstr(s->rq.path, "/v1/models"))
         o = answer_models(s);
-    else if (!slice_starts(s->rq.path, SLICE_LIT("/v1/models/")))
-        return ANSWER_NOT_OURS;
     else if ((o = answer_model(s)) == NULL && s->no.status != 0)
         return ANSWER_REFUSED;
     char *text = o != NULL ? cJSON_PrintUnformatted(o) : NULL;

@@ -10,6 +10,8 @@ enum answer_kind {
     ANSWER_BODY,     /* *body is one line of JSON in the arena (p NULL: memory is out) */
     ANSWER_REFUSED   /* s->no says why */
 };
+/* One of those paths, whatever the method. */
+bool answer_path(struct slice path);
 enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us, struct slice *body)
     __attribute__((warn_unused_result));
 

@@ -1,6 +1,7 @@
 #include "decide/assess.h"
 
 #include "agent.h"
+#include "decide/answer.h"
 #include "decide/assess_route.h"
 #include "dialect/dialect.h"
 #include "dialect/dialect_rewrite.h"
@@ -127,6 +128,14 @@ struct refusal assess_unbounded(void)
                                   "document), so its cost has no bound. Send the content inline."));
 }
 
+struct refusal assess_wrong_method(struct slice methods, struct arena *a)
+{
+    struct refusal no = refusal_make(405, "invalid_request_error", "method_not_allowed", "method",
+                                     arena_printf(a, "This path takes %.*s only.", SLICE_FMT(methods)));
+    no.allow = methods;
+    return no;
+}
+
 void assess_shape(struct assessment *s)
 {
     if (dialect_endpoint(s->rq.method, s->rq.path, &s->ask.endpoint) == DIALECT_NO_PATH)
@@ -139,10 +148,15 @@ static bool endpoint_find(struct assessment *s)
     case DIALECT_MATCH:
         return true;
     case DIALECT_NO_METHOD:
-        return refuse(s, 405, "method_not_allowed", "method", SLICE_LIT("This endpoint takes POST only."));
+        s->no = assess_wrong_method(SLICE_LIT("POST"), s->arena);
+        return false;
     default:
         if (passing_find(s))
             return s->no.status == 0;
+        if (answer_path(s->rq.path)) {
+            s->no = assess_wrong_method(SLICE_LIT("GET"), s->arena);
+            return false;
+        }
         return refuse(s, 404, "unknown_url", "path",
                       arena_printf(s->arena, "There is no endpoint %.*s %.*s here; this gateway serves POST %s.", SLICE_FMT(s->rq.method),
                                    s->rq.path.n > 128 ? 128 : (int)s->rq.path.n, s->rq.path.p != NULL ? s->rq.path.p : "",

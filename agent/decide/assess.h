@@ -62,6 +62,8 @@ bool assess_rewrite(struct assessment *s);
 
 /* Of a request whose tokens have no bound (tokens/estimate.h). */
 struct refusal assess_unbounded(void);
+/* 405. `methods`: those that the path takes, "GET, POST". */
+struct refusal assess_wrong_method(struct slice methods, struct arena *a);
 struct refusal refusal_make(int status, const char *type, const char *code, const char *reason, struct slice message);
 
 /* Nano-dollars that the tightest money limit has left with this request's hold taken; -1 when none applies, 0 when it is overdrawn. */

@@ -103,8 +103,7 @@ bool passing_find(struct assessment *s)
         s->no = refusal_make(400, "invalid_request_error", "invalid_path", "path",
                              SLICE_LIT("The path holds empty or dotted segments, or characters other than letters, digits and -._~:@."));
     else if (!method_allowed(p, s->rq.method))
-        s->no = refusal_make(405, "invalid_request_error", "method_not_allowed", "method",
-                             arena_printf(s->arena, "This path takes %.*s only.", SLICE_FMT(methods_text(p, s->arena))));
+        s->no = assess_wrong_method(methods_text(p, s->arena), s->arena);
     return true;
 }
 

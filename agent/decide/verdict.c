@@ -82,6 +82,8 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
 
     if (v->fallback.target != NULL)
         ok = ok && set_target(ack, &fallback_names, &v->fallback);
+    if (v->fallback.target != NULL && v->fallback_larger)
+        ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("larger"), true);
     ok = ok && set_int(ack, "tap", v->hide_usage ? 3 : 1) && set_int(ack, "cap", v->capture_bytes);
     if (v->stream)
         ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("stream"), true);
@@ -103,6 +105,8 @@ void verdict_refuse(struct spop_ack *ack, enum endpoint endpoint, const struct r
         set_int(ack, "retry", no->retry_after_s);
     if (no->do_not_retry)
         set_text(ack, "noretry", SLICE_LIT("false"));
+    if (no->allow.n > 0)
+        set_text(ack, "allow", no->allow);
     if (no->code != NULL)
         set_text(ack, "code", slice_cstr(no->code));
     struct slice body = dialect_error_body(endpoint, no, a);

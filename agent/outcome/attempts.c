@@ -38,7 +38,7 @@ static const char *attempt_outcome(const struct settle_line *l, int64_t status, 
     if (status < 0 || l->tr < 0)
         return "no_response";
     if (status >= 400)
-        return "error";
+        return l->too_long == 1 ? "context_length" : "error";
     return l->state.n >= 1 && l->state.p[0] != '-' ? "cut" : "ok";
 }
 

@@ -81,10 +81,18 @@ static bool worth_retrying(struct slice event)
                                          "\"rate_limit_exceeded\"", "\"internal_error\"", "\"internal_server_error\"",
                                          "\"service_unavailable\"", "\"timeout_error\"", NULL };
 
+    if (contains(event, "\"content_filter\""))
+        return false; /* never routed around, whatever else it is called */
     for (size_t i = 0; words[i] != NULL; i++)
         if (contains(event, words[i]))
             return true;
     return false;
+}
+
+/* The words of OpenAI's response.failed and error events. */
+static bool too_long(struct slice event)
+{
+    return contains(event, "\"context_length_exceeded\"");
 }
 
 unsigned meter_judge(void *user, struct slice event)
@@ -101,7 +109,7 @@ unsigned meter_judge(void *user, struct slice event)
     if (got.finished)
         is |= RELAY_FINISHED;
     if (got.error)
-        is |= RELAY_ERROR | (worth_retrying(event) ? RELAY_RETRY : 0);
+        is |= RELAY_ERROR | (worth_retrying(event) || (m->larger_next && too_long(event)) ? RELAY_RETRY : 0);
     if (m->stop > 0 && passed(m, &got))
         is |= RELAY_STOP;
     return is;

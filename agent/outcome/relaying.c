@@ -328,7 +328,7 @@ static void request_begin(struct relayed *s, const struct relay_request *q)
     snprintf(s->group, sizeof s->group, "%.*s", SLICE_FMT(group));
     limits_find(s, run->config);
     runtime_unref(run);
-    s->meter = (struct meter){ .arena = r->arena, .counter = r->counter, .factor_ppm = 1000000 };
+    s->meter = (struct meter){ .arena = r->arena, .counter = r->counter, .factor_ppm = 1000000, .larger_next = q->larger && s->attempt == 1 };
     s->flight = q->id.n > 0 ? inflight_find(r->agent->inflight, q->id) : NULL;
     if (s->flight != NULL)
         meter_start(s);

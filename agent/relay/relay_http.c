@@ -82,6 +82,8 @@ int relay_request_parse(struct slice bytes, struct relay_request *out)
             return -1;
         if (is_name(name, "x-tg-id"))
             out->id = value;
+        else if (is_name(name, "x-tg-l"))
+            out->larger = slice_eq_cstr(value, "1");
         else if (is_name(name, "x-tg-pg"))
             out->groups[0] = value;
         else if (is_name(name, "x-tg-fg"))

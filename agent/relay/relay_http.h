@@ -16,6 +16,7 @@ struct relay_request {
     size_t size;        /* of the head, with its empty line */
     struct slice path;  /* of the target, without the query */
     struct slice id;    /* x-tg-id: the request's id */
+    bool larger;        /* x-tg-l: the second try's target takes longer prompts */
     struct slice groups[2]; /* x-tg-pg, x-tg-fg: provider groups of the first and the second try */
 };
 

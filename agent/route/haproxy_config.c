@@ -1,6 +1,7 @@
 #include "route/haproxy_config.h"
 
 #include "route/haproxy_files.h"
+#include "route/haproxy_group.h"
 #include "route/haproxy_plan.h"
 
 #include <errno.h>
@@ -9,16 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Statuses a provider answers with that another provider may do better on, besides 500, 502, 503 and 504. HAProxy 2.6 cannot retry on
- * them, so the second tier turns them into 503 and the first tier, when nothing better came, turns them back. */
-static const int retried_statuses[] = { 401, 403, 408, 409, 425, 429, 501, 505, 507, 508, 520, 521, 522, 523, 524, 525, 526, 527, 529, 530 };
-#define RETRIED_COUNT (sizeof(retried_statuses) / sizeof(retried_statuses[0]))
-
-static void put_retried(FILE *out)
-{
-    for (size_t i = 0; i < RETRIED_COUNT; i++)
-        fprintf(out, " %d", retried_statuses[i]);
-}
+enum { TOO_LONG_MS = 2000, TOO_LONG_BYTES = 8192 }; /* for the beginning of an error's body */
 
 /* A JSON error that both OpenAI and Anthropic clients read, on one line. */
 #define ERROR_JSON(message, type, code)                                                                                        \
@@ -48,19 +40,6 @@ static void put_global(FILE *out, const struct haproxy_plan *p)
             "    server agent %s log-proto octet-count\n", p->ring_address);
 }
 
-/* The longest a provider may be silent in the second tier, before or inside a response. */
-static int server_timeout(const struct haproxy_plan *p)
-{
-    int longest = haproxy_stall(p);
-    for (size_t i = 0; i < p->group_count; i++) {
-        for (int stream = 0; stream < 2; stream++) {
-            int limit = haproxy_first_byte(p, &p->groups[i], stream);
-            longest = limit > longest ? limit : longest;
-        }
-    }
-    return longest;
-}
-
 static void put_defaults(FILE *out, const struct haproxy_plan *p)
 {
     static const struct {
@@ -76,7 +55,7 @@ static void put_defaults(FILE *out, const struct haproxy_plan *p)
         { 504, ERROR_JSON("The provider did not answer in time.", "server_error", "provider_timeout") },
     };
     /* The client side and the first tier wait a little longer than the second tier, so that it is the second tier that gives up. */
-    int longest = server_timeout(p) + 10000;
+    int longest = haproxy_server_timeout(p) + 10000;
     fprintf(out,
             "\n# A defaults section with a name: only the sections below that name it use it.\n"
             "defaults tg_defaults\n"
@@ -128,7 +107,7 @@ static void put_denials(FILE *out)
 {
     static const int statuses[] = { 200, 400, 401, 402, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503 };
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
-        const char *extra = statuses[i] == 401 ? " hdr www-authenticate Bearer" : statuses[i] == 405 ? " hdr allow POST" : "";
+        const char *extra = statuses[i] == 401 ? " hdr www-authenticate Bearer" : statuses[i] == 405 ? " hdr allow \"%[var(txn.tg.allow)]\"" : "";
         fprintf(out,
                 "    http-request return status %d content-type application/json lf-string \"%%[var(txn.tg.ebody)]\""
                 " hdr retry-after \"%%[var(txn.tg.retry)]\" hdr x-should-retry \"%%[var(txn.tg.noretry)]\" hdr cache-control no-store%s"
@@ -204,7 +183,8 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
         fprintf(out, "    http-request del-header %s\n", stripped[i]);
     fputs("    http-request set-header accept-encoding identity\n"
           "    http-request set-header x-tg-id %[var(txn.tgx.id)]\n"
-          "    http-request set-header x-tg-s 1 if { var(txn.tg.stream) -m bool }\n", out);
+          "    http-request set-header x-tg-s 1 if { var(txn.tg.stream) -m bool }\n"
+          "    http-request set-header x-tg-l 1 if { var(txn.tg.larger) -m bool }\n", out);
     static const char *const attempts[][2] = { { "p", "pri" }, { "f", "fb" } };
     for (size_t i = 0; i < 2; i++) {
         const char *t = attempts[i][0];
@@ -220,16 +200,6 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
     fputs("    http-request set-var(txn.tgx.go) int(1)\n", out);
 }
 
-/* The provider's own id of the request, under the first of the names that providers give it; cut, so that a log line stays whole. */
-static void put_provider_id(FILE *out, const char *converter)
-{
-    static const char *const names[] = { "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid" };
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        fprintf(out, "    http-response set-var(txn.tgx.rid) res.fhdr(%s),bytes(0,128)%s if %s{ res.fhdr(%s) -m found }\n", names[i], converter,
-                i > 0 ? "!{ var(txn.tgx.rid) -m found } " : "", names[i]);
-}
-
 static void put_response(FILE *out, const struct haproxy_plan *p)
 {
     static const char *const informing[][2] = {
@@ -243,7 +213,7 @@ static void put_response(FILE *out, const struct haproxy_plan *p)
           "    http-response set-var(txn.tgx.st) status\n"
           "    http-response set-var(txn.tgx.grp) res.hdr(x-tg-group) if { res.hdr(x-tg-group) -m found }\n"
           "    http-response set-var(txn.tgx.att) res.hdr(x-tg-attempt) if { res.hdr(x-tg-attempt) -m found }\n", out);
-    put_provider_id(out, "");
+    haproxy_put_provider_id(out, "");
     fputs("    http-response set-var(txn.tgx.retry) res.fhdr(retry-after) if { res.fhdr(retry-after) -m found }\n"
           "    http-response set-var(txn.tgx.coding) res.fhdr(content-encoding) if { res.fhdr(content-encoding) -m found }\n"
           "    http-response set-var(txn.tgx.sse) int(1) if { res.hdr(content-type) -i -m beg text/event-stream }\n"
@@ -280,8 +250,7 @@ static void put_route(FILE *out, const char *name, const char *comment, const ch
           "    retry-on 500 502 503 504 conn-failure empty-response junk-response response-timeout\n"
           "    http-request disable-l7-retry unless { var(txn.tg.fb) -m found }\n"
           "    use-server primary if TRUE\n", out);
-    for (size_t i = 0; i < RETRIED_COUNT; i++)
-        fprintf(out, "    http-response set-status %d if { res.hdr(x-tg-status) %d }\n", retried_statuses[i], retried_statuses[i]);
+    haproxy_put_statuses(out);
     fprintf(out, "    server primary unix@%s-primary.sock weight 0\n    server fallback unix@%s-fallback.sock weight 100\n", sockets,
             sockets);
 }
@@ -296,6 +265,41 @@ static void put_routes(FILE *out, const struct haproxy_plan *p)
               "# of load balancing, so that the one retry, which balances anew, always goes to fallback.\n", sockets);
     if (p->relay)
         put_route(out, "tg_route_stream", "# The same for streams, by way of the agent's relay.\n", p->relay);
+}
+
+/* Of the first try only. An error's code says it, else the beginning of its message as providers word it; an error with another code of its
+ * own (a content filter's) is never taken for one. */
+static void put_too_long(FILE *out)
+{
+    static const char *const messages[] = {
+        "this model's maximum context length is",                /* OpenAI, vLLM */
+        "prompt is too long",                                    /* Anthropic */
+        "input length and `max_tokens` exceed context limit",    /* Anthropic */
+        "input is too long for requested model",                 /* AWS Bedrock */
+        "the input token count",                                 /* Google: "... exceeds the maximum number of tokens allowed" */
+        "the request exceeds the available context size",        /* llama.cpp */
+    };
+
+    fprintf(out,
+            "    # Where the fallback takes longer prompts: does this answer say that the prompt is too long? Nothing in it is changed.\n"
+            "    http-request set-var(txn.tgx.larger) int(1) if { req.hdr(x-tg-l) 1 }\n"
+            "    acl tg_larger var(txn.tgx.larger) -m found\n"
+            "    http-response wait-for-body time %dms at-least %d if tg_larger { status 400 }\n"
+            "    http-response set-var(txn.tgx.ecode) res.body,json_query('$.error.code') if tg_larger { status 400 }\n"
+            "    http-response set-var(txn.tgx.emsg) res.body,json_query('$.error.message') if tg_larger { status 400 }\n"
+            "    http-response set-var(txn.tgx.emsg) res.body,json_query('$.message') if tg_larger { status 400 } !{ var(txn.tgx.emsg) -m found }\n"
+            "    http-response set-var(txn.tgx.emsg) res.body,json_query('$[0].error.message') if tg_larger { status 400 } !{ var(txn.tgx.emsg) -m found }\n"
+            "    http-response set-var(txn.tgx.long) int(1) if { var(txn.tgx.ecode) -m str context_length_exceeded }\n"
+            "    http-response set-var(txn.tgx.ecode) str(none) if !{ var(txn.tgx.ecode) -m found }\n"
+            "    http-response set-var(txn.tgx.long) int(1) if { var(txn.tgx.ecode) -m str none 400 } { var(txn.tgx.emsg) -m beg -i",
+            TOO_LONG_MS, TOO_LONG_BYTES);
+    for (size_t i = 0; i < sizeof messages / sizeof *messages; i++)
+        fprintf(out, " \"%s\"", messages[i]);
+    fputs(" }\n" /* Mistral */
+          "    http-response set-var(txn.tgx.long) int(1) if { var(txn.tgx.ecode) -m str none } { var(txn.tgx.emsg) -m beg -i \"prompt contains\" }"
+          " { var(txn.tgx.emsg) -m sub -i \"maximum context length\" }\n"
+          "    http-response set-header x-tg-status 400 if { var(txn.tgx.long) -m found }\n"
+          "    http-response set-status 503 if { var(txn.tgx.long) -m found }\n", out);
 }
 
 /* The two second-tier frontends differ in which headers they read and in the number of the attempt. */
@@ -313,7 +317,7 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
     fprintf(out,
             "    log ring@tg_ring len 8000 format raw local0\n"
             "    log-format '{\"t\":2,\"id\":\"%%[var(txn.tgx.id)]\",\"grp\":\"%%[var(txn.tgx.grp)]\",\"att\":%d,\"st\":%%ST,"
-            "\"rst\":\"%%[var(txn.tgx.rst)]\",\"ra\":\"%%[var(txn.tgx.ra)]\",\"rid\":\"%%[var(txn.tgx.rid)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
+            "\"rst\":\"%%[var(txn.tgx.rst)]\",\"long\":\"%%[var(txn.tgx.long)]\",\"ra\":\"%%[var(txn.tgx.ra)]\",\"rid\":\"%%[var(txn.tgx.rid)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
             attempt);
     fprintf(out,
             "    http-request set-var(txn.tgx.id) req.hdr(x-tg-id)\n"
@@ -321,6 +325,8 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
             "    http-request set-var(txn.tgx.key) req.fhdr(x-tg-%ck) if { req.fhdr(x-tg-%ck) -m found }\n"
             "    http-request set-var(txn.tgx.model) req.fhdr(x-tg-%cm) if { req.fhdr(x-tg-%cm) -m found }\n"
             "    http-request set-var(txn.tgx.stream) int(1) if { req.hdr(x-tg-s) 1 }\n", t, t, t, t, t);
+    if (attempt == 1)
+        put_too_long(out);
     if (p->lua)
         fprintf(out,
                 "    # The splicer edits the body; its new length is put right here. Chunked bodies need nothing.\n"
@@ -339,123 +345,6 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
             "    default_backend tg_none\n", attempt);
 }
 
-/* `s` for a place where HAProxy evaluates %[...]: percent signs doubled, <model> replaced by the encoded model. */
-static void put_evaluated(FILE *out, struct slice s)
-{
-    const size_t mark = sizeof(HAPROXY_MODEL_MARK) - 1;
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.n - i >= mark && memcmp(s.p + i, HAPROXY_MODEL_MARK, mark) == 0) {
-            fputs("%[var(txn.tgx.model),url_enc]", out);
-            i += mark - 1;
-        } else if (s.p[i] == '%') {
-            fputs("%%", out);
-        } else {
-            fputc(s.p[i], out);
-        }
-    }
-}
-
-/* The agent has signed this request, body and all, for this provider: the variable holds the headers' values between bars. */
-static void put_signature(FILE *out)
-{
-    static const char *const headers[] = { "authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token" };
-
-    fputs("    http-request del-header ^x-amz- -m reg\n", out);
-    for (int i = 0; i < 4; i++) {
-        fprintf(out, "    http-request set-header %s \"%%[var(txn.tgx.key),field(%d," HAPROXY_AWS_SEPARATOR ")]\"", headers[i], i + 1);
-        fprintf(out, " if { var(txn.tgx.key),field(%d," HAPROXY_AWS_SEPARATOR ") -m len gt 0 }\n", i + 1);
-    }
-}
-
-static void put_upstream_request(FILE *out, const struct haproxy_group *g, const struct haproxy_url *u)
-{
-    const char *open = u->host_is_ipv6 ? "[" : "", *close = u->host_is_ipv6 ? "]" : "";
-    const struct haproxy_auth_style *auth = haproxy_auth_style(g->auth);
-    if (g->auth == HAPROXY_AUTH_AWS_SIGV4)
-        put_signature(out);
-    else if (auth->header)
-        fprintf(out, "    http-request set-header %s \"%%[var(txn.tgx.key)]\" if { var(txn.tgx.key) -m found }\n", auth->header);
-    fprintf(out, "    http-request set-header host %s%.*s%s", open, SLICE_FMT(u->host), close);
-    if (u->port_given)
-        fprintf(out, ":%d", u->port);
-    fputs("\n", out);
-    if (g->path || !slice_eq_cstr(u->path, "/v1")) {
-        fputs("    http-request set-path ", out);
-        put_evaluated(out, g->path ? slice_cstr(g->path) : u->path);
-        fputs(g->path ? "\n" : "%[path,bytes(3)]\n", out);
-    }
-    if (g->query) {
-        fputs("    http-request set-query ", out);
-        put_evaluated(out, slice_cstr(g->query));
-        fputs("\n", out);
-    }
-    for (size_t i = 0; i < g->header_count; i++) {
-        fprintf(out, "    http-request set-header %s '", g->headers[i].name);
-        for (const char *c = g->headers[i].value; *c; c++)
-            fputs(*c == '%' ? "%%" : (char[]){ *c, '\0' }, out);
-        fputs("'\n", out);
-    }
-}
-
-static void put_server(FILE *out, const struct haproxy_group *g, const struct haproxy_url *u)
-{
-    const char *open = u->host_is_ipv6 ? "[" : "", *close = u->host_is_ipv6 ? "]" : "";
-    fprintf(out, "    server up %s%.*s%s:%d", open, SLICE_FMT(u->host), close, u->port);
-    if (u->tls) {
-        struct slice name = g->server_name ? slice_cstr(g->server_name) : u->host;
-        fputs(" ssl alpn http/1.1", out);
-        if (g->server_name || !u->host_is_address)
-            fprintf(out, " sni str(%.*s)", SLICE_FMT(name));
-        if (g->insecure)
-            fputs(" verify none", out);
-        else
-            fprintf(out, " verify required ca-file %s", g->ca_file ? g->ca_file : "/etc/ssl/certs/ca-certificates.crt");
-    }
-    if (!u->host_is_address)
-        fputs(" resolvers tollgate init-addr last,libc,none", out);
-    if (g->max_connections)
-        fprintf(out, " maxconn %d", g->max_connections);
-    fputs("\n", out);
-}
-
-static void put_group(FILE *out, const struct haproxy_plan *p, const struct haproxy_group *g, bool stream)
-{
-    struct haproxy_url u;
-    char why[160];
-    if (!haproxy_url_parse(g->url, &u, why, sizeof(why)))
-        return; /* checked before */
-    fprintf(out, "\nbackend " HAPROXY_GROUP_PREFIX "%s%s from tg_defaults\n", g->name, stream ? HAPROXY_STREAM_SUFFIX : "");
-    int first = haproxy_first_byte(p, g, stream) + (p->relay && stream ? 500 : 0), between = server_timeout(p) + (p->relay && stream ? 5000 : 0);
-    /* 2.6 knows one server timeout for head and body: there the head is waited for by a rule. 3.2 can spin in that rule when the
-     * connection breaks before the head. */
-    fprintf(out,
-            "    http-reuse always\n"
-            "    retries 0\n"
-            "    timeout server %dms\n"
-            ".if version_atleast(3.1)\n"
-            "    http-request set-timeout server %dms\n"
-            "    http-response set-timeout server %dms\n"
-            ".else\n"
-            "    tcp-response inspect-delay %dms\n"
-            "    tcp-response content accept if { status gt 0 }\n"
-            "    tcp-response content close if WAIT_END\n"
-            ".endif\n", between, first, between, first);
-    /* The relay waits for the first event that says something; without it the first byte of the body has to do. */
-    if (!p->relay && stream)
-        fprintf(out, "    http-response wait-for-body time %dms at-least 1 if { status 200 }\n", haproxy_first_byte(p, g, stream));
-    put_upstream_request(out, g, &u);
-    fputs("    http-response del-header ^x-tg- -m reg\n"
-          "    http-response set-var(txn.tgx.rst) status\n"
-          "    http-response set-var(txn.tgx.ra) res.fhdr(retry-after),json(utf8s) if { res.fhdr(retry-after) -m found }\n", out);
-    put_provider_id(out, ",json(utf8s)");
-    fputs("    http-response set-header x-tg-status %[status] if { status", out);
-    put_retried(out);
-    fputs(" }\n    http-response set-status 503 if { status", out);
-    put_retried(out);
-    fputs(" }\n", out);
-    put_server(out, g, &u);
-}
-
 static void put_rest(FILE *out, const struct haproxy_plan *p)
 {
     bool names = false;
@@ -466,8 +355,8 @@ static void put_rest(FILE *out, const struct haproxy_plan *p)
     for (size_t i = 0; i < p->group_count; i++) {
         struct haproxy_url u;
         char why[160];
-        put_group(out, p, &p->groups[i], false);
-        put_group(out, p, &p->groups[i], true);
+        haproxy_put_group(out, p, &p->groups[i], false);
+        haproxy_put_group(out, p, &p->groups[i], true);
         names = names || (haproxy_url_parse(p->groups[i].url, &u, why, sizeof(why)) && !u.host_is_address);
     }
     if (names)

@@ -353,3 +353,15 @@ bool haproxy_plan_check(const struct haproxy_plan *p, char *why, size_t why_size
     }
     return true;
 }
+
+int haproxy_server_timeout(const struct haproxy_plan *p)
+{
+    int longest = haproxy_stall(p);
+    for (size_t i = 0; i < p->group_count; i++) {
+        for (int stream = 0; stream < 2; stream++) {
+            int limit = haproxy_first_byte(p, &p->groups[i], stream);
+            longest = limit > longest ? limit : longest;
+        }
+    }
+    return longest;
+}

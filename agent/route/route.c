@@ -98,11 +98,57 @@ static bool better(const struct candidate *a, const struct candidate *b)
     return a->score < b->score; /* equal: the one listed first stays */
 }
 
+static bool larger(const struct route_target *t, const struct route_target *than)
+{
+    return route_prompt_most(than) > 0 && route_prompt_most(t) > route_prompt_most(than);
+}
+
+/* The last quarter of what it takes: there, a count that is not exact may be wrong about whether it fits. */
+static bool nearly_full(const struct route_target *t, int64_t input)
+{
+    int64_t most = route_prompt_most(t);
+    return most > 0 && input > most - most / 4;
+}
+
+/* Those that can serve the request, the best of all and the best of the others. */
+struct ranking {
+    struct candidate all[ROUTE_TARGETS_MAX];
+    size_t count;
+    const struct candidate *first, *second;
+};
+
+/* The best but `first`; with `only_larger` among those that take longer prompts. */
+static const struct candidate *best_but(const struct ranking *r, const struct candidate *first, bool only_larger)
+{
+    const struct candidate *best = NULL;
+
+    for (size_t i = 0; i < r->count; i++) {
+        const struct candidate *c = &r->all[i];
+        if (c != first && (!only_larger || larger(c->target, first->target)) && (best == NULL || better(c, best)))
+            best = c;
+    }
+    return best;
+}
+
+static void rank_all(struct ranking *r, const struct route_alias *alias, const struct route_query *q, const struct route_fact *facts)
+{
+    r->first = best_but(r, NULL, false);
+    r->second = best_but(r, r->first, false);
+    if (r->second == NULL || larger(r->second->target, r->first->target))
+        return;
+    size_t at = (size_t)(r->first->target - alias->targets);
+    if (!nearly_full(r->first->target, route_input(q, facts != NULL ? &facts[at] : NULL)))
+        return;
+    const struct candidate *longer = best_but(r, r->first, true);
+    if (longer != NULL && longer->rank <= r->second->rank)
+        r->second = longer;
+}
+
 bool route_select(const struct route_table *table, const struct route_query *q, const struct route_fact *facts, struct arena *arena,
                   struct route_choice *out, struct refusal *refusal)
 {
     const struct route_alias *alias = route_find(table, q->model);
-    struct candidate best[2] = { { .target = NULL }, { .target = NULL } };
+    struct ranking r = { .count = 0 };
 
     if (alias == NULL) {
         route_refuse_unknown(q->model, arena, refusal);
@@ -110,21 +156,18 @@ bool route_select(const struct route_table *table, const struct route_query *q, 
     }
     for (size_t i = 0; i < alias->target_count; i++) {
         const struct route_fact *f = facts != NULL ? &facts[i] : NULL;
-        if (route_obstacle(table, &alias->targets[i], q, f) != OBSTACLE_NONE)
-            continue;
-        struct candidate c = candidate_of(alias, i, q, f);
-        if (best[0].target == NULL || better(&c, &best[0])) {
-            best[1] = best[0];
-            best[0] = c;
-        } else if (best[1].target == NULL || better(&c, &best[1])) {
-            best[1] = c;
-        }
+        if (route_obstacle(table, &alias->targets[i], q, f) == OBSTACLE_NONE)
+            r.all[r.count++] = candidate_of(alias, i, q, f);
     }
-    if (best[0].target == NULL) {
+    if (r.count == 0) {
         route_refuse_all(table, alias, q, facts, arena, refusal);
         return false;
     }
-    *out = (struct route_choice){ .alias = alias, .primary = best[0].target,
-                                  .fallback = best[1].rank <= RANK_OPEN ? best[1].target : NULL };
+    rank_all(&r, alias, q, facts);
+    *out = (struct route_choice){ .alias = alias, .primary = r.first->target };
+    if (r.second != NULL && r.second->rank <= RANK_OPEN) {
+        out->fallback = r.second->target;
+        out->fallback_larger = larger(out->fallback, out->primary);
+    }
     return true;
 }

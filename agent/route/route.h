@@ -3,7 +3,8 @@
  * The table is built from the configuration, never changes while in force and belongs to the caller. An alias has an ordered list of
  * targets. Those that cannot serve this request are passed over before they fail: another endpoint, a lacking capability, a member
  * of the body they refuse, too small a context window, conditions (`when`) that do not hold, no valid key. What remains is ordered, and the first
- * two become primary and fallback.
+ * two become primary and fallback. Counts may be a little off: for a prompt that nearly fills the primary's window, the fallback is the
+ * first that takes longer ones, if there is one in no worse a state.
  *
  * Selecting is a function of its arguments alone: no clock, no state, no memory but for the text of a refusal, which is its only way to
  * fail. What changes over time (circuit breakers, counts, prices, latencies) comes in as one route_fact for each target. */
@@ -117,7 +118,11 @@ struct route_choice {
     const struct route_alias *alias;
     const struct route_target *primary;
     const struct route_target *fallback; /* NULL: none */
+    bool fallback_larger; /* it takes longer prompts than the primary: worth a try where that one finds the request too long */
 };
+
+/* Tokens of the longest prompt it takes; 0: not known. */
+int64_t route_prompt_most(const struct route_target *t);
 
 /* The alias of that name; NULL when there is none. Names are compared byte by byte. */
 const struct route_alias *route_find(const struct route_table *table, struct slice model);

@@ -152,15 +152,18 @@ static struct slice refused_member(const struct route_alias *alias, unsigned bit
     return SLICE_NONE;
 }
 
+int64_t route_prompt_most(const struct route_target *t)
+{
+    return t->input_limit > 0 && (t->context_window == 0 || t->input_limit < t->context_window) ? t->input_limit : t->context_window;
+}
+
 static void refuse_size(const struct route_alias *alias, const struct route_query *q, const struct route_fact *facts, size_t at,
                         struct slice name, struct arena *arena, struct refusal *r)
 {
     int64_t largest = 0;
 
     for (size_t i = 0; i < alias->target_count; i++) {
-        const struct route_target *t = &alias->targets[i];
-        int64_t most = t->input_limit > 0 && (t->context_window == 0 || t->input_limit < t->context_window) ? t->input_limit
-                                                                                                           : t->context_window;
+        int64_t most = route_prompt_most(&alias->targets[i]);
         largest = most > largest ? most : largest;
     }
     refuse(r, 400, "context_length_exceeded", "messages", "context_length",

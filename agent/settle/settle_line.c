@@ -60,7 +60,7 @@ static bool read_text(const cJSON *o, const char *key, struct arena *a, struct s
 static bool read_numbers(const cJSON *o, struct settle_line *out)
 {
     return read_number(o, "att", &out->attempt) && read_number(o, "st", &out->status) && read_number(o, "rst", &out->provider_status) &&
-           read_number(o, "rc", &out->retries) && read_number(o, "Tw", &out->tw) && read_number(o, "Tc", &out->tc) &&
+           read_number(o, "long", &out->too_long) && read_number(o, "rc", &out->retries) && read_number(o, "Tw", &out->tw) && read_number(o, "Tc", &out->tc) &&
            read_number(o, "Tr", &out->tr) && read_number(o, "Td", &out->td) && read_number(o, "Ta", &out->ta) &&
            read_number(o, "B", &out->bytes) && read_number(o, "ttfb", &out->ttfb);
 }

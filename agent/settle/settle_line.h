@@ -25,6 +25,7 @@ struct settle_line {
     int64_t attempt;        /* "att" */
     int64_t status;         /* "st": 0..999, -1 none */
     int64_t provider_status; /* "rst": the provider's own, before it was mapped for the retry */
+    int64_t too_long;       /* "long": 1 when the provider found the prompt too long and a larger model was to be tried */
     int64_t retries;        /* "rc": HAProxy prints +1 when it redispatched */
     int64_t tw, tc, tr, td, ta; /* "Tw" queue, "Tc" connect, "Tr" first byte, "Td" data, "Ta" all */
     int64_t bytes;          /* "B" */

@@ -1,5 +1,5 @@
 """Where the table's models lead, beyond the stack's own two providers: behind a breaker, to a name nobody knows, to a certificate that has
-expired. All but the unknown name end at the stand-in providers."""
+expired; to a model with a larger one behind it. All but the unknown name end at the stand-in providers."""
 
 import datetime
 import socket
@@ -109,4 +109,8 @@ def extend(stack):
         f"name: {name}, primary: {{provider: {name}, model: gpt-4o-mini}}, fallback: {{provider: beta, model: gpt-4o}}, max_output: 1024"
         for name in urls
     ]
+    models.append(
+        "name: roomy, primary: {provider: alpha, model: gpt-4o-mini, context_window: 64000}, fallback: {provider: beta, model: gpt-4o}, "
+        "max_output: 1024"
+    )
     return providers, models

@@ -246,12 +246,15 @@ class Answer:
         named = self.ask.kind in ("responses", "messages")
         return b"event: " + event["type"].encode() + b"\n" + data if named else data
 
-    def error_event(self):
+    def error_event(self, code=None):
         """What a provider says in the middle of a stream when it cannot go on."""
+        if self.ask.kind == "responses" and code:
+            error = {"code": code, "message": "simulated"}
+            return self.encode_event({"type": "response.failed", "sequence_number": 1, "response": {"status": "failed", "error": error}})
         if self.ask.kind == "messages":
             event = {"type": "error", "error": {"type": "overloaded_error", "message": "simulated overload"}}
         else:
-            event = {"error": {"message": "simulated overload", "type": "server_error", "param": None, "code": None}}
+            event = {"error": {"message": "simulated overload", "type": "server_error", "param": None, "code": code}}
         named = b"event: error\n" if self.ask.kind == "messages" else b""
         return named + b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
 

@@ -250,7 +250,7 @@ class Listener:
                 if sent == behaviour.end_after:
                     break
                 if sent == behaviour.error_event_after:
-                    writer.write(frame(answer.error_event()))
+                    writer.write(frame(answer.error_event(behaviour.error_code or None)))
                     break
                 if sent == behaviour.malformed_after:
                     writer.write(frame(b'data: {"choices":[{"delta":{"content":"bro\n\n'))

@@ -114,6 +114,52 @@ static void test_conditions_on_the_request(void **state)
     arena_free(w.arena);
 }
 
+static void test_the_second_try_of_a_prompt_that_nearly_fills_the_window(void **state)
+{
+    (void)state;
+    struct world w;
+    struct route_choice c;
+    const struct {
+        int64_t windows[TARGETS], limits[TARGETS], input;
+        int expect;
+        bool larger;
+    } cases[] = {
+        { { 1000, 1000, 4000 }, { 0 }, 750, 1, false },   /* far from full: as listed */
+        { { 1000, 1000, 4000 }, { 0 }, 751, 2, true },
+        { { 1000, 2000, 4000 }, { 0 }, 10, 1, true },     /* listed second, and larger anyway */
+        { { 1000, 2000, 4000 }, { 0 }, 900, 1, true },
+        { { 1000, 1000, 1000 }, { 0 }, 900, 1, false },   /* none is larger */
+        { { 1000, 0, 4000 }, { 0 }, 900, 2, true },
+        { { 1000, 0, 0 }, { 0 }, 900, 1, false },         /* unknown is not larger */
+        { { 0, 1000, 4000 }, { 0 }, 900, 1, false },      /* nothing is larger than the unknown */
+        { { 4000, 4000, 4000 }, { 1000, 1000, 2000 }, 900, 2, true }, /* prompts alone have a limit */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_make(&w);
+        for (int t = 0; t < TARGETS; t++) {
+            w.targets[t].context_window = cases[i].windows[t];
+            w.targets[t].input_limit = cases[i].limits[t];
+        }
+        w.query.input = cases[i].input;
+        assert_true(route_select(&w.table, &w.query, w.facts, w.arena, &c, &w.no));
+        if (place(&w, c.primary) != A || place(&w, c.fallback) != cases[i].expect || c.fallback_larger != cases[i].larger)
+            fail_msg("case %zu: %d, larger %d", i, place(&w, c.fallback), c.fallback_larger);
+        arena_free(w.arena);
+    }
+    world_make(&w);
+    w.targets[A].context_window = w.targets[B].context_window = 1000;
+    w.targets[C].context_window = 4000;
+    w.query.input = 900;
+    w.facts[C].state = ROUTE_OPEN; /* in a worse state: the one that works */
+    assert_int_equal(chosen(&w), 1);
+    w.facts[B].state = ROUTE_OPEN;
+    assert_int_equal(chosen(&w), 2);
+    w.facts[C].state = ROUTE_DRAINED; /* never, whatever the size */
+    assert_int_equal(chosen(&w), 1);
+    arena_free(w.arena);
+}
+
 static void test_time_of_day(void **state)
 {
     (void)state;
@@ -403,6 +449,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conditions_on_people),
         cmocka_unit_test(test_conditions_on_the_request),
+        cmocka_unit_test(test_the_second_try_of_a_prompt_that_nearly_fills_the_window),
         cmocka_unit_test(test_time_of_day),
         cmocka_unit_test(test_order_by_cost_and_latency),
         cmocka_unit_test(test_breakers_order_and_sticky),

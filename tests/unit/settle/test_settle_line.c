@@ -19,11 +19,12 @@ static void both_tiers(void **state)
     assert_int_equal(l.bytes, 1234);
     assert_int_equal(l.group.n, 0);
     assert_int_equal(l.ttfb, SETTLE_LINE_ABSENT);
+    assert_int_equal(l.too_long, SETTLE_LINE_ABSENT);
     assert_int_equal(l.tw, SETTLE_LINE_ABSENT);
     assert_false(settle_line_client_aborted(&l));
 
     assert_int_equal(settle_line_parse(SLICE_LIT("<134>1 2026 - haproxy 1 - - {\"t\":2,\"id\":\"abc\",\"grp\":\"openai\",\"att\":2,"
-                                                 "\"st\":-1,\"tsc\":\"CD\",\"Tw\":0,\"Tc\":-1,\"Tr\":-1,\"rst\":\"429\"}"),
+                                                 "\"st\":-1,\"tsc\":\"CD\",\"Tw\":0,\"Tc\":-1,\"Tr\":-1,\"rst\":\"429\",\"long\":\"1\"}"),
                                        *state, &l, &why), 0);
     assert_int_equal(l.tier, 2);
     assert_slice(l.group, "openai");
@@ -31,6 +32,7 @@ static void both_tiers(void **state)
     assert_int_equal(l.status, -1);
     assert_int_equal(l.tc, -1);
     assert_int_equal(l.provider_status, 429);
+    assert_int_equal(l.too_long, 1);
     assert_true(settle_line_client_aborted(&l));
 }
 
