@@ -71,8 +71,6 @@ static void provider_check(const struct config *c, unsigned i, const struct conf
     else if (p->path != NULL || strstr(p->url, "<model>") != NULL || (p->query != NULL && strstr(p->query, "<model>") != NULL))
         config_doc_error(doc, errors, place, "provider \"%s\" has an address that is fixed or holds <model>; paths cannot be passed on to it",
                          p->name);
-    else if (strcmp(p->auth, "aws-sigv4") == 0)
-        config_doc_error(doc, errors, place, "provider \"%s\" wants signed requests, which are not passed through", p->name);
 }
 
 static void methods_check(const struct config_passthrough *p, unsigned i, const struct config_doc *doc, struct config_errors *errors)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { PARAMETERS_MAX = 64, SEGMENTS_MAX = 64, DIGEST = 32 };
+enum { DIGEST = 32 };
 
 static const char UPPER[] = "0123456789ABCDEF";
 
@@ -55,7 +55,7 @@ static void put_encoded(EVP_MD_CTX *h, struct slice s)
 /* RFC 3986 5.2.4, and empty segments go. False: too many segments. */
 static bool put_path(EVP_MD_CTX *h, struct slice path)
 {
-    struct slice segments[SEGMENTS_MAX];
+    struct slice segments[SIGV4_SEGMENTS_MAX];
     size_t n = 0, at = 0;
     bool folder = true; /* ends with a slash */
 
@@ -75,7 +75,7 @@ static bool put_path(EVP_MD_CTX *h, struct slice path)
             folder = true;
             continue;
         }
-        if (n == SEGMENTS_MAX)
+        if (n == SIGV4_SEGMENTS_MAX)
             return false;
         segments[n++] = s;
         folder = false;
@@ -142,7 +142,7 @@ static struct slice reencoded(struct slice s, char **at)
 
 static bool put_query(EVP_MD_CTX *h, struct slice query)
 {
-    struct parameter all[PARAMETERS_MAX];
+    struct parameter all[SIGV4_PARAMETERS_MAX];
     char *buf = malloc(3 * query.n + 1), *at = buf;
     size_t n = 0;
 
@@ -154,7 +154,7 @@ static bool put_query(EVP_MD_CTX *h, struct slice query)
         query = slice_make(one.p + one.n + (end != NULL), query.n - one.n - (end != NULL));
         if (one.n == 0)
             continue;
-        if (n == PARAMETERS_MAX) {
+        if (n == SIGV4_PARAMETERS_MAX) {
             free(buf);
             return false;
         }

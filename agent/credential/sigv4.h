@@ -10,7 +10,13 @@
 
 #include <stdint.h>
 
-enum { SIGV4_HEX = 64, SIGV4_DATE = 16, SIGV4_AUTHORIZATION_MAX = 1024 };
+enum {
+    SIGV4_HEX = 64,
+    SIGV4_DATE = 16,
+    SIGV4_AUTHORIZATION_MAX = 1024,
+    SIGV4_PARAMETERS_MAX = 64, /* of the query */
+    SIGV4_SEGMENTS_MAX = 64    /* of the path */
+};
 
 struct sigv4_header {
     const char *name;    /* lower case */
@@ -32,8 +38,8 @@ struct sigv4_request {
 void sigv4_date(int64_t utc_s, char *out);
 /* Lower-case hex of a SHA-256, NUL-terminated: `out` has SIGV4_HEX + 1 bytes. */
 void sigv4_hex(const unsigned char digest[32], char *out);
-/* The Authorization header's value, NUL-terminated, into `out`. Its length, or 0 when it does not fit, memory is out, or the query has more
- * than 64 parameters. */
+/* The Authorization header's value, NUL-terminated, into `out`. Its length, or 0 when it does not fit, memory is out, or path or query
+ * have more parts than the limits above. */
 size_t sigv4_sign(const struct aws_keys *keys, const struct sigv4_request *rq, char *out, size_t cap) __attribute__((warn_unused_result));
 
 #endif

@@ -8,10 +8,31 @@
 
 #include <openssl/evp.h>
 
+static size_t count_of(struct slice s, char c)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        n += s.p[i] == c;
+    return n;
+}
+
+/* A provider's own path may have some more; those are checked with the configuration. */
+static bool signable(struct assessment *s)
+{
+    if (count_of(s->rq.query, '&') < SIGV4_PARAMETERS_MAX && count_of(s->rq.path, '/') <= SIGV4_SEGMENTS_MAX / 2)
+        return true;
+    s->no = refusal_make(400, "invalid_request_error", "invalid_url", "path",
+                         SLICE_LIT("The provider of this path wants signed requests: at most 64 parameters in the query and 32 segments in the path."));
+    return false;
+}
+
 static bool pick(struct assessment *s, const struct route_target *t, struct credential_pick *out)
 {
-    if (t == NULL || credential_pick(s->credentials, t->target.group, clock_mono_us(), out) != CREDENTIAL_NONE)
+    if (t == NULL)
         return true;
+    if (credential_pick(s->credentials, t->target.group, clock_mono_us(), out) != CREDENTIAL_NONE)
+        return out->aws == NULL || signable(s);
     s->no = refusal_make(503, "server_error", "provider_credentials_unavailable", "no_credential",
                          SLICE_LIT("The gateway's credential for this model's provider has just expired; try again in a moment."));
     s->no.retry_after_s = 1;

@@ -7,7 +7,8 @@
 struct agent;
 struct inflight;
 
-/* A key for each target. False: refused with 503, `no` is filled (a key expired between routing and here). */
+/* A key for each target. False: refused, `no` is filled: 503 when a key expired between routing and here, 400 when the address has more
+ * parts than can be signed. */
 bool keys_pick(struct assessment *s);
 /* For targets whose requests are signed: the hash of the body as it will be sent. After assess_rewrite, while the body is there. False:
  * memory is out. */

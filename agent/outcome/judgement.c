@@ -124,7 +124,7 @@ static const char *outcome_of(const struct settle_record *r, const struct inflig
     if (r->failed)
         return "stream_error";
     if (r->end != SETTLE_END_CUT)
-        return r->done || !r->sse ? "ok" : "no_terminal_event";
+        return r->done || !r->sse || f->op.decision.endpoint == ENDPOINT_PASSTHROUGH ? "ok" : "no_terminal_event";
     return f->line_client_abort ? "client_abort" : "cut";
 }
 

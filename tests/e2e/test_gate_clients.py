@@ -222,3 +222,62 @@ def test_pass_through_is_refused(stack, sub, method, path, team, status, code):
     answer = httpx.request(method, stack.gateway + path, headers={"Authorization": "Bearer " + token}, timeout=PATIENCE)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert len(stack.received("alpha")) == before
+
+
+ALLOWED = (
+    ("GET", "/v1/chat/completions", "POST"),
+    ("PUT", "/v1/messages/count_tokens", "POST"),
+    ("POST", "/v1/models", "GET"),
+    ("DELETE", "/v1/models/solo", "GET"),
+    ("POST", "/tollgate/v1/budget", "GET"),
+    ("GET", "/tollgate/v1/backchannel-logout", "POST"),
+    ("DELETE", "/v1/files/file-1", "GET, POST"),
+    ("GET", "/v1/audio/speech", "POST"),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "allow"), ALLOWED, ids=[f"{method} {path}" for method, path, _ in ALLOWED])
+def test_a_wrong_method_is_told_the_right_ones(stack, sub, method, path, allow):
+    answer = httpx.request(method, stack.gateway + path, headers={"Authorization": "Bearer " + stack.person(sub)}, timeout=PATIENCE)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+    assert allow in answer.json()["error"]["message"]
+
+
+def speak(stack, token, sub):
+    return httpx.stream("POST", stack.gateway + "/v1/audio/speech", json={"input": sub}, headers={"Authorization": "Bearer " + token}, timeout=PATIENCE)
+
+
+def test_pass_through_streams_as_it_comes(stack, sub, settled):
+    """Events are passed on while the provider is still at it, and nothing in them is looked at."""
+    stack.behave("alpha", stall_after=3)
+    seen = b""
+    with speak(stack, stack.person(sub), sub) as answer:
+        for piece in answer.iter_raw():
+            seen += piece
+            if seen.count(b"\n\n") == 3:
+                break
+    assert seen == b"".join(b'data: {"type":"speech.audio.delta","audio":"%d"}\n\n' % i for i in range(3))
+    row = settled(sub)
+    assert (row["cost"], row["known_by"], row["status"]) == (6_000_000, "counted", 200)
+    stack.behave("alpha")
+    with speak(stack, stack.person(sub), sub) as answer:
+        whole = answer.read()
+    assert whole.count(b"\n\n") == 6 and whole.endswith(b'{"type":"speech.audio.done"}\n\n')
+    row = settled(sub, 2)[-1]
+    assert (row["cost"], row["known_by"], row["outcome"]) == (6_000_000, "counted", "ok")
+
+
+def test_pass_through_has_no_second_try(stack, sub, settled):
+    """It goes to its one provider, once: an upload is not repeated."""
+    stack.behave("alpha", status=503)
+    answer = httpx.post(stack.gateway + "/v1/audio/transcriptions", content=sub, headers={"Authorization": "Bearer " + stack.person(sub)}, timeout=PATIENCE)
+    assert answer.headers["x-tollgate-attempt"] == "1" and len(stack.received("alpha", sub)) == 1 and not stack.received("beta", sub)
+    assert settled(sub)["attempts"] == 1
+
+
+def test_pass_through_must_fit_the_buffer(stack, sub):
+    token = stack.person(sub)
+    before = len(stack.received("alpha"))
+    answer = httpx.post(stack.gateway + "/v1/files", content=b"x" * (stack.max_body + 1), headers={"Authorization": "Bearer " + token}, timeout=PATIENCE)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+    assert len(stack.received("alpha")) == before

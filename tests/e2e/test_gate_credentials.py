@@ -216,7 +216,7 @@ def stack(make_stack, endpoints, bao, known):
         )
         return parts, models
 
-    return make_stack(extend=extend)
+    return make_stack(extend=extend, passthrough=('path: /v1/files, provider: bed, methods: [GET, POST], price: "0"',))
 
 
 @pytest.fixture(scope="module")
@@ -538,6 +538,28 @@ def test_both_tries_are_signed(stack, person, known):
     first, second = stack.received("beta", marker)
     check_signature(first, known, "AKIDLONGTERM", "aws")
     check_signature(second, known, "ASIATEMPORARY", "aws-temporary", "aws-token")
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [("GET", "/v1/files?limit=7&purpose=%s", b""), ("POST", "/v1/files/%s/parts", b"\x00\xff" * 5000)])
+def test_signed_pass_through(stack, person, known, method, path, body):
+    """Requests of any kind: the signature is over method, path, query and every byte of the body."""
+    marker = "p-" + secrets.token_hex(4)
+    headers = {"Authorization": "Bearer " + person, "content-type": "application/octet-stream"}
+    ask = urllib.request.Request(stack.gateway + path % marker, data=body or None, method=method, headers=headers)
+    with contextlib.suppress(urllib.error.HTTPError):  # the stand-in knows the first one only
+        urllib.request.urlopen(ask, timeout=PATIENCE).read()
+    (record,) = [r for r in stack.received("beta") if marker in r["path"] + r["query"]]
+    assert (record["method"], record["path"]) == (method, "/openai" + (path % marker).partition("?")[0])
+    assert base64.b64decode(record["body_base64"]) == body
+    check_signature(record, known, "AKIDLONGTERM", "aws")
+
+
+def test_what_cannot_be_signed_is_refused(stack, person):
+    for path in ("/v1/files?" + "&".join(f"a{i}={i}" for i in range(65)), "/v1/files" + "/a" * 40):
+        ask = urllib.request.Request(stack.gateway + path, headers={"Authorization": "Bearer " + person})
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(ask, timeout=PATIENCE)
+        assert error.value.code == 400 and json.load(error.value)["error"]["code"] == "invalid_url"
 
 
 # ---- and none of it anywhere

@@ -150,7 +150,9 @@ class Listener:
             return await self.send_json(record, writer, 200, {"object": "list", "data": []}, Behaviour())
         if method == "POST" and path == "/v1/audio/transcriptions":
             return await self.send_json(record, writer, self.behaviour.status or 200, TRANSCRIPT, Behaviour())
-        if method == "GET" and path == "/v1/files":
+        if method == "POST" and path == "/v1/audio/speech":
+            return await self.send_sounds(record, writer, self.behaviour)
+        if method == "GET" and path in ("/v1/files", "/openai/v1/files"):
             return await self.send_json(record, writer, 200, {"object": "list", "data": [], "has_more": False}, Behaviour())
         kind, deployment = kind_of(path)
         if method != "POST" or kind is None:
@@ -190,6 +192,18 @@ class Listener:
         if ask.stream and kind not in ("embeddings", "completions"):
             return await self.send_stream(record, writer, answer, behaviour)
         return await self.send_json(record, writer, 200, answer.whole(), behaviour)
+
+    async def send_sounds(self, record, writer, behaviour):
+        """A stream of events that is no answer of a language model; its end is the end of the body."""
+        record["status"] = 200
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for number in range(5):
+            if number == behaviour.stall_after:
+                await writer.drain()
+                await self.stall(writer, behaviour)
+            writer.write(chunk(b'data: {"type":"speech.audio.delta","audio":"%d"}\n\n' % number))
+        writer.write(chunk(b'data: {"type":"speech.audio.done"}\n\n') + b"0\r\n\r\n")
+        await writer.drain()
 
     async def send_error(self, record, writer, status, message, behaviour=None):
         behaviour = behaviour or Behaviour()
