@@ -241,23 +241,6 @@ static void metrics_set(struct agent *a, const struct breaker_view *v)
     metric_set(metric_series(a->routing->metric[DRAINED], labels), v->drained);
 }
 
-void routing_tick(struct agent *a)
-{
-    struct breaker *b;
-    struct breaker_view v;
-    int64_t now = clock_mono_us();
-
-    for (size_t i = 0; (b = breaker_at(a->breakers, i)) != NULL; i++) {
-        breaker_tick(b, now);
-        breaker_view(b, now, &v);
-        metrics_set(a, &v);
-        if (v.changed)
-            keep(a, b);
-    }
-}
-
-/* ---- operators ---- */
-
 static bool configured(const struct runtime *r, const struct breaker *b)
 {
     for (size_t i = 0; i < r->routes.alias_count; i++)
@@ -266,6 +249,28 @@ static bool configured(const struct runtime *r, const struct breaker *b)
                 return true;
     return false;
 }
+
+void routing_tick(struct agent *a)
+{
+    struct runtime *r = agent_runtime(a);
+    struct breaker *b;
+    struct breaker_view v;
+    int64_t now = clock_mono_us();
+
+    for (size_t i = 0; (b = breaker_at(a->breakers, i)) != NULL; i++) {
+        breaker_tick(b, now);
+        breaker_view(b, now, &v);
+        if (configured(r, b))
+            metrics_set(a, &v);
+        if (v.changed)
+            keep(a, b);
+    }
+    runtime_unref(r);
+    metric_sweep(a->routing->metric[STATE]); /* those of targets that the configuration no longer has */
+    metric_sweep(a->routing->metric[DRAINED]);
+}
+
+/* ---- operators ---- */
 
 static void put_text(msgpack_packer *p, const char *name, struct slice v)
 {
