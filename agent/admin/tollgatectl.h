@@ -33,7 +33,7 @@ int64_t ctl_number(const msgpack_object *o, const char *name);
 struct slice ctl_text(const msgpack_object *o, const char *name);
 /* "2026-11-23 14:30:00Z", "-" for 0. */
 void ctl_instant(int64_t us, char *buf, size_t size);
-/* Text at least `width` wide; what could steer a terminal is shown as '?'. */
+/* Text at least `width` wide; what could steer a terminal, and invalid UTF-8, is shown as \xNN. */
 void ctl_put_text(FILE *out, struct slice text, int width);
 /* A JSON string with its quotes. */
 void ctl_print_json_text(FILE *out, const char *p, uint32_t n);

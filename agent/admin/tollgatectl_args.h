@@ -26,6 +26,9 @@ bool ctl_format(const char *word, bool json, enum table_format *out);
 /* --from and --to, each a day or a month, both included; this month when neither is given. False after saying what is allowed. */
 bool ctl_period(const char *from, const char *to, struct period *out);
 
+/* A whole number of 0 or more; NULL: `otherwise`. False after saying what is allowed. */
+bool ctl_count_of(const char *name, const char *text, int64_t otherwise, int64_t *out);
+
 struct ctl_place {
     const char *ledger, *config_file, *socket; /* as given, or NULL */
     struct config *config;                     /* loaded when config_file was given; the caller's to free */
@@ -60,5 +63,8 @@ int ctl_unrevoke(int argc, char **argv);
 int ctl_revocations(int argc, char **argv);
 int ctl_explain(int argc, char **argv);
 int ctl_key(int argc, char **argv);
+int ctl_tail(int argc, char **argv);
+int ctl_top(int argc, char **argv);
+int ctl_doctor(int argc, char **argv);
 
 #endif

@@ -4,6 +4,8 @@
 #include "config/config.h"
 #include "ledger/schema.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool ctl_args(int argc, char **argv, const struct ctl_arg *args, size_t count, const char **words, size_t max, size_t *found)
@@ -43,6 +45,21 @@ bool ctl_format(const char *word, bool json, enum table_format *out)
     if (word == NULL || table_format_from_word(word, out))
         return true;
     fprintf(stderr, "tollgatectl: there is no format %s; allowed: table, csv, json\n", word);
+    return false;
+}
+
+bool ctl_count_of(const char *name, const char *text, int64_t otherwise, int64_t *out)
+{
+    char *end;
+
+    *out = otherwise;
+    if (text == NULL)
+        return true;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    if (errno == 0 && end != text && *end == '\0' && *out >= 0)
+        return true;
+    fprintf(stderr, "tollgatectl: %s %s: allowed is a whole number\n", name, text);
     return false;
 }
 

@@ -1,6 +1,7 @@
 #include "admin/rpc.h"
 #include "admin/tollgatectl.h"
 #include "admin/tollgatectl_args.h"
+#include "base/log_text.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -85,25 +86,28 @@ void ctl_instant(int64_t us, char *buf, size_t size)
     strftime(buf, size, "%Y-%m-%d %H:%M:%SZ", &tm);
 }
 
+static void put_escaped(FILE *out, enum log_escape how, const char *p, size_t n)
+{
+    char block[512];
+    size_t used;
+
+    for (size_t at = 0; at < n; at += used) {
+        size_t len = log_text_escape(how, block, sizeof block, slice_make(p + at, n - at), &used);
+        fwrite(block, 1, len, out);
+    }
+}
+
 void ctl_put_text(FILE *out, struct slice text, int width)
 {
-    for (size_t i = 0; i < text.n; i++)
-        putc((unsigned char)text.p[i] < ' ' || text.p[i] == 127 ? '?' : text.p[i], out);
+    if (text.n > 0)
+        put_escaped(out, LOG_ESCAPE_JOURNAL, text.p, text.n);
     fprintf(out, "%*s", (int)text.n < width ? width - (int)text.n : 0, "");
 }
 
 void ctl_print_json_text(FILE *out, const char *p, uint32_t n)
 {
     putc('"', out);
-    for (uint32_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < ' ')
-            fprintf(out, "\\u%04x", c);
-        else
-            putc(c, out);
-    }
+    put_escaped(out, LOG_ESCAPE_JSON, p, n);
     putc('"', out);
 }
 

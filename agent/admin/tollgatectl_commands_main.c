@@ -20,6 +20,20 @@ const struct ctl_command ctl_commands[] = {
       .options = { SOCKET, JSON }, .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_status },
     { .name = "budget", .summary = "every account: used, held, left, when it resets", .forms = { "[--socket FILE] [--json]" },
       .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_budget },
+    { .name = "tail", .summary = "follow decisions and settlements as they happen",
+      .forms = { "[--team NAME] [--user NAME] [--model NAME] [--provider NAME] [--request ID] [--event KIND] [--outcome WORD] [--min-cost AMOUNT] "
+                 "[--since TIME] [--count N] [--follow] [--json] [--config FILE | --socket FILE]" },
+      .about = "A line for each decision and each settlement, with the request's id. The agent remembers its last 8,192 events; whoever reads slower "
+               "than they come is told how many were lost, and no decision waits. With --json a line is an object with the members of the log's "
+               "lines, {\"event\":\"lost\",\"count\":N} for what was lost.\n\nIt ends when the agent stops; with --follow it waits for the agent and goes on.",
+      .options = { { "--team", "NAME", "only this team's" }, { "--user", "NAME", "only this user's" },
+                   { "--model", "NAME", "only this model, as clients ask for it or as it served" }, { "--provider", "NAME", "only this provider, by its name in the price table" },
+                   { "--request", "ID", "only this request" }, { "--event", "allowed|denied|answered|settled|corrected", "only this kind" },
+                   { "--outcome", "WORD", "only what was refused for this reason (budget), or ended so (ok, client_abort, provider_error)" },
+                   { "--min-cost", "AMOUNT", "only settlements that cost at least so much ($0.05)" },
+                   { "--since", "TIME", "begin so long ago (10m), or at a moment (2026-11-23T14:30, UTC); default: now" },
+                   { "--count", "N", "end after N lines" }, { "--follow", NULL, "when the agent is away, wait for it" }, CONFIG, SOCKET, JSON },
+      .status = "0 all lines of --count were printed, 1 no agent, or it has stopped, 2 wrong usage", .run = ctl_tail },
     { .name = "tokens", .summary = "what providers' reported input tokens taught about our counts", .forms = { "[--socket FILE] [--json]" },
       .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_tokens },
     { .name = "reload", .summary = "read the configuration again, as SIGHUP does", .forms = { "[--socket FILE] [--json]" },

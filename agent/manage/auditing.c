@@ -13,7 +13,8 @@
 enum { PARAM_BYTES = 200, PARAMS = 16, DETAIL_BYTES = PARAMS * (PARAM_BYTES + 4) };
 
 /* Methods that change nothing. Whatever is not here is an act. */
-static const char *const reading[] = { "ping", "status", "budget", "tokens", "revocations", "keys", "explain", "archive_status", "route_status", NULL };
+static const char *const reading[] = { "ping", "status", "budget", "tokens", "revocations", "keys", "explain", "archive_status", "route_status",
+                                       "events", "top", NULL };
 
 static bool reads_only(const char *method)
 {
