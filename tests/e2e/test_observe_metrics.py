@@ -185,15 +185,23 @@ def test_names_asked_are_found():
 def test_rules_and_dashboard_ask_for_what_is_exported(stack, prometheus, url, sub, settled):
     assert stack.post(stack.person(sub, team="measured"), body(stream=True))[0] == 200
     settled(sub)
-    known = {**exported(fetch(url + "/metrics")[2]), "up": set(), "ALERTS": {"alertname", "alertstate"}}
+    asked = [(where, *names_asked(query)) for where, query in [(rule["name"], rule["query"]) for rule in rules(prometheus)] + queries()]
     everywhere = {"job", "instance", "le"}
-    any_label = everywhere.union(*(labels for labels in known.values() if labels))
-    for where, expression in [(rule["name"], rule["query"]) for rule in rules(prometheus)] + queries():
-        metrics, selectors, grouped = names_asked(expression)
+
+    def labels(known):
+        return everywhere.union(*(names for names in known.values() if names))
+
+    def sampled():
+        """What is exported once the agent has looked at its limits, which it does now and then."""
+        known = exported(fetch(url + "/metrics")[2])
+        return "limit" in labels(known) and known
+
+    known = {**wait_for(sampled, "series of limits"), "up": set(), "ALERTS": {"alertname", "alertstate"}}
+    for where, metrics, selectors, grouped in asked:
         assert metrics and metrics <= set(known), (where, metrics - set(known))
-        for metric, labels in selectors.items():
-            assert known[metric] is None or labels <= known[metric] | everywhere, (where, metric, labels)
-        assert grouped <= any_label, (where, grouped - any_label)
+        for metric, names in selectors.items():
+            assert known[metric] is None or names <= known[metric] | everywhere, (where, metric, names)
+        assert grouped <= labels(known), (where, grouped - labels(known))
 
 
 # Nothing in these until something goes wrong.
