@@ -13,6 +13,7 @@
 
 struct agent;
 struct access_lists;
+struct adjustment;
 struct affinity;
 struct alerting;
 struct archiving;
@@ -70,6 +71,7 @@ struct agent {
     struct runtime *runtime;        /* under lock */
     struct runtime *retired;        /* under lock */
     struct agent_task *tasks;       /* under lock; newest first */
+    struct adjustment *adjustments; /* under lock: corrections that are in the ledger, and not yet in the balances */
     ev_async wake;
 };
 

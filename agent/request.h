@@ -210,6 +210,7 @@ struct model_price {
     unsigned tier_count;
     struct price_tier tiers[PRICE_TIERS]; /* ascending by `above` */
     int64_t request_pico;  /* per request, whatever its size */
+    int64_t image_pico;    /* per image sent with it, beside its tokens */
     int64_t context, input_limit, output_limit; /* tokens; 0 = unknown */
     unsigned lacks;        /* ask_feature bits the catalogue says the model does not have; no part of the price's version */
 };

@@ -13,11 +13,12 @@
 
 struct load {
     struct agent *agent;
+    struct budget_lookback back;
     bool failed;
     int64_t slots, events, holds;
 };
 
-static struct identity identity_of(struct agent *a, const struct ledger_who *w)
+struct identity restore_identity(struct agent *a, const struct ledger_who *w)
 {
     bool key = slice_eq_cstr(w->issuer, GATEWAY_KEY_ISSUER);
 
@@ -34,13 +35,26 @@ static struct target target_of(const struct ledger_target *t)
 static bool on_slot(void *user, const struct ledger_slot *slot)
 {
     struct load *l = user;
-    struct identity who = identity_of(l->agent, &slot->who);
+    struct identity who = restore_identity(l->agent, &slot->who);
     struct target target = target_of(&slot->target);
     struct budget_subjects s = { .who = &who, .primary = &target };
     struct budget_use use = { .nano = slot->cost_nano, .tokens = token_usage_total(&slot->usage), .requests = slot->settled };
 
     l->slots++;
     l->failed = budget_load_slot(l->agent->budget, &s, slot->start_us, &use) != 0;
+    return !l->failed;
+}
+
+static bool on_alias_slot(void *user, const struct ledger_alias_slot *slot)
+{
+    struct load *l = user;
+    struct identity who = restore_identity(l->agent, &slot->who);
+    struct target target = target_of(&slot->target);
+    struct budget_subjects s = { .who = &who, .alias = slot->alias, .primary = &target };
+    struct budget_use use = { .nano = slot->cost_nano, .tokens = slot->tokens, .requests = slot->settled };
+
+    l->slots++;
+    l->failed = budget_load_alias_slot(l->agent->budget, &s, slot->start_us, &use) != 0;
     return !l->failed;
 }
 
@@ -51,22 +65,46 @@ static struct budget_use hold_of(const struct ledger_decision *d)
     return (struct budget_use){ .nano = d->hold_nano, .tokens = input + output, .requests = 1 };
 }
 
+/* Of what is not known token limits count the hold, which roll-ups do not have. */
+static bool on_bounded(void *user, const struct ledger_row *row)
+{
+    struct load *l = user;
+    struct identity who = restore_identity(l->agent, &row->decision.who);
+    struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
+    struct budget_subjects s = { .who = &who, .alias = ledger_charged_alias(&row->decision), .primary = &target };
+    struct budget_use use = { .tokens = hold_of(&row->decision).tokens };
+    int64_t slot = row->decision.started_us / BUDGET_SLOT_US * BUDGET_SLOT_US;
+
+    l->failed = (slot >= l->back.slots_from_us && budget_load_slot(l->agent->budget, &s, slot, &use) != 0) ||
+                (slot >= l->back.alias_slots_from_us && budget_load_alias_slot(l->agent->budget, &s, slot, &use) != 0);
+    return !l->failed;
+}
+
 static bool on_event(void *user, const struct ledger_row *row)
 {
     struct load *l = user;
 
     if (row->decision.state != LEDGER_SETTLED || row->settlement.known_by == KNOWN_OPEN)
         return true;
-    struct identity who = identity_of(l->agent, &row->decision.who);
+    struct identity who = restore_identity(l->agent, &row->decision.who);
     struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
-    struct budget_subjects s = { .who = &who, .alias = row->decision.alias, .primary = &target };
-    struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = token_usage_total(&row->settlement.usage), .requests = 1 };
+    struct budget_subjects s = { .who = &who, .alias = ledger_charged_alias(&row->decision), .primary = &target };
     struct budget_use held = hold_of(&row->decision);
+    struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = token_usage_total(&row->settlement.usage), .requests = 1 };
+    if (row->known_now == KNOWN_BOUNDED)
+        use.tokens = held.tokens;
     struct budget_over over = { .settled_us = row->settlement.settled_us };
     if (use.nano > held.nano)
         over.use.nano = use.nano - held.nano;
     if (use.tokens > held.tokens)
         over.use.tokens = use.tokens - held.tokens;
+    /* What corrections added came when they were booked; what they took is given back at once. */
+    if (row->corrected_us > over.settled_us)
+        over.settled_us = row->corrected_us;
+    over.use.nano += row->corrected_nano > 0 ? row->corrected_nano : 0;
+    over.use.tokens += row->corrected_tokens > 0 ? row->corrected_tokens : 0;
+    use.nano += row->corrected_nano;
+    use.tokens += row->corrected_tokens;
     l->events++;
     l->failed = budget_load_event(l->agent->budget, &s, row->decision.started_us, &use, &over) != 0;
     return !l->failed;
@@ -76,7 +114,7 @@ static bool on_open(void *user, const struct ledger_row *row)
 {
     struct load *l = user;
     const struct ledger_decision *d = &row->decision;
-    struct identity who = identity_of(l->agent, &d->who);
+    struct identity who = restore_identity(l->agent, &d->who);
     struct target primary = target_of(&d->primary), fallback = target_of(&d->fallback);
     struct target *second = d->fallback.group.n > 0 ? &fallback : NULL;
 
@@ -84,7 +122,7 @@ static bool on_open(void *user, const struct ledger_row *row)
     struct inflight *f = inflight_new(d, &who, &primary, second);
     if (f == NULL)
         return false;
-    struct budget_subjects s = { .who = &f->who, .alias = f->op.decision.alias, .primary = &f->primary,
+    struct budget_subjects s = { .who = &f->who, .alias = ledger_charged_alias(&f->op.decision), .primary = &f->primary,
                                  .fallback = second != NULL ? &f->fallback : NULL };
     f->held = hold_of(d);
     f->state = INFLIGHT_OPEN;
@@ -104,18 +142,22 @@ static bool on_open(void *user, const struct ledger_row *row)
 static bool load(struct agent *a, const char *file, bool with_holds, char *why, size_t why_size)
 {
     struct load l = { .agent = a };
-    struct budget_lookback back;
     struct ledger_reader *r = ledger_reader_open(file, why, why_size);
     int rc = 0;
 
     if (r == NULL)
         return false;
     int64_t t0 = clock_mono_us();
-    budget_lookback(a->budget, &back);
-    if (back.slots_from_us != INT64_MAX)
-        rc = ledger_read_slots(r, back.slots_from_us, on_slot, &l);
-    if (rc == 0 && !l.failed && back.events_from_us != INT64_MAX)
-        rc = ledger_read_recent(r, back.events_from_us, on_event, &l);
+    budget_lookback(a->budget, &l.back);
+    int64_t first = l.back.slots_from_us < l.back.alias_slots_from_us ? l.back.slots_from_us : l.back.alias_slots_from_us;
+    if (l.back.slots_from_us != INT64_MAX)
+        rc = ledger_read_slots(r, l.back.slots_from_us, on_slot, &l);
+    if (rc == 0 && !l.failed && l.back.alias_slots_from_us != INT64_MAX)
+        rc = ledger_read_alias_slots(r, l.back.alias_slots_from_us, on_alias_slot, &l);
+    if (rc == 0 && !l.failed && first != INT64_MAX)
+        rc = ledger_read_bounded(r, first, on_bounded, &l);
+    if (rc == 0 && !l.failed && l.back.events_from_us != INT64_MAX)
+        rc = ledger_read_recent(r, l.back.events_from_us, on_event, &l);
     if (rc == 0 && !l.failed && with_holds)
         rc = ledger_read_open(r, on_open, &l);
     if (rc != 0 || l.failed)

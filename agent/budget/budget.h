@@ -144,12 +144,17 @@ void budget_adjust(struct budget *b, const struct budget_subjects *s, int64_t de
 /* What the limits being loaded need. INT64_MAX: nothing of that kind; INT64_MIN: from the beginning. */
 struct budget_lookback {
     int64_t slots_from_us;  /* settled use by 15-minute slot of the decision, from here on (budget_load_slot) */
+    int64_t alias_slots_from_us; /* the same by alias (budget_load_alias_slot) */
     int64_t events_from_us; /* settled use by request, oldest first (budget_load_event): for minutes and buckets, a few hours at most */
 };
 void budget_lookback(struct budget *b, struct budget_lookback *out);
 /* One roll-up row: what was settled of requests decided in [slot_start_us, + 15 min). Several rows per slot add up. Sorted by slot.
- * Windows that begin inside a slot count the whole of it: never too little. Only limits being loaded and too long for events take it. */
+ * Windows that begin inside a slot count the whole of it: never too little. Only limits being loaded, too long for events and
+ * without an alias in their scope take it. */
 int budget_load_slot(struct budget *b, const struct budget_subjects *s, int64_t slot_start_us, const struct budget_use *use)
+    __attribute__((warn_unused_result));
+/* The same for limits that have one. */
+int budget_load_alias_slot(struct budget *b, const struct budget_subjects *s, int64_t slot_start_us, const struct budget_use *use)
     __attribute__((warn_unused_result));
 /* One settled request. `over`: the part of `use` above its hold and when it became known, NULL when none: a bucket took it at that moment.
  * (A correction is an event whose use is `over` alone.) Afterwards a bucket holds at most what it would have held without the restart. */

@@ -78,6 +78,7 @@ const char *budget_level_name(enum budget_level level);
 const char *budget_action_name(enum budget_action action);
 /* Fed by events rather than 15-minute slots. */
 bool limit_is_fine(const struct limit *l);
+bool limit_has_alias(const struct limit *l);
 bool limit_needs_load(const struct limit *l);
 
 /* ---- accounts (account.c) ----------------------------------------------------------------------------------------------- */

@@ -28,6 +28,14 @@ const char *limit_window_name(const struct limit *l)
     return l->kind == KIND_CALENDAR ? calendar_names[l->calendar] : kinds[l->kind];
 }
 
+bool limit_has_alias(const struct limit *l)
+{
+    for (unsigned i = 0; i < l->scope_count; i++)
+        if (l->scopes[i].level == LEVEL_ALIAS)
+            return true;
+    return false;
+}
+
 bool limit_is_fine(const struct limit *l)
 {
     switch (l->kind) {

@@ -5,7 +5,12 @@
 
 static bool loads_slots(const struct limit *l)
 {
-    return l->loading && !limit_is_fine(l);
+    return l->loading && !limit_is_fine(l) && !limit_has_alias(l);
+}
+
+static bool loads_alias_slots(const struct limit *l)
+{
+    return l->loading && !limit_is_fine(l) && limit_has_alias(l);
 }
 
 static bool loads_events(const struct limit *l)
@@ -44,7 +49,7 @@ static int64_t limit_lookback(struct budget *b, struct limit *l)
 
 void budget_lookback(struct budget *b, struct budget_lookback *out)
 {
-    *out = (struct budget_lookback){ INT64_MAX, INT64_MAX };
+    *out = (struct budget_lookback){ INT64_MAX, INT64_MAX, INT64_MAX };
     pthread_mutex_lock(&b->lock);
     for (unsigned i = 0; i < b->limit_count; i++) {
         struct limit *l = b->limits[i];
@@ -54,8 +59,9 @@ void budget_lookback(struct budget *b, struct budget_lookback *out)
         if (limit_is_fine(l)) {
             out->events_from_us = from < out->events_from_us ? from : out->events_from_us;
         } else {
+            int64_t *first = limit_has_alias(l) ? &out->alias_slots_from_us : &out->slots_from_us;
             from = from == INT64_MIN ? from : slot_floor(from);
-            out->slots_from_us = from < out->slots_from_us ? from : out->slots_from_us;
+            *first = from < *first ? from : *first;
         }
     }
     pthread_mutex_unlock(&b->lock);
@@ -154,19 +160,30 @@ static int64_t slot_instant(const struct budget *b, int64_t slot_start_us)
     return last < b->wall ? last : b->wall;
 }
 
-int budget_load_slot(struct budget *b, const struct budget_subjects *s, int64_t slot_start_us, const struct budget_use *use)
+static int load_slot(struct budget *b, const struct budget_subjects *s, int64_t slot_start_us, const struct budget_use *use,
+                     bool (*which)(const struct limit *))
 {
     struct values v;
     unsigned count;
     values_fill(&v, s);
     pthread_mutex_lock(&b->lock);
-    int r = budget_collect(b, b->limits, b->limit_count, &v, loads_slots, &count);
+    int r = budget_collect(b, b->limits, b->limit_count, &v, which, &count);
     for (unsigned i = 0; r == 0 && i < count; i++) {
         struct account *a = b->scratch[i].account;
         load_amount(b, a, slot_instant(b, slot_start_us), book_clip(unit_of(use, a->limit->unit)));
     }
     pthread_mutex_unlock(&b->lock);
     return r;
+}
+
+int budget_load_slot(struct budget *b, const struct budget_subjects *s, int64_t slot_start_us, const struct budget_use *use)
+{
+    return load_slot(b, s, slot_start_us, use, loads_slots);
+}
+
+int budget_load_alias_slot(struct budget *b, const struct budget_subjects *s, int64_t slot_start_us, const struct budget_use *use)
+{
+    return load_slot(b, s, slot_start_us, use, loads_alias_slots);
 }
 
 int budget_load_event(struct budget *b, const struct budget_subjects *s, int64_t decided_us, const struct budget_use *use,

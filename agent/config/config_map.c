@@ -363,18 +363,6 @@ void config_map_check(const struct config *c, const struct config_doc *doc, stru
             place_error(c, doc, errors, why, "limits");
         }
     }
-    for (unsigned i = 0; i < c->limits_count; i++) {
-        const struct config_limit *l = &c->limits[i];
-        bool alias = strcmp(l->level, "alias") == 0;
-        for (unsigned k = 0; k < l->within_count; k++)
-            alias = alias || strcmp(l->within[k].level, "alias") == 0;
-        /* Roll-ups, from which longer windows are restored after a restart, are kept by what was served, not by what it was called. */
-        if (alias && l->window != NULL && strcmp(l->window, "bucket") != 0 && strcmp(l->window, "minute") != 0) {
-            snprintf(why, sizeof why, "limits[%u].window: level alias goes with rates, concurrent and minute only; use level model for "
-                     "longer windows", i);
-            place_error(c, doc, errors, why, "limits");
-        }
-    }
     struct identity_options identity = config_identity(c, a);
     if (identity_options_check(&identity, why, sizeof why) != NULL)
         place_error(c, doc, errors, why, "issuers");

@@ -12,7 +12,10 @@ static struct ledger_target ledger_target_of(const struct route_target *t)
 void decision_row(const struct decision *d, struct ledger_decision *row)
 {
     const struct assessment *s = &d->s;
+    int64_t input_bound = s->estimate.input_bound;
 
+    if (s->choice.fallback != NULL && s->fallback_estimate.input_bound > input_bound)
+        input_bound = s->fallback_estimate.input_bound;
     *row = (struct ledger_decision){
         .id = ledger_next_id(d->worker->agent->ledger),
         .request_id = s->rq.id,
@@ -21,11 +24,12 @@ void decision_row(const struct decision *d, struct ledger_decision *row)
                  .cost_center = s->who.cost_center, .subject = s->who.subject, .issuer = s->who.issuer },
         .endpoint = s->ask.endpoint,
         .alias = s->ask.model.n > 200 ? slice_make(s->ask.model.p, 200) : s->ask.model,
+        .charged_as = s->alias != NULL && !slice_eq(s->alias->name, s->ask.model) ? s->alias->name : SLICE_NONE,
         .stream = s->ask.stream,
         .primary = ledger_target_of(s->choice.primary),
         .fallback = ledger_target_of(s->choice.fallback),
         .input_tokens = s->estimate.input_bound > 0 ? s->estimate.input : -1,
-        .input_bound = s->estimate.input_bound > 0 ? s->estimate.input_bound : -1,
+        .input_bound = input_bound > 0 ? input_bound : -1,
         .exactness = s->estimate.exactness,
         .output_ceiling = s->alias != NULL ? s->ceiling : -1,
         .choices = s->ask.choices > 0 ? s->ask.choices : 1,

@@ -93,6 +93,7 @@ static size_t slices_of(struct inflight *f, struct slice *list[SLICES_MAX])
 
     list[n++] = &f->request_id;
     list[n++] = &d->alias;
+    list[n++] = &d->charged_as;
     list[n++] = &d->deny_reason;
     list[n++] = &w->organization;
     list[n++] = &w->team;

@@ -35,7 +35,7 @@ struct inflight {
     _Atomic enum inflight_state state; /* changed under the table's lock */
     struct slice request_id;
     struct ledger_op op;             /* the decision's row */
-    struct identity who;             /* without groups; for budget_adjust */
+    struct identity who;             /* without groups */
     struct target primary, fallback; /* fallback.group empty: none. No credentials */
     bool has_fallback;
     struct price_table *prices;      /* that the hold was computed with; NULL after a restart: the current one */

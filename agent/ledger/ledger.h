@@ -52,6 +52,7 @@ struct ledger_decision {
     struct ledger_who who;
     enum endpoint endpoint;
     struct slice alias;      /* the model as asked */
+    struct slice charged_as; /* the alias that limits count it for; empty: `alias` */
     bool stream;
     enum ledger_state state;
     struct slice deny_reason;
@@ -64,9 +65,15 @@ struct ledger_decision {
     int64_t hold_nano, saved_nano;
     int64_t budget_left_nano; /* of the tightest money limit, when decided; -1: none applied */
     int64_t price_version;   /* price_table_id; 0 none */
+    int64_t images;          /* sent with it */
     int64_t body_bytes;
     int32_t identity_us, tokens_us, budget_us; /* the agent's own time by stage; the commit's is known at settlement */
 };
+
+static inline struct slice ledger_charged_alias(const struct ledger_decision *d)
+{
+    return d->charged_as.n > 0 ? d->charged_as : d->alias;
+}
 
 struct ledger_settlement {
     int64_t id;              /* of the decision */
@@ -100,6 +107,16 @@ struct ledger_attempt {
     struct slice provider_request_id;
 };
 
+/* Whom a settled request is charged to, and when what was booked counts. */
+struct ledger_subject {
+    struct ledger_who who;
+    struct slice alias;
+    struct ledger_target target; /* that served it, else the planned one */
+    int64_t account_us;
+    char *text;                  /* malloced: where the slices point */
+};
+void ledger_subject_clear(struct ledger_subject *s);
+
 /* A change to a settled request, booked as a row of its own. Amounts are differences and may be negative; the sums of row and
  * corrections must not become so (LEDGER_INVALID). Booked into the 15 minutes the request started in, or, when that month is
  * closed, into those of booked_us. */
@@ -111,6 +128,7 @@ struct ledger_correction {
     struct token_usage usage; /* differences */
     int64_t cost_nano, discount_nano; /* differences */
     int64_t price_version;
+    struct ledger_subject *subject; /* NULL: nobody asks. Zeroed by the caller; filled when done says LEDGER_OK; the caller clears it */
 };
 
 /* A price table: becomes the active one. Importing a version that is there already only adds a validity from valid_from_us. */

@@ -97,15 +97,22 @@ static struct token_usage usage(struct columns *c)
     t ".input, " t ".input_cached, " t ".input_cache_write, " t ".input_cache_write_1h, " t ".output, " t                \
       ".output_reasoning, " t ".input_audio, " t ".output_audio"
 
+#define TOKENS(t)                                                                                                      \
+    "coalesce(" t "input, 0) + coalesce(" t "input_cached, 0) + coalesce(" t "input_cache_write, 0) + coalesce(" t "input_cache_write_1h, 0) + coalesce(" \
+    t "output, 0) + coalesce(" t "output_reasoning, 0) + coalesce(" t "input_audio, 0) + coalesce(" t "output_audio, 0)"
+
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
+#define KNOWN_NOW "coalesce((SELECT known_by FROM correction_row WHERE request = r.id ORDER BY id DESC LIMIT 1), r.known_by)"
 #define REQUEST                                                                                                        \
     "SELECT r.id, r.request_id, r.started_us, " WHO ", r.endpoint, r.alias, r.stream, r.state, r.deny_reason, r.http_status,"  \
     " p.grp, p.provider, p.model, f.grp, f.provider, f.model, r.input_counted, r.input_bound, r.exactness, r.output_ceiling,"  \
     " r.choices, r.hold_nano, r.saved_nano, r.price_version, r.body_bytes, r.identity_us, r.tokens_us, r.budget_us,"    \
-    " r.budget_left_nano,"                                                                                              \
+    " r.budget_left_nano, r.charged_as, r.images,"                                                                      \
     " r.settled_us, r.known_by, r.outcome, s.grp, s.provider, s.model, " USAGE("r") ", r.cost_nano, r.provider_cost_nano,"    \
-    " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us"
+    " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us,"                    \
+    " (SELECT sum(cost_nano) FROM correction_row WHERE request = r.id), (SELECT sum(" TOKENS("") ") FROM correction_row WHERE request = r.id)," \
+    " (SELECT max(booked_us) FROM correction_row WHERE request = r.id), " KNOWN_NOW
 
 #define JOINS                                                                                                          \
     " JOIN who AS w ON w.id = r.who LEFT JOIN target AS p ON p.id = r.plan LEFT JOIN target AS f ON f.id = r.plan_fallback" \
@@ -138,6 +145,8 @@ static void read_decision(struct columns *c, struct ledger_decision *d)
     d->tokens_us = (int32_t)known(c);
     d->budget_us = (int32_t)known(c);
     d->budget_left_nano = known(c);
+    d->charged_as = text(c);
+    d->images = integer(c);
 }
 
 static void read_settlement(struct columns *c, struct ledger_settlement *t)
@@ -165,6 +174,10 @@ static void read_row(struct columns *c, struct ledger_row *row)
     if (row->decision.state == LEDGER_OPEN)
         return;
     read_settlement(c, &row->settlement);
+    row->corrected_nano = integer(c);
+    row->corrected_tokens = integer(c);
+    row->corrected_us = integer(c);
+    row->known_now = (enum known_by)integer(c);
     row->settlement.id = row->decision.id;
     row->settlement.price_version = row->decision.price_version;
     if (row->decision.state == LEDGER_SETTLED) {
@@ -213,6 +226,12 @@ int ledger_read_recent(struct ledger_reader *r, int64_t since_us, ledger_row_fn 
                     since_us, each_row, &fn, user);
 }
 
+int ledger_read_bounded(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user)
+{
+    return read_all(r, REQUEST " FROM request_row AS r INDEXED BY request_bounded" JOINS " WHERE r.known_by = 3 AND r.started_us >= ?1 AND "
+                    KNOWN_NOW " = 3 ORDER BY r.started_us", since_us, each_row, &fn, user);
+}
+
 /* ---- roll-ups ---------------------------------------------------------------------------------------------------- */
 
 static bool each_slot(struct columns *c, void *fn, void *user)
@@ -240,6 +259,30 @@ int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn 
                        " UNION ALL SELECT u.second / 900 * 900, " WHO SLOT_FIGURES " FROM unrolled AS u JOIN who AS w ON w.id = u.who"
                        " LEFT JOIN target AS t ON t.id = u.target WHERE u.second / 900 * 900 >= (?1 + 999999) / 1000000 ORDER BY 1",
                     since_us, each_slot, &fn, user);
+}
+
+static bool each_alias_slot(struct columns *c, void *fn, void *user)
+{
+    struct ledger_alias_slot slot = { .start_us = integer(c) * 1000000 };
+    slot.who = who(c);
+    slot.target = target(c);
+    slot.alias = text(c);
+    slot.settled = integer(c);
+    slot.tokens = integer(c);
+    slot.cost_nano = integer(c);
+    return (*(ledger_alias_slot_fn **)fn)(user, &slot);
+}
+
+int ledger_read_alias_slots(struct ledger_reader *r, int64_t since_us, ledger_alias_slot_fn *fn, void *user)
+{
+    return read_all(r, "SELECT u.slot, " WHO ", t.grp, t.provider, t.model, u.alias, sum(u.settled), sum(u.tokens), sum(u.cost_nano) FROM ("
+                       "SELECT started_us / 900000000 * 900 AS slot, who, coalesce(served, plan, 0) AS target, coalesce(charged_as, alias) AS alias,"
+                       " 1 AS settled, " TOKENS("") " AS tokens, cost_nano FROM request_row WHERE state = 1 AND started_us >= ?1"
+                       " UNION ALL SELECT c.account_us / 900000000 * 900, q.who, coalesce(q.served, q.plan, 0), coalesce(q.charged_as, q.alias), 0, "
+                       TOKENS("c.") ", c.cost_nano FROM correction_row AS c JOIN request_row AS q ON q.id = c.request WHERE c.account_us >= ?1"
+                       " UNION ALL SELECT slot, who, target, alias, settled, tokens, cost_nano FROM archived_alias WHERE slot >= (?1 + 999999) / 1000000"
+                       ") AS u JOIN who AS w ON w.id = u.who LEFT JOIN target AS t ON t.id = u.target GROUP BY u.slot, u.who, u.target, u.alias ORDER BY 1",
+                    since_us, each_alias_slot, &fn, user);
 }
 
 /* ---- what was learned --------------------------------------------------------------------------------------------- */

@@ -20,6 +20,8 @@ const char *ledger_reader_error(const struct ledger_reader *r);
 struct ledger_row {
     struct ledger_decision decision;
     struct ledger_settlement settlement; /* known_by KNOWN_OPEN: none yet */
+    int64_t corrected_nano, corrected_tokens, corrected_us; /* sums of its corrections, and when the last was booked; 0: there is none */
+    enum known_by known_now;             /* with its corrections */
 };
 typedef bool ledger_row_fn(void *user, const struct ledger_row *row);
 
@@ -27,6 +29,9 @@ typedef bool ledger_row_fn(void *user, const struct ledger_row *row);
 int ledger_read_open(struct ledger_reader *r, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
 /* Requests of any state that started at or after since_us, by started_us. Rows moved to an archive are not among them. */
 int ledger_read_recent(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
+
+/* Settled ones of which nothing is known to this day, by started_us. */
+int ledger_read_bounded(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
 
 /* Sums over the settled and refused requests (and corrections) of 15 minutes, by who, provider group, provider and model (served,
  * or planned when nothing was served). Open requests are not in it. */
@@ -41,6 +46,17 @@ struct ledger_slot {
 typedef bool ledger_slot_fn(void *user, const struct ledger_slot *slot);
 /* Slots that start at or after since_us, by time. */
 int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn *fn, void *user) __attribute__((warn_unused_result));
+
+/* The same for limits on an alias: of settled requests and their corrections, archived ones included. `since_us` starts a slot. */
+struct ledger_alias_slot {
+    int64_t start_us;
+    struct ledger_who who;
+    struct ledger_target target;
+    struct slice alias;
+    int64_t settled, tokens, cost_nano;
+};
+typedef bool ledger_alias_slot_fn(void *user, const struct ledger_alias_slot *slot);
+int ledger_read_alias_slots(struct ledger_reader *r, int64_t since_us, ledger_alias_slot_fn *fn, void *user) __attribute__((warn_unused_result));
 
 typedef bool ledger_route_fn(void *user, const struct ledger_route *row);
 /* The circuit breakers, by group and model. */

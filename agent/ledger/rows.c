@@ -7,6 +7,7 @@
 #include "ledger/price_rows.h"
 #include "ledger/rollup.h"
 #include "ledger/statements.h"
+#include "ledger/subject.h"
 
 #include <stdlib.h>
 
@@ -14,7 +15,7 @@ enum { TOKEN_KINDS = 8 };
 
 enum statement {
     INSERT_REQUEST, FIND_OPEN, SETTLE_REQUEST, INSERT_ATTEMPT, FIND_SETTLED, INSERT_CORRECTION, FIND_OPEN_BEFORE,
-    CLOSE_MONTH, CLOSED_BEFORE, ERASE_SUMS, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
+    CLOSE_MONTH, CLOSED_BEFORE, ERASE_SUMS, KEEP_ALIASES, KEEP_CORRECTED, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS, ERASE_NOTE, ERASE_LAST_ID, ERASE_SLOT,
     SAVE, RELEASE, UNDO, STATEMENTS
 };
 
@@ -23,12 +24,18 @@ enum statement {
     "id BETWEEN ?1 AND ?2 AND started_us < ?3 AND state <> 0"                                                           \
     " AND NOT EXISTS (SELECT 1 FROM correction_row AS c WHERE c.request = request_row.id AND c.id > ?4)"
 
+#define ALL_TOKENS(t)                                                                                                  \
+    "coalesce(" t "input, 0) + coalesce(" t "input_cached, 0) + coalesce(" t "input_cache_write, 0) + coalesce(" t "input_cache_write_1h, 0) + coalesce(" \
+    t "output, 0) + coalesce(" t "output_reasoning, 0) + coalesce(" t "input_audio, 0) + coalesce(" t "output_audio, 0)"
+#define ADD_ALIAS                                                                                                      \
+    " ON CONFLICT DO UPDATE SET settled = settled + excluded.settled, tokens = tokens + excluded.tokens, cost_nano = cost_nano + excluded.cost_nano"
+
 static const char *const sql[STATEMENTS] = {
     [INSERT_REQUEST] =
         "INSERT INTO request_row (id, request_id, started_us, who, state, deny_reason, endpoint, stream, alias, plan, plan_fallback,"
         " input_counted, input_bound, exactness, output_ceiling, choices, hold_nano, price_version, body_bytes, identity_us, tokens_us,"
-        " budget_us, http_status, settled_us, known_by, saved_nano, budget_left_nano) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+        " budget_us, http_status, settled_us, known_by, saved_nano, budget_left_nano, charged_as, images) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
     [SETTLE_REQUEST] =
         "UPDATE request_row SET state = 1, http_status = ?2, settled_us = ?3, known_by = ?4, outcome = ?5, served = ?6, input = ?7,"
         " input_cached = ?8, input_cache_write = ?9, input_cache_write_1h = ?10, output = ?11, output_reasoning = ?12, input_audio = ?13,"
@@ -54,6 +61,12 @@ static const char *const sql[STATEMENTS] = {
     [CLOSED_BEFORE] = "SELECT coalesce(max(before_us), 0) FROM month_close",
     [ERASE_SUMS] = "SELECT count(*), coalesce(sum(cost_nano + (SELECT coalesce(sum(cost_nano), 0) FROM correction_row AS k"
                    " WHERE k.request = request_row.id)), 0), coalesce(max(started_us) / 900000000 * 900, -1) FROM request_row WHERE " ERASABLE,
+    [KEEP_ALIASES] = "INSERT INTO archived_alias SELECT started_us / 900000000 * 900, who, coalesce(served, plan, 0), coalesce(charged_as, alias),"
+                     " count(*), sum(" ALL_TOKENS("") "), sum(cost_nano) FROM request_row WHERE state = 1 AND " ERASABLE " GROUP BY 1, 2, 3, 4" ADD_ALIAS,
+    [KEEP_CORRECTED] = "INSERT INTO archived_alias SELECT c.account_us / 900000000 * 900, r.who, coalesce(r.served, r.plan, 0),"
+                       " coalesce(r.charged_as, r.alias), 0, sum(" ALL_TOKENS("c.") "), sum(c.cost_nano) FROM correction_row AS c"
+                       " JOIN request_row AS r ON r.id = c.request WHERE c.request IN (SELECT id FROM request_row WHERE " ERASABLE ")"
+                       " GROUP BY 1, 2, 3, 4" ADD_ALIAS,
     [ERASE_ATTEMPTS] = "DELETE FROM attempt_row WHERE request IN (SELECT id FROM request_row WHERE " ERASABLE ")",
     [ERASE_CORRECTIONS] = "DELETE FROM correction_row WHERE request IN (SELECT id FROM request_row WHERE " ERASABLE ")",
     [ERASE_REQUESTS] = "DELETE FROM request_row WHERE " ERASABLE,
@@ -73,6 +86,7 @@ struct rows {
     struct alert_rows *alerts;
     struct price_rows *prices;
     struct observed_rows *observed;
+    struct subject_rows *subjects;
     int64_t closed_before_us; /* -1: not read yet */
     sqlite3_stmt *s[STATEMENTS];
 };
@@ -90,7 +104,8 @@ struct rows *rows_new(sqlite3 *db, int64_t rollup_lag, int64_t rollup_chunk)
     r->alerts = alert_rows_new(db);
     r->prices = price_rows_new(db);
     r->observed = observed_rows_new(db);
-    bool ok = r->rollup && r->access && r->alerts && r->prices && r->observed;
+    r->subjects = subject_rows_new(db);
+    bool ok = r->rollup && r->access && r->alerts && r->prices && r->observed && r->subjects;
     if (ok && statements_prepare(db, sql, STATEMENTS, r->s))
         return r;
     rows_free(r);
@@ -107,6 +122,7 @@ void rows_free(struct rows *r)
     alert_rows_free(r->alerts);
     price_rows_free(r->prices);
     observed_rows_free(r->observed);
+    subject_rows_free(r->subjects);
     names_free(r->names);
     free(r);
 }
@@ -190,9 +206,9 @@ int rows_run(sqlite3_stmt *s)
 
 static bool decision_valid(const struct ledger_decision *d)
 {
-    const int64_t tokens[] = { d->input_tokens, d->input_bound, d->output_ceiling, d->choices, d->body_bytes };
+    const int64_t tokens[] = { d->input_tokens, d->input_bound, d->output_ceiling, d->choices, d->body_bytes, d->images };
     const int64_t money[] = { d->hold_nano, d->saved_nano };
-    return d->id > 0 && d->started_us >= 0 && d->started_us <= LEDGER_TIME_MAX && ledger_within(tokens, 5, -1, LEDGER_TOKENS_MAX) &&
+    return d->id > 0 && d->started_us >= 0 && d->started_us <= LEDGER_TIME_MAX && ledger_within(tokens, 6, -1, LEDGER_TOKENS_MAX) &&
            ledger_within(money, 2, 0, LEDGER_NANO_MAX) && (unsigned)d->state <= LEDGER_DENIED;
 }
 
@@ -229,6 +245,11 @@ static void bind_decision(sqlite3_stmt *s, const struct ledger_decision *d, int6
     sqlite3_bind_int(s, 25, open ? KNOWN_OPEN : KNOWN_NONE);
     sqlite3_bind_int64(s, 26, d->saved_nano);
     bind_known(s, 27, d->budget_left_nano);
+    if (d->charged_as.n > 0)
+        statement_bind_text(s, 28, d->charged_as);
+    else
+        sqlite3_bind_null(s, 28);
+    sqlite3_bind_int64(s, 29, d->images > 0 ? d->images : 0);
 }
 
 static int write_decision(struct rows *r, const struct ledger_decision *d)
@@ -417,6 +438,10 @@ static int write_correction(struct rows *r, const struct ledger_correction *c)
     sqlite3_bind_int64(s, 16, c->discount_nano);
     sqlite3_bind_int64(s, 17, row.started_us);
     result = run(s);
+    if (result == LEDGER_OK && c->subject) {
+        result = subject_rows_find(r->subjects, c->id, c->subject);
+        c->subject->account_us = account_us;
+    }
     if (result != LEDGER_OK || !rollup_wants(r->rollup, c->id))
         return result;
     change.started_us = row.started_us;
@@ -453,7 +478,7 @@ static void bind_erase(sqlite3_stmt *s, const struct ledger_op *op)
 
 static int erase(struct rows *r, const struct ledger_op *op)
 {
-    static const enum statement deletions[] = { ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS };
+    static const enum statement steps[] = { KEEP_ALIASES, KEEP_CORRECTED, ERASE_ATTEMPTS, ERASE_CORRECTIONS, ERASE_REQUESTS };
     sqlite3_stmt *s = r->s[ERASE_SUMS];
     bind_erase(s, op);
     int rc = sqlite3_step(s);
@@ -463,9 +488,9 @@ static int erase(struct rows *r, const struct ledger_op *op)
         return rc == SQLITE_ROW ? LEDGER_STALE : verdict(rc);
     int result = LEDGER_OK;
     /* The requests go last: the others are found through them. */
-    for (size_t i = 0; result == LEDGER_OK && i < sizeof deletions / sizeof *deletions; i++) {
-        bind_erase(r->s[deletions[i]], op);
-        result = run(r->s[deletions[i]]);
+    for (size_t i = 0; result == LEDGER_OK && i < sizeof steps / sizeof *steps; i++) {
+        bind_erase(r->s[steps[i]], op);
+        result = run(r->s[steps[i]]);
     }
     s = r->s[ERASE_NOTE];
     statement_bind_text(s, 1, op->erase.file);

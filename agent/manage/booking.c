@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "ledger/ledger.h"
 #include "ledger/private.h"
+#include "outcome/adjusting.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,14 +39,20 @@ const char *booking_same_ledger(const struct agent *a, const msgpack_object *par
     return NULL;
 }
 
-static void on_done(struct ledger_op *op, enum ledger_result result)
-{
-    static const char *const results[] = { "ok", "stale", "invalid", "failed" };
+static const char *const results[] = { "ok", "stale", "invalid", "failed" };
 
+static void on_closed(struct ledger_op *op, enum ledger_result result)
+{
     if (result != LEDGER_OK)
-        LOG(LOG_LEVEL_WARN, "booking_refused", LOG_CSTR("operation", op->kind == LEDGER_CORRECTION ? "correction" : "close_month"),
-            LOG_INT("request", op->kind == LEDGER_CORRECTION ? op->correction.id : 0), LOG_CSTR("result", results[result]));
+        LOG(LOG_LEVEL_WARN, "booking_refused", LOG_CSTR("operation", "close_month"), LOG_CSTR("result", results[result]));
     free(op);
+}
+
+static void on_corrected(struct agent *a, void *user, const struct ledger_correction *c, enum ledger_result result)
+{
+    (void)a, (void)user;
+    if (result != LEDGER_OK)
+        LOG(LOG_LEVEL_WARN, "booking_refused", LOG_CSTR("operation", "correction"), LOG_INT("request", c->id), LOG_CSTR("result", results[result]));
 }
 
 static bool integers_parse(const char *text, int64_t *out, int count)
@@ -61,43 +68,43 @@ static bool integers_parse(const char *text, int64_t *out, int count)
     return true;
 }
 
-static struct ledger_op *correction_parse(const char *text)
+static bool correction_parse(const char *text, struct ledger_correction *out)
 {
     int64_t v[5];
 
     if (!integers_parse(text, v, 5) || v[0] <= 0 || v[2] < KNOWN_REPORTED || v[2] > KNOWN_NONE)
-        return NULL;
-    struct ledger_op *op = calloc(1, sizeof *op);
-    if (op == NULL)
-        return NULL;
-    op->kind = LEDGER_CORRECTION;
-    op->done = on_done;
-    op->correction = (struct ledger_correction){ .id = v[0], .booked_us = clock_wall_us(), .reason = SLICE_LIT("repriced"),
-                                                 .known_by = (enum known_by)v[2], .cost_nano = v[1], .price_version = v[3], .discount_nano = v[4] };
-    return op;
+        return false;
+    *out = (struct ledger_correction){ .id = v[0], .booked_us = clock_wall_us(), .reason = SLICE_LIT("repriced"),
+                                       .known_by = (enum known_by)v[2], .cost_nano = v[1], .price_version = v[3], .discount_nano = v[4] };
+    return true;
 }
 
 const char *booking_reprice(void *user, const msgpack_object *params, msgpack_packer *p)
 {
     struct agent *a = user;
-    struct ledger_op *ops[CORRECTIONS_MAX];
     const char *why = booking_same_ledger(a, params);
+    struct ledger_correction *all;
     char text[128];
-    uint32_t n = 0;
+    uint32_t n = 0, accepted = 0;
 
     if (why != NULL)
         return why;
     if (params->via.array.size > CORRECTIONS_MAX + 1)
         return "too many corrections in one call";
+    all = calloc(CORRECTIONS_MAX, sizeof *all);
+    if (all == NULL)
+        return "out of memory; nothing was booked";
     for (uint32_t i = 1; i < params->via.array.size; i++, n++)
-        if (!booking_text(params, i, text, sizeof text) || (ops[n] = correction_parse(text)) == NULL) {
-            while (n > 0)
-                free(ops[--n]);
-            return "a correction is not understood, or memory is out; nothing was booked";
+        if (!booking_text(params, i, text, sizeof text) || !correction_parse(text, &all[n])) {
+            free(all);
+            return "a correction is not understood; nothing was booked";
         }
-    for (uint32_t i = 0; i < n; i++)
-        ledger_submit(a->ledger, ops[i]);
-    LOG(LOG_LEVEL_INFO, "repriced", LOG_INT("corrections", n));
+    while (accepted < n && adjusting_submit(a, &all[accepted], 0, on_corrected, NULL))
+        accepted++;
+    free(all);
+    LOG(LOG_LEVEL_INFO, "repriced", LOG_INT("corrections", accepted));
+    if (accepted < n)
+        return "out of memory; run this again, only what is missing will be booked";
     msgpack_pack_uint32(p, n);
     return NULL;
 }
@@ -117,7 +124,7 @@ const char *booking_close_month(void *user, const msgpack_object *params, msgpac
     if (op == NULL)
         return "out of memory";
     op->kind = LEDGER_CLOSE_MONTH;
-    op->done = on_done;
+    op->done = on_closed;
     op->close = (struct ledger_month_close){ .before_us = before_us, .closed_us = clock_wall_us() };
     ledger_submit(a->ledger, op);
     msgpack_pack_true(p);

@@ -13,8 +13,7 @@ struct agent;
 
 /* For rpc_method. Parameters: file, then one text for each correction: "ID COST_NANO KNOWN_BY PRICE_VERSION DISCOUNT_NANO", cost and discount
  * differences. They
- * are booked as "repriced". The answer is how many were accepted: all, or there is a reason and none was. Balances of the running agent
- * stay as they are until it starts again; the ledger, which they are then restored from, has the new figures at once. */
+ * are booked as "repriced". The answer is how many were accepted: all, or there is a reason. Balances follow once the ledger has them. */
 const char *booking_reprice(void *user, const msgpack_object *params, msgpack_packer *p);
 /* Parameters: file, and the first instant after the month in microseconds. */
 const char *booking_close_month(void *user, const msgpack_object *params, msgpack_packer *p);

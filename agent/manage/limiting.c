@@ -8,6 +8,7 @@
 #include "access/gateway_keys.h"
 #include "access/key_budget.h"
 #include "ledger/ledger.h"
+#include "outcome/adjusting.h"
 #include "restore.h"
 #include "runtime.h"
 
@@ -74,6 +75,7 @@ bool limits_reload(struct agent *a, const struct config *c, const char *ledger_f
 
     if (made) {
         ledger_flush(a->ledger);
+        adjusting_flush(a);
         made = budget_reload(a->budget, &o, clock_wall_us(), clock_mono_us(), &fresh, why, why_size) == 0;
     }
     arena_free(arena);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "decide/inflight.h"
+#include "outcome/adjusting.h"
 #include "outcome/attempts.h"
 #include "outcome/judgement.h"
 #include "outcome/learning.h"
@@ -21,7 +22,7 @@ static const int64_t infer_us = 2 * INT64_C(1000000);       /* after the settlem
 static const int64_t linger_us = 30 * INT64_C(1000000);     /* a settled entry still answers for late lines */
 static const int64_t expired_linger_us = 86400 * INT64_C(1000000); /* an expired one for a late record */
 
-/* A settlement or correction on its way to the ledger. */
+/* A settlement on its way to the ledger. */
 struct settling {
     struct agent_task task;
     struct ledger_op op;
@@ -41,10 +42,8 @@ static void settled(struct agent *a, struct agent_task *task)
 
     if (s->result == LEDGER_FAILED || s->result == LEDGER_INVALID)
         LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_INT("result", s->result));
-    if (s->op.kind == LEDGER_SETTLEMENT) {
-        f->settled_mono_us = clock_mono_us();
-        inflight_move(a->inflight, f, INFLIGHT_SETTLING, s->end);
-    }
+    f->settled_mono_us = clock_mono_us();
+    inflight_move(a->inflight, f, INFLIGHT_SETTLING, s->end);
     if (s->done != NULL)
         s->done(s->user);
     inflight_unref(f);
@@ -59,7 +58,7 @@ static void on_written(struct ledger_op *op, enum ledger_result result)
     agent_post(s->agent, &s->task);
 }
 
-static struct settling *settling_new(struct agent *a, struct inflight *f, enum ledger_op_kind kind)
+static struct settling *settling_new(struct agent *a, struct inflight *f)
 {
     struct settling *s = calloc(1, sizeof *s);
     if (s == NULL)
@@ -68,7 +67,7 @@ static struct settling *settling_new(struct agent *a, struct inflight *f, enum l
     s->agent = a;
     s->flight = f;
     inflight_ref(f);
-    s->op = (struct ledger_op){ .kind = kind, .done = on_written, .user = s };
+    s->op = (struct ledger_op){ .kind = LEDGER_SETTLEMENT, .done = on_written, .user = s };
     return s;
 }
 
@@ -83,19 +82,19 @@ static int64_t settled_us(const struct inflight *f)
 static void settle(struct agent *a, struct inflight *f, const struct judgement *v, enum inflight_state end, void (*done)(void *),
                    void *user)
 {
-    struct settling *s = settling_new(a, f, LEDGER_SETTLEMENT);
+    struct settling *s = settling_new(a, f);
     struct budget_use use = { .nano = v->cost_nano, .tokens = token_usage_total(&v->usage), .requests = v->attempts > 0 || v->own ? 1 : 0 };
     struct budget_actual actual = { .primary = v->fallback ? (struct budget_use){ .nano = 0 } : use,
                                     .fallback = v->fallback ? use : (struct budget_use){ .nano = 0 } };
 
     if (v->known_by == KNOWN_BOUNDED)
-        actual.primary = f->held;
+        *(v->fallback ? &actual.fallback : &actual.primary) = f->held;
     if (v->attempts == 0 && v->known_by == KNOWN_NONE && !v->own)
         budget_release(a->budget, f->hold, clock_mono_us());
     else
         budget_settle(a->budget, f->hold, &actual, clock_mono_us());
     f->settled_nano = v->cost_nano;
-    f->settled_tokens = use.tokens;
+    f->settled_tokens = v->known_by == KNOWN_BOUNDED ? f->held.tokens : use.tokens;
     if (s == NULL) {
         /* The hold stays open in the ledger, and expires to its bound after a restart: too much, never too little. */
         LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_CSTR("error", "out of memory"));
@@ -136,30 +135,49 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
     ledger_submit(a->ledger, &s->op);
 }
 
+struct correcting {
+    struct inflight *flight;
+    void (*done)(void *user);
+    void *user;
+};
+
+static void corrected(struct agent *a, void *user, const struct ledger_correction *c, enum ledger_result result)
+{
+    struct correcting *x = user;
+
+    (void)a;
+    if (result != LEDGER_OK)
+        LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", x->flight->request_id), LOG_INT("result", result));
+    else
+        LOG(LOG_LEVEL_INFO, "corrected", LOG_STR("request_id", x->flight->request_id), LOG_INT("cost_nano", c->cost_nano));
+    if (x->done != NULL)
+        x->done(x->user);
+    inflight_unref(x->flight);
+    free(x);
+}
+
 /* The hold has expired to its bound, and now the truth is here: the difference is booked as a row of its own. */
 static void correct(struct agent *a, struct inflight *f, const struct judgement *v, void (*done)(void *), void *user)
 {
-    struct settling *s = settling_new(a, f, LEDGER_CORRECTION);
-    struct budget_subjects subjects = { .who = &f->who, .alias = f->op.decision.alias, .primary = &f->primary,
-                                        .fallback = f->has_fallback ? &f->fallback : NULL };
-    struct budget_use delta = { .nano = v->cost_nano - f->settled_nano, .tokens = token_usage_total(&v->usage) - f->settled_tokens };
+    struct correcting *x = calloc(1, sizeof *x);
+    const struct ledger_correction c = {
+        .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT("late_record"), .known_by = v->known_by,
+        .usage = v->usage, .cost_nano = v->cost_nano - f->settled_nano, .discount_nano = v->price.discount_nano,
+        .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
+    };
 
-    if (s == NULL) {
+    if (x != NULL)
+        *x = (struct correcting){ f, done, user };
+    if (x == NULL || !adjusting_submit(a, &c, token_usage_total(&v->usage) - f->settled_tokens, corrected, x)) {
+        LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_CSTR("error", "out of memory"));
+        free(x);
         if (done != NULL)
             done(user);
         return;
     }
-    budget_adjust(a->budget, &subjects, f->op.decision.started_us, &delta, clock_wall_us(), clock_mono_us());
-    s->done = done;
-    s->user = user;
-    s->op.correction = (struct ledger_correction){
-        .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT("late_record"), .known_by = v->known_by,
-        .usage = v->usage, .cost_nano = delta.nano, .discount_nano = v->price.discount_nano,
-        .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
-    };
+    inflight_ref(f);
     atomic_fetch_add_explicit(&a->counters.corrected, 1, memory_order_relaxed);
-    telemetry_corrected(a, f, &s->op.correction);
-    ledger_submit(a->ledger, &s->op);
+    telemetry_corrected(a, f, &c);
 }
 
 static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback);

@@ -50,8 +50,8 @@ def spend_of_team(stack, team):
     return sum(row["cost_nano"] for row in stack.query("SELECT cost_nano FROM spend_by_team_day WHERE team = ?", team))
 
 
-def accounts(stack, limit):
-    """The running agent's own accounts of a limit, as `tollgatectl budget` tells them."""
+def budgets(stack):
+    """The running agent's own accounts, as `tollgatectl budget` tells them."""
     done = subprocess.run(
         [stack.tollgate.parent / "tollgatectl", "--socket", stack.admin_socket, "--json", "budget"],
         capture_output=True,
@@ -59,4 +59,9 @@ def accounts(stack, limit):
         check=True,
         timeout=PATIENCE,
     )
-    return [account for account in json.loads(done.stdout) if account["limit"] == limit]
+    return json.loads(done.stdout)
+
+
+def accounts(stack, limit):
+    """Those of one limit."""
+    return [account for account in budgets(stack) if account["limit"] == limit]

@@ -171,7 +171,6 @@ static void refuses_with_line_and_reason(void **state)
         { 18, "  - {name: day, level: planet, amount: \"$50\", window: day}", ":18: limits[0].", "planet" },
         { 18, "  - {name: day, level: team, amount: \"$5O\", window: day}", ":18: limits[0].amount", "" },
         { 18, "  - {name: day, level: team, amount: \"$50\", window: day, time_zone: Mars/Base}", ":18: limits[0].time_zone", "" },
-        { 18, "  - {name: day, level: alias, amount: \"$50\", window: day}", ":18: limits[0].window", "use level model" },
         { 0, "workers: 0x2", ":19: workers", "whole number" },
         { 0, "workers: 1000", ":19: workers", "1 to 64" },
         { 0, "log_level: loud", ":19: log_level", "debug, info, warn, error" },

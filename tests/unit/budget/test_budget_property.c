@@ -117,8 +117,12 @@ static bool load(struct world *w, bool holds)
         for (int leg = 0; ok && r->state == ENDED && leg < r->legs; leg++) {
             struct budget_over o = { over(&r->actual[leg], &r->hold), r->ended_wall };
             int64_t slot = floor_to(r->decided, BUDGET_SLOT_US);
-            if (slot >= look.slots_from_us)
-                ok = budget_load_slot(w->b, subjects(&p, r, leg), slot, &r->actual[leg]) == 0;
+            subjects(&p, r, leg);
+            if (slot >= look.alias_slots_from_us)
+                ok = budget_load_alias_slot(w->b, &p.s, slot, &r->actual[leg]) == 0;
+            p.s.alias = SLICE_NONE; /* roll-ups do not know it */
+            if (ok && slot >= look.slots_from_us)
+                ok = budget_load_slot(w->b, &p.s, slot, &r->actual[leg]) == 0;
             if (ok && r->decided >= look.events_from_us)
                 ok = budget_load_event(w->b, subjects(&p, r, leg), r->decided, &r->actual[leg], &o) == 0;
         }
