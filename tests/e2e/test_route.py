@@ -1,13 +1,13 @@
 """Aliases with several targets, and circuit breakers, through the real gateway: who is asked, and what happens when a provider fails."""
 
 import json
-import subprocess
 import threading
 
 import pytest
 
 from prometheus import fetch
-from stack import PATIENCE, wait_for
+from routes import route, state
+from stack import wait_for
 
 ALPHA, BETA = "{provider: alpha, model: gpt-4o-mini%s}", "{provider: beta, model: gpt-4o%s}"
 
@@ -51,26 +51,9 @@ def refusal(stack, token, model, text="hello", **more):
     return status, json.loads(answer)["error"]
 
 
-def ctl(stack, *argv):
-    done = subprocess.run(
-        [stack.tollgate.parent / "tollgatectl", "--socket", stack.admin_socket, "--json", *argv],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def state(stack, name):
-    code, out, err = ctl(stack, "route", "status", name)
-    assert code == 0, err
-    (target,) = json.loads(out)
-    return target
-
-
 def close_all(stack):
     for name in ("alpha", "beta"):
-        assert ctl(stack, "route", "enable", name)[0] == 0
+        route(stack, "enable", name)
 
 
 def test_conditions_size_and_capabilities(stack, sub):
@@ -152,19 +135,17 @@ def test_a_conversation_stays_where_it_is(stack, sub):
 
 def test_drained_targets_get_nothing_also_after_a_crash(stack, sub):
     token = stack.person(sub)
-    code, out, _ = ctl(stack, "route", "drain", "alpha/gpt-4o-mini")
-    assert code == 0 and json.loads(out)["targets"] == 1
+    assert json.loads(route(stack, "drain", "alpha/gpt-4o-mini"))["targets"] == 1
     assert provider(stack, token, "chat-default") == "beta"
     stack.kill_agent()
     stack.restart_agent()
     assert state(stack, "alpha/gpt-4o-mini")["drained"] == 1
     assert provider(stack, token, "chat-default") == "beta"
     assert provider(stack, token, "solo") == "alpha", "the only one there is"
-    assert ctl(stack, "route", "enable", "alpha")[0] == 0
+    route(stack, "enable", "alpha")
     assert provider(stack, token, "chat-default") == "alpha"
-    code, _, err = ctl(stack, "route", "drain", "gamma")
-    assert code == 1 and "no such target" in err
-    assert ctl(stack, "route", "drain")[0] == 2
+    assert "no such target" in route(stack, "drain", "gamma", code=1)
+    route(stack, "drain", code=2)
 
 
 def test_retry_after_opens_for_as_long_as_it_says(stack, sub):

@@ -2,34 +2,18 @@
 and a target that the configuration no longer has is gone."""
 
 import json
-import subprocess
 
 import pytest
 
 from prometheus import fetch
-from stack import PATIENCE, configuration, wait_for
+from routes import ctl, route, states
+from stack import configuration, wait_for
 
 GONE = "name: passing, targets: [{provider: beta, model: gpt-4.1}, {provider: alpha, model: gpt-4o-mini}]"
 STACK = {
     "breaker": "failures: 3, error_rate: 60%, min_requests: 10, window: 10s, open: 300s, open_max: 600s, probes: 2, retry_after: 1s",
     "models": [GONE],
 }
-
-
-def ctl(stack, *argv, code=0):
-    done = subprocess.run(
-        [stack.tollgate.parent / "tollgatectl", *map(str, argv)], capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code == 0 else done.stderr
-
-
-def route(stack, *argv, code=0):
-    return ctl(stack, "--socket", stack.admin_socket, "--json", "route", *argv, code=code)
-
-
-def states(stack):
-    return {f"{t['group']}/{t['model']}": t for t in json.loads(route(stack, "status"))}
 
 
 def audited(stack):
