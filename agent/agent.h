@@ -28,6 +28,7 @@ struct routing;
 struct runtime;
 struct telemetry;
 struct tokenizer_set;
+struct tracing;
 struct token_counter;
 struct token_learner;
 struct worker;
@@ -59,6 +60,7 @@ struct agent {
     struct worker *workers;
     unsigned worker_count;
     struct telemetry *telemetry;
+    struct tracing *tracing;
     struct audit *audit;            /* any thread */
     struct archiving *archiving;    /* the control thread's; NULL: nothing was archived yet */
     struct access_lists *access;    /* revocations; the control thread's, but for its cells */

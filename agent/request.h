@@ -24,6 +24,9 @@ struct http_request {
     struct slice deployment;    /* of a path of Azure's form, decoded: takes the place of the body's model */
     struct slice anthropic_version; /* its header: the client is one of Anthropic's */
     struct slice content_type, content_encoding, user_agent;
+    struct slice traceparent, tracestate; /* headers; `traceparents`: how many of the former there were */
+    int64_t traceparents;
+    struct slice host;
     struct slice conversation;  /* x-tollgate-conversation: what the client says belongs together */
     struct slice certificate;   /* the client's, DER, as HAProxy's TLS layer has it; empty when there is none */
     bool certificate_used;      /* ssl_c_used: the client showed one in this TLS session */

@@ -119,7 +119,7 @@ static bool on_open(void *user, const struct ledger_row *row)
     struct target *second = d->fallback.group.n > 0 ? &fallback : NULL;
 
     l->failed = true;
-    struct inflight *f = inflight_new(d, &who, &primary, second);
+    struct inflight *f = inflight_new(d, &who, &primary, second, NULL);
     if (f == NULL)
         return false;
     struct budget_subjects s = { .who = &f->who, .alias = ledger_charged_alias(&f->op.decision), .primary = &f->primary,

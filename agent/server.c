@@ -28,6 +28,7 @@
 #include "telemetry.h"
 #include "tokens/count.h"
 #include "tokens/learn.h"
+#include "tracing.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -221,6 +222,7 @@ static bool listeners_differ(const struct config *a, const struct config *b)
                   strcmp(a->listen.relay, b->listen.relay) != 0 || strcmp(a->haproxy.streams, b->haproxy.streams) != 0 ||
                   strcmp(a->haproxy.runtime_dir, b->haproxy.runtime_dir) != 0 ||
                   a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0 || strcmp(a->audit.file, b->audit.file) != 0 ||
+                  (a->traces.endpoint != NULL && b->traces.endpoint != NULL && a->traces.queue != b->traces.queue) ||
                   console_link_differs(a, b);
     for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
         differ = strcmp(a->listen.spop[i], b->listen.spop[i]) != 0;
@@ -246,10 +248,11 @@ static void reload(struct server *s)
         return;
     }
     if (listeners_differ(s->config, c))
-        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, ledger.file, audit.file and the console's listen, url "
+        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, traces.queue, ledger.file, audit.file and the console's listen, url "
                                                                "and session change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
     if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !alerting_check(c, s->why, sizeof s->why) ||
+        !tracing_check(c, s->why, sizeof s->why) ||
         !console_link_prepare(s->console, fresh, s->why, sizeof s->why) ||
         !limits_reload(a, c, s->config->ledger.file, s->why, sizeof s->why)) {
         reload_over(a, false);
@@ -263,6 +266,7 @@ static void reload(struct server *s)
     request_log_switch(a->telemetry->log, *c->log.decisions);
     access_lists_reload(a, c);
     alerting_reload(a, c);
+    tracing_reload(a, c);
     prices_record(a, fresh);
     console_link_commit(s->console);
     pthread_mutex_lock(&a->lock);
@@ -377,6 +381,8 @@ static bool start(struct server *s, const char *config_file)
     a->telemetry = telemetry_new(s->config);
     if (a->telemetry == NULL)
         return false;
+    if (!tracing_open(a, s->config, s->why, sizeof s->why))
+        return false;
     a->inflight = inflight_table_new();
     a->counter = token_counter_new(NULL);
     a->http = http_client_new(a->loop, NULL);
@@ -438,6 +444,7 @@ static void stop(struct server *s)
     routing_keep_all(a);
     archiving_free(a->archiving);
     ledger_close(a->ledger);
+    tracing_close(a);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_free(&a->workers[i]);
     tasks_run(a);

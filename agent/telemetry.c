@@ -11,6 +11,7 @@
 #include "observe/recent.h"
 #include "observe/request_log.h"
 #include "observe/request_metrics.h"
+#include "tracing.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -129,6 +130,13 @@ static void report(struct agent *a, const struct event *e)
     recent_put(a->telemetry->recent, e);
 }
 
+/* A request has one span: of what is reported first of its end. */
+static void trace_end(struct agent *a, struct inflight *f, const struct trace_request *t, const struct event *e)
+{
+    if (f == NULL || !atomic_exchange_explicit(&f->traced, true, memory_order_relaxed))
+        tracing_request(a, t, e);
+}
+
 static void event_target(struct event *e, const struct target *t)
 {
     EVENT_TEXT(e->group, t->group);
@@ -181,6 +189,7 @@ void telemetry_denied(const struct decision *d)
     e.status = d->s.no.status;
     e.reason = d->s.no.reason;
     report(d->worker->agent, &e);
+    trace_end(d->worker->agent, d->flight, &d->trace, &e);
 }
 
 void telemetry_answered(const struct decision *d)
@@ -189,6 +198,7 @@ void telemetry_answered(const struct decision *d)
 
     e.status = 200;
     report(d->worker->agent, &e);
+    trace_end(d->worker->agent, d->flight, &d->trace, &e);
 }
 
 static struct event event_of_flight(const struct inflight *f, enum event_kind kind)
@@ -208,7 +218,7 @@ static struct event event_of_flight(const struct inflight *f, enum event_kind ki
     return e;
 }
 
-void telemetry_settled(struct agent *a, const struct inflight *f, const struct ledger_settlement *s)
+void telemetry_settled(struct agent *a, struct inflight *f, const struct ledger_settlement *s)
 {
     struct event e = event_of_flight(f, EVENT_SETTLED);
 
@@ -225,6 +235,7 @@ void telemetry_settled(struct agent *a, const struct inflight *f, const struct l
     e.total_us = s->total_us;
     EVENT_TEXT(e.provider_id, s->provider_request_id);
     report(a, &e);
+    trace_end(a, f, &f->trace, &e);
 }
 
 void telemetry_corrected(struct agent *a, const struct inflight *f, const struct ledger_correction *c)
@@ -239,7 +250,8 @@ void telemetry_corrected(struct agent *a, const struct inflight *f, const struct
     report(a, &e);
 }
 
-void telemetry_attempt(struct agent *a, struct slice group, const char *outcome)
+void telemetry_attempt(struct agent *a, const struct inflight *f, const struct ledger_attempt *t)
 {
-    request_metrics_attempt(a->telemetry->requests, group, outcome);
+    request_metrics_attempt(a->telemetry->requests, t->target.group, t->outcome.p);
+    tracing_attempt(a, f, t);
 }

@@ -16,6 +16,7 @@ struct agent;
 struct config;
 struct decision;
 struct inflight;
+struct ledger_attempt;
 struct ledger_correction;
 struct ledger_settlement;
 struct metrics_http;
@@ -55,10 +56,10 @@ void telemetry_allowed(const struct decision *d);
 void telemetry_denied(const struct decision *d);
 void telemetry_answered(const struct decision *d);
 /* Any thread. */
-void telemetry_settled(struct agent *a, const struct inflight *f, const struct ledger_settlement *s);
+void telemetry_settled(struct agent *a, struct inflight *f, const struct ledger_settlement *s);
 void telemetry_corrected(struct agent *a, const struct inflight *f, const struct ledger_correction *c);
-/* Any thread: a try at a provider; `outcome` is a static word. */
-void telemetry_attempt(struct agent *a, struct slice group, const char *outcome);
+/* Control thread: a try at a provider; its outcome is a literal. */
+void telemetry_attempt(struct agent *a, const struct inflight *f, const struct ledger_attempt *t);
 
 /* telemetry_sample.c. */
 struct samples *samples_new(struct metrics *m) __attribute__((warn_unused_result));

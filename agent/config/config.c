@@ -7,6 +7,7 @@
 #include "config/config_passthrough.h"
 #include "config/config_route.h"
 #include "config/config_schema.h"
+#include "config/config_traces.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -126,6 +127,7 @@ static void defaults_fill(struct config *c)
             c->models[i].max_output = MAX_OUTPUT_DEFAULT;
         set_default(&c->models[i].overrun, "finish");
     }
+    config_traces_defaults(&c->traces);
     config_route_defaults(c);
     if (c->console != NULL) {
         set_default(&c->console->scope, "openid profile");
@@ -290,6 +292,7 @@ static void all_check(struct context *x, struct config *c)
 
     listen_check(x, &c->listen);
     metrics_check(x, &c->metrics);
+    config_traces_check(&c->traces, x->doc, x->errors);
     if (c->workers < 1 || c->workers > WORKERS_MAX)
         config_doc_error(x->doc, x->errors, "workers", "must be 1 to %d", WORKERS_MAX);
     if (!one_of(c->log_level, levels))

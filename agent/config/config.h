@@ -59,6 +59,28 @@ struct config_log {
     bool *decisions; /* a line for each decision and each settlement */
 };
 
+/* A header sent along with traces. */
+struct config_trace_header {
+    char *name;
+    char *value, *file; /* exactly one; a file's content is a secret */
+};
+
+/* Where traces go: OTLP over HTTP. */
+struct config_traces {
+    char *endpoint;    /* the collector's /v1/traces; NULL: no traces */
+    struct config_trace_header *headers;
+    unsigned headers_count;
+    char *ca_file;     /* may be NULL */
+    bool allow_http;
+    char *service;     /* service.name */
+    char *sample;      /* "25%": of the traces that begin here */
+    char *timeout, *interval; /* durations */
+    int64_t batch, queue; /* spans */
+    /* Derived. */
+    int32_t sample_parts; /* of 10,000 */
+    int64_t timeout_us, interval_us;
+};
+
 struct config_audit {
     char *file; /* default: audit.log beside the ledger */
 };
@@ -387,6 +409,7 @@ struct config {
     unsigned limits_count;
     struct config_prices prices;
     struct config_metrics metrics;
+    struct config_traces traces;
     struct config_audit audit;
     struct config_revocations revocations;
     struct config_keys keys;

@@ -402,6 +402,28 @@ static const cyaml_schema_field_t metrics_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t trace_header_fields[] = {
+    TEXT("name", config_trace_header, name),
+    TEXT_OPT("value", config_trace_header, value),
+    TEXT_OPT("file", config_trace_header, file),
+    CYAML_FIELD_END
+};
+ENTRY(trace_header_entry, config_trace_header, trace_header_fields);
+
+static const cyaml_schema_field_t traces_fields[] = {
+    TEXT("endpoint", config_traces, endpoint),
+    LIST_OPT("headers", config_traces, headers, &trace_header_entry),
+    TEXT_OPT("ca_file", config_traces, ca_file),
+    BOOL_OPT("allow_http", config_traces, allow_http),
+    TEXT_OPT("service", config_traces, service),
+    TEXT_OPT("sample", config_traces, sample),
+    TEXT_OPT("timeout", config_traces, timeout),
+    TEXT_OPT("interval", config_traces, interval),
+    INT_OPT("batch", config_traces, batch),
+    INT_OPT("queue", config_traces, queue),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t revocations_fields[] = {
     TEXT_OPT("file", config_revocations, file),
     CYAML_FIELD_END
@@ -500,6 +522,7 @@ static const cyaml_schema_field_t config_fields[] = {
     LIST_OPT("limits", config, limits, &limit_entry),
     PART_OPT("prices", config, prices, prices_fields),
     PART_OPT("metrics", config, metrics, metrics_fields),
+    PART_OPT("traces", config, traces, traces_fields),
     PART_OPT("audit", config, audit, audit_fields),
     PART_OPT("revocations", config, revocations, revocations_fields),
     PART_OPT("keys", config, keys, keys_fields),

@@ -81,6 +81,14 @@ static void argument_read(struct slice name, const struct spop_value *v, struct 
         rq->content_encoding = text_of(v);
     else if (slice_eq_cstr(name, "conv"))
         rq->conversation = text_of(v);
+    else if (slice_eq_cstr(name, "tp"))
+        rq->traceparent = text_of(v);
+    else if (slice_eq_cstr(name, "tpn"))
+        rq->traceparents = length_of(v);
+    else if (slice_eq_cstr(name, "ts"))
+        rq->tracestate = text_of(v);
+    else if (slice_eq_cstr(name, "host"))
+        rq->host = text_of(v);
     else if (slice_eq_cstr(name, "ua"))
         rq->user_agent = text_of(v);
     else if (slice_eq_cstr(name, "cl"))

@@ -11,6 +11,7 @@
 #include "outcome/settlement.h"
 #include "spop_conn.h"
 #include "telemetry.h"
+#include "tracing.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -267,6 +268,7 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
         return;
     }
     assess_shape(&d->s);
+    d->trace = tracing_begin(d->s.runtime->config, &d->s.rq);
     enum identity_result rc = credential_check(d, d->started_us, true);
     if (rc == IDENTITY_WAIT) {
         if (d->taken == NULL && !payload_keep(d, notify)) {
@@ -274,6 +276,7 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
             return;
         }
         assess_read(d->payload, &d->s.rq, d->s.arena);
+        tracing_moved(&d->trace, &d->s.rq);
         d->stage = STAGE_IDENTITY;
         park(d);
         return;
@@ -366,12 +369,13 @@ void decision_counted(struct decision *d)
         return;
     }
     if (!sent || (assess_rewrite(&d->s) && keys_hash(&d->s)))
-        d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL);
+        d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL, &d->trace);
     if (d->flight == NULL) {
         hold_return(d);
         decision_refuse_memory(d);
         return;
     }
+    d->trace = d->flight->trace;
     d->flight->hold = d->s.hold;
     d->flight->held = d->s.budget.held;
     d->flight->primary_key = (struct key_used){ .index = d->s.primary_key.key, .serial = d->s.primary_key.serial };

@@ -90,7 +90,7 @@ void decision_answer_allow(struct decision *d)
     struct verdict_allowed v = {
         .primary = { .target = &primary, .edits = s->primary_edits, .delta = s->primary_delta },
         .alias = s->alias->name, .hold_nano = s->hold_nano, .budget = &s->budget, .notice = s->notice,
-        .stream = s->ask.stream, .hide_usage = s->usage_added, .capture_bytes = CAPTURE_BYTES,
+        .trace = d->trace.on ? &d->trace.context : NULL, .stream = s->ask.stream, .hide_usage = s->usage_added, .capture_bytes = CAPTURE_BYTES,
     };
     struct spop_ack ack;
 

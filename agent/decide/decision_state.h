@@ -7,6 +7,7 @@
 #include "decide/decision.h"
 #include "identity/logout.h"
 #include "ledger/ledger.h"
+#include "observe/trace_context.h"
 
 enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COMMIT, STAGE_LOGOUT, STAGE_ANSWERED };
 
@@ -26,6 +27,7 @@ struct decision {
     struct estimate_job *job;
     const struct runtime_target *counting; /* what the job counts for */
     struct inflight *flight;
+    struct trace_request trace;     /* its slices are s.rq's, then flight's */
     struct ledger_op op;            /* the row of a refusal */
     enum ledger_result result;
     int64_t started_us, started_mono_us;

@@ -110,11 +110,15 @@ static size_t slices_of(struct inflight *f, struct slice *list[SLICES_MAX])
     list[n++] = &f->fallback.group;
     list[n++] = &f->fallback.provider;
     list[n++] = &f->fallback.model;
+    list[n++] = &f->trace.state;
+    list[n++] = &f->trace.method;
+    list[n++] = &f->trace.path;
+    list[n++] = &f->trace.host;
     return n;
 }
 
 struct inflight *inflight_new(const struct ledger_decision *d, const struct identity *who, const struct target *primary,
-                              const struct target *fallback)
+                              const struct target *fallback, const struct trace_request *trace)
 {
     struct inflight probe = { .request_id = d->request_id, .who = *who, .primary = *primary };
     struct slice *list[SLICES_MAX];
@@ -123,6 +127,8 @@ struct inflight *inflight_new(const struct ledger_decision *d, const struct iden
     probe.op.decision = *d;
     if (fallback != NULL)
         probe.fallback = *fallback;
+    if (trace != NULL)
+        probe.trace = *trace;
     size_t n = slices_of(&probe, list);
     for (size_t i = 0; i < n; i++)
         size += list[i]->n + 1;

@@ -8,6 +8,7 @@
 
 #include "budget/budget.h"
 #include "ledger/ledger.h"
+#include "observe/trace_context.h"
 #include "price/price.h"
 #include "request.h"
 #include "tokens/learn.h"
@@ -61,6 +62,8 @@ struct inflight {
     /* What the relay has to do with it. */
     int64_t stop_tokens;             /* output tokens after which a stream is ended; 0: never */
     atomic_int relay_cause[2];       /* enum relay_cause: why it gave up the first, the second try */
+    struct trace_request trace;      /* off after a restart */
+    atomic_bool traced;              /* its span was made */
     struct inflight *next_settled;
     char strings[];
 };
@@ -71,9 +74,10 @@ struct inflight_table *inflight_table_new(void);
 /* Drops every reference the table has. */
 void inflight_table_free(struct inflight_table *t);
 
-/* Copies everything out of the decision (slices included); state PENDING, one reference. NULL when memory is out. */
+/* Copies everything out of the decision (slices included); state PENDING, one reference. `fallback` and `trace` may be NULL. NULL when
+ * memory is out. */
 struct inflight *inflight_new(const struct ledger_decision *d, const struct identity *who, const struct target *primary,
-                              const struct target *fallback) __attribute__((warn_unused_result));
+                              const struct target *fallback, const struct trace_request *trace) __attribute__((warn_unused_result));
 void inflight_ref(struct inflight *f);
 void inflight_unref(struct inflight *f);
 

@@ -76,6 +76,20 @@ static void set_rates(struct spop_ack *ack, const struct budget_answer *b, int64
         set_text(ack, "bud", dollars(b->tight[BUDGET_USD].left, a));
 }
 
+/* What each try's provider is told; a tracestate without its trace is not passed on (W3C Trace Context, 3.3.1). */
+static void set_trace(struct spop_ack *ack, const struct trace_context *t, bool fallback, struct arena *a)
+{
+    static const char *const names[TRACE_TRIES] = { "ptrace", "ftrace" };
+    char text[TRACE_PARENT_BYTES + 1];
+
+    for (unsigned i = 0; i < (fallback ? 2 : 1); i++) {
+        trace_parent_write(t, i, text);
+        set_text(ack, names[i], arena_copy(a, slice_cstr(text)));
+    }
+    if (!t->parent)
+        spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("tnew"), true);
+}
+
 bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_t now_us, struct arena *a)
 {
     bool ok = spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("ok"), true) && set_target(ack, &primary_names, &v->primary);
@@ -94,6 +108,8 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
     set_rates(ack, v->budget, now_us, a);
     if (v->notice.n > 0)
         set_text(ack, "note", v->notice);
+    if (v->trace != NULL)
+        set_trace(ack, v->trace, v->fallback.target != NULL, a);
     return true;
 }
 

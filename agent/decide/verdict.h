@@ -6,6 +6,7 @@
 #define TOLLGATE_VERDICT_H
 
 #include "budget/budget.h"
+#include "observe/trace_context.h"
 #include "request.h"
 #include "spop_codec.h"
 
@@ -22,6 +23,7 @@ struct verdict_allowed {
     int64_t hold_nano;
     const struct budget_answer *budget;
     struct slice notice;    /* empty: none */
+    const struct trace_context *trace; /* NULL: what the client sent goes on as it is */
     bool stream;            /* the client asked for one: the provider's first byte has a limit of its own */
     bool hide_usage;        /* the gateway asked for usage in it, the client did not */
     int capture_bytes;      /* what the tap keeps of an answer without usage */

@@ -47,7 +47,7 @@ static void attempt_write(struct agent *a, struct inflight *f, const struct ledg
     struct attempt *t = calloc(1, sizeof *t);
 
     f->attempt_rows |= 1u << row->number;
-    telemetry_attempt(a, row->target.group, row->outcome.p);
+    telemetry_attempt(a, f, row);
     if (t == NULL)
         return;
     t->flight = f;

@@ -197,7 +197,11 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
             fprintf(out, "    http-request set-header x-tg-%sd %%[var(txn.tg.%sdelta)] if { var(txn.tg.%sdelta) -m found }\n", t, t, t);
         }
     }
-    fputs("    http-request set-var(txn.tgx.go) int(1)\n", out);
+    fputs("    # The trace goes on below the gateway's spans; a tracestate without its trace does not.\n"
+          "    http-request del-header tracestate if { var(txn.tg.tnew) -m bool }\n"
+          "    http-request set-header x-tg-pt %[var(txn.tg.ptrace)] if { var(txn.tg.ptrace) -m found }\n"
+          "    http-request set-header x-tg-ft %[var(txn.tg.ftrace)] if { var(txn.tg.ftrace) -m found }\n"
+          "    http-request set-var(txn.tgx.go) int(1)\n", out);
 }
 
 static void put_response(FILE *out, const struct haproxy_plan *p)
@@ -335,6 +339,7 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
                 "    http-request set-header content-length %%[req.hdr_val(content-length),add(txn.tgx.delta)]"
                 " if { var(txn.tgx.delta) -m found } { req.hdr(content-length) -m found }\n", t, t, t, t);
     fprintf(out,
+            "    http-request set-header traceparent %%[req.fhdr(x-tg-%ct)] if { req.fhdr(x-tg-%ct) -m found }\n"
             "    http-request del-header ^x-tg- -m reg\n"
             "    http-request set-header x-client-request-id %%[var(txn.tgx.id)]\n"
             "    http-after-response set-header x-tg-group %%[var(txn.tgx.grp)]\n"
@@ -342,7 +347,7 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
             "    # The prefix keeps any name from reaching a section that is not a provider group.\n"
             "    use_backend " HAPROXY_GROUP_PREFIX "%%[var(txn.tgx.grp)]" HAPROXY_STREAM_SUFFIX " if { var(txn.tgx.stream) -m found }\n"
             "    use_backend " HAPROXY_GROUP_PREFIX "%%[var(txn.tgx.grp)]\n"
-            "    default_backend tg_none\n", attempt);
+            "    default_backend tg_none\n", t, t, attempt);
 }
 
 static void put_rest(FILE *out, const struct haproxy_plan *p)

@@ -225,6 +225,7 @@ class Stack:
         binds=None,
         certificates=(),
         passthrough=(),
+        traces=None,
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -244,6 +245,7 @@ class Stack:
         self.binds = binds  # binds(stack): more addresses for clients, each the inside of a YAML mapping
         self.certificates = certificates  # rules for client certificates
         self.passthrough = passthrough
+        self.traces = traces  # where traces go: the inside of a YAML mapping
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
         self.first_byte_stream = first_byte_stream
         self.models, self.breaker = models, breaker
@@ -313,6 +315,8 @@ class Stack:
             parts.append("access:\n" + "".join(f"  - {{{rule}}}\n" for rule in self.access))
         if self.certificates:
             parts.append("certificates:\n" + "".join(f"  - {{{rule}}}\n" for rule in self.certificates))
+        if self.traces:
+            parts.append(f"traces: {{{self.traces}}}\n")
         if self.passthrough:
             parts.append("passthrough:\n" + "".join(f"  - {{{path}}}\n" for path in self.passthrough))
         return "".join(parts)

@@ -334,6 +334,47 @@ static void contracts_are_read_and_checked(void **state)
     }
 }
 
+static void traces_are_checked_and_get_defaults(void **state)
+{
+    static const char *const cases[][2] = {
+        { "traces: {sample: 1%}", "endpoint" },
+        { "traces: {endpoint: \"http://c:4318/v1/traces\"}", "traces.endpoint: http needs allow_http: true" },
+        { "traces: {endpoint: \"c:4318\"}", "traces.endpoint: must be an https:// address" },
+        { "traces: {endpoint: \"https://c\", sample: often}", "traces.sample: \"often\" is no share; write 25%, 0.5%" },
+        { "traces: {endpoint: \"https://c\", timeout: 2h}", "traces.timeout: \"2h\" is no duration from 50ms to 60s" },
+        { "traces: {endpoint: \"https://c\", interval: 1ms}", "traces.interval: \"1ms\" is no duration" },
+        { "traces: {endpoint: \"https://c\", batch: 5000, queue: 9000}", "traces.batch: must be 1 to 4096" },
+        { "traces: {endpoint: \"https://c\", queue: 100}", "traces.queue: must be batch to 65536" },
+        { "traces: {endpoint: \"https://c\", headers: [{name: a}]}", "traces.headers[0]: needs either value, or file" },
+        { "traces: {endpoint: \"https://c\", headers: [{name: a, value: b, file: /c}]}", "traces.headers[0]: needs either value, or file" },
+        { "traces: {endpoint: \"https://c\", headers: [{name: a, file: c}]}", "traces.headers[0]: file must be an absolute path" },
+        { "traces: {endpoint: \"https://c\", headers: [{name: \"a b\", value: c}]}", "traces.headers[0].name: \"a b\" is no name" },
+        { "traces: {endpoint: \"https://c\", headers: [{name: Host, value: c}]}", "traces.headers[0].name" },
+        { "traces: {endpoint: \"https://c\", headers: [{name: a, value: \"c\\nd\"}]}", "traces.headers[0]: value must be one line" },
+    };
+    char text[16384];
+    struct config_errors e;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "%s%s\n", good, cases[i][0]);
+        assert_null(load_text(text, &e));
+        if (strstr(e.text, cases[i][1]) == NULL)
+            fail_msg("%s: %s", cases[i][0], e.text);
+    }
+    snprintf(text, sizeof text, "%straces: {endpoint: \"http://c/v1/traces\", allow_http: true, sample: \"12.5%%\"}\n", good);
+    struct config *c = load_text(text, &e);
+    if (c == NULL)
+        fail_msg("%s", e.text);
+    assert_int_equal(c->traces.sample_parts, 1250);
+    assert_int_equal(c->traces.timeout_us, 10000000);
+    assert_int_equal(c->traces.interval_us, 5000000);
+    assert_int_equal(c->traces.batch, 512);
+    assert_int_equal(c->traces.queue, 2048);
+    assert_string_equal(c->traces.service, "tollgate");
+    config_free(c);
+}
+
 static void alerts_need_https_and_a_secret(void **state)
 {
     static const struct { const char *text, *want; } cases[] = {
@@ -359,6 +400,7 @@ int main(void)
         cmocka_unit_test(accepts_the_smallest_and_fills_defaults),
         cmocka_unit_test(overrides_name_every_kind_of_price),
         cmocka_unit_test(contracts_are_read_and_checked),
+        cmocka_unit_test(traces_are_checked_and_get_defaults),
         cmocka_unit_test(alerts_need_https_and_a_secret),
         cmocka_unit_test(accepts_the_example),
         cmocka_unit_test(refuses_with_line_and_reason),
