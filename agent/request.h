@@ -145,6 +145,7 @@ struct target {
     struct slice group;      /* provider group = HAProxy backend name without its prefix */
     struct slice provider;   /* the provider's name in the price table */
     struct slice model;      /* the model's real name at that provider */
+    struct slice key_name;   /* of the provider's key that is sent along, for the ledger; empty: none */
     struct slice credential; /* the ready header value; points into a secret, never copied, never logged */
     struct slice encoding;   /* tokenizer: o200k_base, cl100k_base, ... */
 };

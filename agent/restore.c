@@ -29,7 +29,7 @@ struct identity restore_identity(struct agent *a, const struct ledger_who *w)
 
 static struct target target_of(const struct ledger_target *t)
 {
-    return (struct target){ .group = t->group, .provider = t->provider, .model = t->model };
+    return (struct target){ .group = t->group, .provider = t->provider, .model = t->model, .key_name = t->key };
 }
 
 static bool on_slot(void *user, const struct ledger_slot *slot)

@@ -17,7 +17,7 @@ SELECT r.id,
        r.outcome,
        p.grp AS planned_group, p.provider AS planned_provider, p.model AS planned_model,
        f.grp AS fallback_group, f.provider AS fallback_provider, f.model AS fallback_model,
-       s.grp AS served_group, s.provider AS provider, s.model AS model,
+       s.grp AS served_group, s.provider AS provider, s.model AS model, s.key_name AS provider_key,
        r.input_counted, r.input_bound,
        CASE r.exactness WHEN 0 THEN 'exact' WHEN 1 THEN 'documented' WHEN 2 THEN 'estimated' END AS exactness,
        r.output_ceiling, r.choices,
@@ -43,7 +43,7 @@ DROP VIEW IF EXISTS attempt;
 CREATE VIEW attempt AS
 SELECT a.request, r.request_id, a.number,
        strftime('%Y-%m-%dT%H:%M:%S', a.started_us / 1000000, 'unixepoch') || printf('.%06dZ', a.started_us % 1000000) AS started,
-       t.grp AS provider_group, t.provider, t.model, a.http_status, a.outcome, a.first_byte_us, a.total_us, a.started_us, a.provider_request_id
+       t.grp AS provider_group, t.provider, t.model, t.key_name AS provider_key, a.http_status, a.outcome, a.first_byte_us, a.total_us, a.started_us, a.provider_request_id
 FROM attempt_row AS a
 LEFT JOIN request_row AS r ON r.id = a.request
 LEFT JOIN target AS t ON t.id = a.target;
@@ -146,7 +146,7 @@ DROP VIEW IF EXISTS rollup;
 CREATE VIEW rollup AS
 SELECT strftime('%Y-%m-%dT%H:%M:%SZ', u.slot, 'unixepoch') AS slot_start,
        w.organization, w.team, w.user_name, w.application, w.cost_center, w.subject, w.issuer,
-       t.grp AS provider_group, t.provider, t.model, u.settled + u.denied AS requests,
+       t.grp AS provider_group, t.provider, t.model, t.key_name AS provider_key, u.settled + u.denied AS requests,
        u.settled, u.denied, u.corrections, u.input, u.input_cached, u.input_cache_write, u.input_cache_write_1h, u.output,
        u.output_reasoning, u.input_audio, u.output_audio, u.cost_nano, u.saved_nano, u.discount_nano, u.cache_answers,
        u.prompt_saved_nano, u.fallback_answers, u.fallback_nano, u.counted, u.counted_nano, u.bounded, u.bounded_nano, u.uncharged,
@@ -159,7 +159,7 @@ DROP VIEW IF EXISTS rollup_day;
 CREATE VIEW rollup_day AS
 SELECT strftime('%Y-%m-%d', u.slot, 'unixepoch') AS day,
        a.organization, a.team, a.application, a.cost_center,
-       t.grp AS provider_group, t.provider, t.model, u.settled + u.denied AS requests,
+       t.grp AS provider_group, t.provider, t.model, t.key_name AS provider_key, u.settled + u.denied AS requests,
        u.settled, u.denied, u.corrections, u.input, u.input_cached, u.input_cache_write, u.input_cache_write_1h, u.output,
        u.output_reasoning, u.input_audio, u.output_audio, u.cost_nano, u.saved_nano, u.discount_nano, u.cache_answers,
        u.prompt_saved_nano, u.fallback_answers, u.fallback_nano, u.counted, u.counted_nano, u.bounded, u.bounded_nano, u.uncharged,

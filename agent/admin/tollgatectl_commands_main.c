@@ -62,7 +62,7 @@ const struct ctl_command ctl_commands[] = {
                "by fallback.\n\nReads the ledger's file, whether the agent runs or not. Every figure is an exact integer sum; JSON carries "
                "nano-dollars.",
       .options = { LEDGER, CONFIG, { "--kind", "spend|burn|movers|anomalies|savings", "what to report" },
-                   { "--by", "DIMENSION,...", "team (default), model, cost_center, user, app, organization, provider, day, month" }, FROM, TO,
+                   { "--by", "DIMENSION,...", "team (default), model, cost_center, user, app, organization, provider, provider_key, day, month" }, FROM, TO,
                    { "--at", "TIME", "burn and movers as of this moment (2026-11-23T14:30, UTC); default: now" },
                    { "--factor", "N", "anomalies: how many times the median; default 10" },
                    { "--top", "N", "movers, anomalies: the first N; 0: all. Default: all movers, 1000 anomalies" },

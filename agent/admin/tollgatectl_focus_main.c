@@ -26,7 +26,7 @@ static const struct {
     { "PublisherName", FOCUS_TEXT }, { "ServiceCategory", FOCUS_TEXT }, { "ServiceName", FOCUS_TEXT }, { "ServiceSubcategory", FOCUS_TEXT },
     { "SkuId", FOCUS_TEXT }, { "SubAccountId", FOCUS_TEXT }, { "SubAccountName", FOCUS_TEXT }, { "SubAccountType", FOCUS_TEXT },
     { "Tags", FOCUS_TEXT }, { "x_CachedInputTokens", FOCUS_INT }, { "x_InputTokens", FOCUS_INT }, { "x_OutputTokens", FOCUS_INT },
-    { "x_Requests", FOCUS_INT },
+    { "x_ProviderKey", FOCUS_TEXT }, { "x_Requests", FOCUS_INT },
 };
 
 enum { COLUMNS = sizeof columns / sizeof *columns };
@@ -70,7 +70,7 @@ static const char sql[] =
     " coalesce(t.provider, 'unspecified') || '/' || coalesce(t.model, 'unspecified'), nullif(a.team, ''), nullif(a.team, ''),"
     " iif(a.team = '', NULL, 'Team'), nullif(json_patch('{}', json_object('application', nullif(a.application, ''), 'cost_center',"
     " nullif(a.cost_center, ''), 'team', nullif(a.team, ''))), '{}'),"
-    " c.cached, c.tokens_in, c.tokens_out, c.requests"
+    " c.cached, c.tokens_in, c.tokens_out, nullif(t.key_name, ''), c.requests"
     " FROM charge AS c JOIN account AS a ON a.id = c.who LEFT JOIN target AS t ON t.id = c.target"
     " WHERE c.cost <> 0 OR c.discount <> 0 OR c.tokens_in <> 0 OR c.tokens_out <> 0 ORDER BY c.slot, c.of, c.who, c.target, c.class, c.reason";
 

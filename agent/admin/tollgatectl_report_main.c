@@ -14,6 +14,7 @@ static const struct dimension dimensions[] = {
     { "app", "w.application", false, false },
     { "organization", "w.organization", false, false },
     { "provider", "coalesce(t.provider, '')", false, false },
+    { "provider_key", "coalesce(t.key_name, '')", false, false },
     { "day", "strftime('%Y-%m-%d', u.slot, 'unixepoch')", false, true },
     { "month", "strftime('%Y-%m', u.slot, 'unixepoch')", false, true },
 };

@@ -11,13 +11,14 @@ enum { DAYS = 31 };
 
 static const struct table_column columns[] = {
     { "id", TABLE_COUNT, false }, { "started", TABLE_TEXT, false }, { "team", TABLE_TEXT, false }, { "user", TABLE_TEXT, false },
-    { "alias", TABLE_TEXT, false }, { "provider", TABLE_TEXT, false }, { "model", TABLE_TEXT, false }, { "state", TABLE_TEXT, false },
+    { "alias", TABLE_TEXT, false }, { "provider", TABLE_TEXT, false }, { "model", TABLE_TEXT, false },
+    { "provider_key", TABLE_TEXT, false }, { "state", TABLE_TEXT, false },
     { "deny_reason", TABLE_TEXT, false }, { "outcome", TABLE_TEXT, false }, { "known_by", TABLE_TEXT, false },
     { "provider_request_id", TABLE_TEXT, false }, { "hold_usd", TABLE_USD, false }, { "cost_usd", TABLE_USD, false }, { "corrections_usd", TABLE_USD, false }
 };
 enum { COLUMNS = sizeof columns / sizeof *columns };
 static const char sql[] =
-    "SELECT id, started, team, user_name, alias, provider, model, state, deny_reason, outcome, known_by, provider_request_id, hold_nano, cost_nano,"
+    "SELECT id, started, team, user_name, alias, provider, model, provider_key, state, deny_reason, outcome, known_by, provider_request_id, hold_nano, cost_nano,"
     " (SELECT coalesce(sum(c.cost_nano), 0) FROM correction_row AS c WHERE c.request = request.id)"
     " FROM request WHERE started_us >= ?2 AND started_us < ?3 AND request_id = ?1";
 

@@ -172,6 +172,7 @@ struct config_command {
 };
 
 struct config_credential {
+    char *name;                 /* may be NULL */
     char *file, *env, *systemd; /* exactly one of these and the following */
     struct config_azure *azure;
     struct config_google *google;

@@ -72,6 +72,19 @@ static const struct credential_command *command_map(const struct config_command 
     return o;
 }
 
+/* What the ledger calls a key that has no name of its own: the provider's name, with a number where there are several. */
+static const char *key_name(const struct config_provider *p, unsigned i, unsigned count, const struct config_credential *f, struct arena *a)
+{
+    if (f->name != NULL)
+        return f->name;
+    if (count == 1)
+        return p->name;
+    struct slice s = arena_printf(a, "%s-%u%c", p->name, i + 1, '\0');
+    if (s.p == NULL)
+        abort();
+    return s.p;
+}
+
 static void key_map(const struct config_credential *f, struct arena *a, struct credential_key *out)
 {
     *out = (struct credential_key){
@@ -97,8 +110,10 @@ static struct credential_options provider_map(const struct config_provider *p, s
     struct credential_key *keys = grab(a, count, sizeof *keys);
     struct credential_aws *aws = NULL;
 
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         key_map(&from[i], a, &keys[i]);
+        keys[i].name = key_name(p, i, count, &from[i], a);
+    }
     if (p->aws != NULL) {
         aws = grab(a, 1, sizeof *aws);
         *aws = (struct credential_aws){ .region = p->aws->region, .service = p->aws->service };

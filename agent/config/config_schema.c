@@ -189,6 +189,7 @@ static const cyaml_schema_field_t command_fields[] = {
 };
 
 static const cyaml_schema_field_t credential_fields[] = {
+    TEXT_OPT("name", config_credential, name),
     TEXT_OPT("file", config_credential, file),
     TEXT_OPT("env", config_credential, env),
     TEXT_OPT("systemd", config_credential, systemd),

@@ -433,7 +433,7 @@ bool credential_store_state(const struct credential_store *s, size_t i, int64_t 
     const struct key *k = &s->keys[i];
     bool valid = k->value != NULL && k->value->expires_mono_us > mono_us;
     *out = (struct credential_state){
-        .name = k->credential->name, .kind = credential_key_kind(k->o), .key = k->index, .weight = k->o->weight ? k->o->weight : 1,
+        .name = k->credential->name, .key_name = k->o->name != NULL ? k->o->name : "", .kind = credential_key_kind(k->o), .key = k->index, .weight = k->o->weight ? k->o->weight : 1,
         .valid = valid, .aside = k->back_mono_us > mono_us,
         .expires_in_s = valid && k->value->expires_mono_us != INT64_MAX ? (k->value->expires_mono_us - mono_us) / 1000000 : -1,
         .back_in_s = k->back_mono_us > mono_us ? (k->back_mono_us - mono_us + 999999) / 1000000 : 0,

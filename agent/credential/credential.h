@@ -58,6 +58,7 @@ struct credential_pick {
     const struct aws_keys *aws; /* NULL: not signed */
     const struct credential_aws *signing; /* region and service */
     unsigned key;               /* index in the options */
+    struct slice name;          /* of the key; valid as long as the snapshot */
     uint32_t serial;            /* names this value for as long as the process runs; never 0 */
 };
 
@@ -85,7 +86,7 @@ void credential_report(struct credential_store *s, struct slice name, uint32_t s
 
 /* One key, for people. Strings live until the store changes. */
 struct credential_state {
-    const char *name, *kind; /* kind: file, env, systemd, azure, google, vault, command */
+    const char *name, *key_name, *kind; /* key_name "": none; kind: file, env, systemd, azure, google, vault, command */
     unsigned key, weight;
     bool valid, aside;
     int64_t expires_in_s;    /* -1: never, or no value */

@@ -148,6 +148,25 @@ static bool key_check(const struct credential_key *k, size_t i, char *why, size_
     return secret_check(&k->secret, place, why, why_size);
 }
 
+static bool name_check(const struct credential_options *o, size_t i, char *why, size_t why_size)
+{
+    const char *name = o->keys[i].name;
+    char place[32];
+
+    if (name == NULL)
+        return true;
+    snprintf(place, sizeof place, "keys[%zu].name", i);
+    if (name[0] == '\0' || strlen(name) > CREDENTIAL_KEY_NAME_MAX)
+        return refuse(why, why_size, place, "give 1 to %d characters; the ledger knows the key by them", CREDENTIAL_KEY_NAME_MAX);
+    for (const char *c = name; *c != '\0'; c++)
+        if (*c <= ' ' || *c > '~' || *c == ',' || *c == '=')
+            return refuse(why, why_size, place, "printable ASCII without blanks, comma and =");
+    for (size_t k = 0; k < i; k++)
+        if (o->keys[k].name != NULL && strcmp(o->keys[k].name, name) == 0)
+            return refuse(why, why_size, place, "%s is the name of another of these keys", name);
+    return true;
+}
+
 static bool aws_check(const struct credential_options *o, char *why, size_t why_size)
 {
     static const char region_bytes[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
@@ -169,7 +188,7 @@ bool credential_options_check(const struct credential_options *o, char *why, siz
     if (o->key_count == 0 || o->key_count > CREDENTIAL_KEYS_MAX)
         return refuse(why, why_size, "keys", "give 1 to %d keys", CREDENTIAL_KEYS_MAX);
     for (size_t i = 0; i < o->key_count; i++)
-        if (!key_check(&o->keys[i], i, why, why_size))
+        if (!name_check(o, i, why, why_size) || !key_check(&o->keys[i], i, why, why_size))
             return false;
     for (const char *c = o->scheme; c != NULL && *c != '\0'; c++)
         if (*c <= ' ' || *c > '~')

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CREDENTIAL_KEYS_MAX = 16, CREDENTIAL_WEIGHT_MAX = 100 };
+enum { CREDENTIAL_KEYS_MAX = 16, CREDENTIAL_WEIGHT_MAX = 100, CREDENTIAL_KEY_NAME_MAX = 64 };
 
 /* A secret that is on this machine: exactly one of the three. */
 struct credential_secret {
@@ -63,6 +63,7 @@ struct credential_command {
 
 /* Exactly one source. */
 struct credential_key {
+    const char *name;        /* for people and the ledger, unique in its credential; up to 64 printable bytes; NULL: none */
     struct credential_secret secret;
     const struct credential_azure *azure;
     const struct credential_google *google;

@@ -21,6 +21,8 @@ void credential_release(struct credential_snapshot *c)
         struct snapshot_credential *s = &c->credentials[i];
         for (unsigned k = 0; k < s->key_count; k++)
             value_unref(s->keys[k].value);
+        for (unsigned k = 0; k < s->key_count; k++)
+            free(s->keys[k].name);
         free(s->name);
         free(s->region);
         free(s->service);
@@ -89,6 +91,7 @@ bool snapshot_set(struct credential_snapshot *c, size_t i, const struct credenti
     s->key_count = (unsigned)o->key_count;
     for (unsigned k = 0; k < s->key_count; k++) {
         s->keys[k] = keys[k];
+        s->keys[k].name = NULL;
         if (keys[k].value != NULL)
             value_ref(keys[k].value);
     }
@@ -96,6 +99,9 @@ bool snapshot_set(struct credential_snapshot *c, size_t i, const struct credenti
     if (o->aws != NULL && (!copy(&s->region, o->aws->region) || !copy(&s->service, o->aws->service ? o->aws->service : "bedrock")))
         return false;
     s->aws = (struct credential_aws){ .region = s->region, .service = s->service };
+    for (unsigned k = 0; k < s->key_count; k++)
+        if (!copy(&s->keys[k].name, o->keys[k].name))
+            return false;
     return copy(&s->name, o->name) && turns_lay(s);
 }
 
@@ -126,7 +132,8 @@ static void picked(const struct snapshot_credential *s, int k, struct credential
 {
     const struct value *v = s->keys[k].value;
     *out = (struct credential_pick){ .header = v->header != NULL ? secret_view(v->header) : SLICE_NONE, .aws = v->aws,
-                                     .signing = v->aws != NULL ? &s->aws : NULL, .key = (unsigned)k, .serial = v->serial };
+                                     .signing = v->aws != NULL ? &s->aws : NULL, .key = (unsigned)k, .serial = v->serial,
+                                     .name = s->keys[k].name != NULL ? slice_cstr(s->keys[k].name) : SLICE_NONE };
 }
 
 enum credential_found credential_pick(struct credential_snapshot *c, struct slice name, int64_t mono_us, struct credential_pick *out)

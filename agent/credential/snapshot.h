@@ -9,6 +9,7 @@ struct snapshot_key {
     struct value *value;   /* NULL: none */
     int64_t back_mono_us;  /* set aside until then; 0: it is not */
     unsigned weight;
+    char *name;            /* the snapshot's own copy; NULL: none */
 };
 
 struct snapshot_credential {

@@ -359,17 +359,22 @@ void decision_counted(struct decision *d)
         refused(d);
         return;
     }
-    decision_row(d, &row);
-    row.hold_nano = d->s.hold_nano;
-    const struct route_target *fallback = d->s.choice.fallback;
     bool sent = !d->s.ask.count_only;
     if (sent && !keys_pick(&d->s)) {
         hold_return(d);
         refused(d);
         return;
     }
+    decision_row(d, &row);
+    row.hold_nano = d->s.hold_nano;
+    struct target primary = d->s.choice.primary->target, fallback = { .group = SLICE_NONE };
+    primary.key_name = d->s.primary_key.name;
+    if (d->s.choice.fallback != NULL) {
+        fallback = d->s.choice.fallback->target;
+        fallback.key_name = d->s.fallback_key.name;
+    }
     if (!sent || (assess_rewrite(&d->s) && keys_hash(&d->s)))
-        d->flight = inflight_new(&row, &d->s.who, &d->s.choice.primary->target, fallback != NULL ? &fallback->target : NULL, &d->trace);
+        d->flight = inflight_new(&row, &d->s.who, &primary, d->s.choice.fallback != NULL ? &fallback : NULL, &d->trace);
     if (d->flight == NULL) {
         hold_return(d);
         decision_refuse_memory(d);

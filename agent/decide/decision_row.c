@@ -1,12 +1,16 @@
 #include "decide/decision_state.h"
 
 #include "agent.h"
+#include "decide/inflight.h"
 
-static struct ledger_target ledger_target_of(const struct route_target *t)
+static struct ledger_target planned(const struct route_target *t, const struct credential_pick *key)
 {
-    if (t == NULL)
-        return (struct ledger_target){ .group = SLICE_NONE };
-    return (struct ledger_target){ .group = t->target.group, .provider = t->target.provider, .model = t->target.model };
+    struct ledger_target row = { .group = SLICE_NONE };
+
+    if (t != NULL)
+        row = ledger_target_of(&t->target);
+    row.key = key->name;
+    return row;
 }
 
 void decision_row(const struct decision *d, struct ledger_decision *row)
@@ -26,8 +30,8 @@ void decision_row(const struct decision *d, struct ledger_decision *row)
         .alias = s->ask.model.n > 200 ? slice_make(s->ask.model.p, 200) : s->ask.model,
         .charged_as = s->alias != NULL && !slice_eq(s->alias->name, s->ask.model) ? s->alias->name : SLICE_NONE,
         .stream = s->ask.stream,
-        .primary = ledger_target_of(s->choice.primary),
-        .fallback = ledger_target_of(s->choice.fallback),
+        .primary = planned(s->choice.primary, &s->primary_key),
+        .fallback = planned(s->choice.fallback, &s->fallback_key),
         .input_tokens = s->estimate.input_bound > 0 ? s->estimate.input : -1,
         .input_bound = input_bound > 0 ? input_bound : -1,
         .exactness = s->estimate.exactness,

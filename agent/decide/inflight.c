@@ -107,14 +107,21 @@ static size_t slices_of(struct inflight *f, struct slice *list[SLICES_MAX])
     list[n++] = &f->primary.group;
     list[n++] = &f->primary.provider;
     list[n++] = &f->primary.model;
+    list[n++] = &f->primary.key_name;
     list[n++] = &f->fallback.group;
     list[n++] = &f->fallback.provider;
     list[n++] = &f->fallback.model;
+    list[n++] = &f->fallback.key_name;
     list[n++] = &f->trace.state;
     list[n++] = &f->trace.method;
     list[n++] = &f->trace.path;
     list[n++] = &f->trace.host;
     return n;
+}
+
+struct ledger_target ledger_target_of(const struct target *t)
+{
+    return (struct ledger_target){ .group = t->group, .provider = t->provider, .model = t->model, .key = t->key_name };
 }
 
 struct inflight *inflight_new(const struct ledger_decision *d, const struct identity *who, const struct target *primary,
@@ -156,9 +163,8 @@ struct inflight *inflight_new(const struct ledger_decision *d, const struct iden
     own->who = (struct ledger_who){ .organization = f->who.organization, .team = f->who.team, .user = f->who.user,
                                     .application = f->who.application, .cost_center = f->who.cost_center,
                                     .subject = f->who.subject, .issuer = f->who.issuer };
-    own->primary = (struct ledger_target){ .group = f->primary.group, .provider = f->primary.provider, .model = f->primary.model };
-    own->fallback = (struct ledger_target){ .group = f->fallback.group, .provider = f->fallback.provider,
-                                            .model = f->fallback.model };
+    own->primary = ledger_target_of(&f->primary);
+    own->fallback = ledger_target_of(&f->fallback);
     return f;
 }
 

@@ -68,6 +68,9 @@ struct inflight {
     char strings[];
 };
 
+/* As its rows name it. */
+struct ledger_target ledger_target_of(const struct target *t);
+
 struct inflight_table;
 
 struct inflight_table *inflight_table_new(void);

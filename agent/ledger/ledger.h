@@ -36,6 +36,7 @@ struct ledger_who {
 
 struct ledger_target {
     struct slice group, provider, model; /* all empty: none */
+    struct slice key; /* the name of the provider's key, never the key; empty: none is sent */
 };
 
 enum ledger_state { LEDGER_OPEN, LEDGER_SETTLED, LEDGER_DENIED };

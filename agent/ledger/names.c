@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { NAME_MAX_BYTES = 1024, WHO_FIELDS = 7, ACCOUNT_FIELDS = 4, TARGET_FIELDS = 3, CACHE_SLOTS = 8192, ACCOUNT_SLOTS = 8192 };
+enum { NAME_MAX_BYTES = 1024, WHO_FIELDS = 7, ACCOUNT_FIELDS = 4, TARGET_FIELDS = 4, CACHE_SLOTS = 8192, ACCOUNT_SLOTS = 8192 };
 
 enum statement { FIND_WHO, ADD_WHO, FIND_ACCOUNT, ADD_ACCOUNT, FIND_TARGET, ADD_TARGET, ACCOUNT_OF, STATEMENTS };
 
@@ -15,8 +15,8 @@ static const char *const sql[STATEMENTS] = {
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [FIND_ACCOUNT] = "SELECT id FROM account WHERE organization = ?1 AND team = ?2 AND application = ?3 AND cost_center = ?4",
     [ADD_ACCOUNT] = "INSERT INTO account (organization, team, application, cost_center) VALUES (?1, ?2, ?3, ?4)",
-    [FIND_TARGET] = "SELECT id FROM target WHERE grp = ?1 AND provider = ?2 AND model = ?3",
-    [ADD_TARGET] = "INSERT INTO target (grp, provider, model) VALUES (?1, ?2, ?3)",
+    [FIND_TARGET] = "SELECT id FROM target WHERE grp = ?1 AND provider = ?2 AND model = ?3 AND key_name = ?4",
+    [ADD_TARGET] = "INSERT INTO target (grp, provider, model, key_name) VALUES (?1, ?2, ?3, ?4)",
     [ACCOUNT_OF] = "SELECT account FROM who WHERE id = ?1"
 };
 
@@ -173,7 +173,7 @@ int names_who(struct names *n, const struct ledger_who *w, int64_t *id, int64_t 
 
 int names_target(struct names *n, const struct ledger_target *t, int64_t *id)
 {
-    const struct slice fields[TARGET_FIELDS] = { t->group, t->provider, t->model };
+    const struct slice fields[TARGET_FIELDS] = { t->group, t->provider, t->model, t->key };
     *id = 0;
     if (t->group.n == 0 && t->provider.n == 0 && t->model.n == 0)
         return SQLITE_OK;

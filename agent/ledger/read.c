@@ -75,6 +75,7 @@ static struct ledger_target target(struct columns *c)
     t.group = text(c);
     t.provider = text(c);
     t.model = text(c);
+    t.key = text(c);
     return t;
 }
 
@@ -106,10 +107,10 @@ static struct token_usage usage(struct columns *c)
 #define KNOWN_NOW "coalesce((SELECT known_by FROM correction_row WHERE request = r.id ORDER BY id DESC LIMIT 1), r.known_by)"
 #define REQUEST                                                                                                        \
     "SELECT r.id, r.request_id, r.started_us, " WHO ", r.endpoint, r.alias, r.stream, r.state, r.deny_reason, r.http_status,"  \
-    " p.grp, p.provider, p.model, f.grp, f.provider, f.model, r.input_counted, r.input_bound, r.exactness, r.output_ceiling,"  \
+    " p.grp, p.provider, p.model, p.key_name, f.grp, f.provider, f.model, f.key_name, r.input_counted, r.input_bound, r.exactness, r.output_ceiling,"  \
     " r.choices, r.hold_nano, r.saved_nano, r.price_version, r.body_bytes, r.identity_us, r.tokens_us, r.budget_us,"    \
     " r.budget_left_nano, r.charged_as, r.images,"                                                                      \
-    " r.settled_us, r.known_by, r.outcome, s.grp, s.provider, s.model, " USAGE("r") ", r.cost_nano, r.provider_cost_nano,"    \
+    " r.settled_us, r.known_by, r.outcome, s.grp, s.provider, s.model, s.key_name, " USAGE("r") ", r.cost_nano, r.provider_cost_nano,"    \
     " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us,"                    \
     " (SELECT sum(cost_nano) FROM correction_row WHERE request = r.id), (SELECT sum(" TOKENS("") ") FROM correction_row WHERE request = r.id)," \
     " (SELECT max(booked_us) FROM correction_row WHERE request = r.id), " KNOWN_NOW
@@ -249,7 +250,7 @@ static bool each_slot(struct columns *c, void *fn, void *user)
 }
 
 #define SLOT_FIGURES                                                                                                   \
-    ", t.grp, t.provider, t.model, u.settled, u.denied, u.corrections, " USAGE("u") ", u.cost_nano, u.saved_nano"
+    ", t.grp, t.provider, t.model, t.key_name, u.settled, u.denied, u.corrections, " USAGE("u") ", u.cost_nano, u.saved_nano"
 
 int ledger_read_slots(struct ledger_reader *r, int64_t since_us, ledger_slot_fn *fn, void *user)
 {
@@ -275,7 +276,7 @@ static bool each_alias_slot(struct columns *c, void *fn, void *user)
 
 int ledger_read_alias_slots(struct ledger_reader *r, int64_t since_us, ledger_alias_slot_fn *fn, void *user)
 {
-    return read_all(r, "SELECT u.slot, " WHO ", t.grp, t.provider, t.model, u.alias, sum(u.settled), sum(u.tokens), sum(u.cost_nano) FROM ("
+    return read_all(r, "SELECT u.slot, " WHO ", t.grp, t.provider, t.model, t.key_name, u.alias, sum(u.settled), sum(u.tokens), sum(u.cost_nano) FROM ("
                        "SELECT started_us / 900000000 * 900 AS slot, who, coalesce(served, plan, 0) AS target, coalesce(charged_as, alias) AS alias,"
                        " 1 AS settled, " TOKENS("") " AS tokens, cost_nano FROM request_row WHERE state = 1 AND started_us >= ?1"
                        " UNION ALL SELECT c.account_us / 900000000 * 900, q.who, coalesce(q.served, q.plan, 0), coalesce(q.charged_as, q.alias), 0, "

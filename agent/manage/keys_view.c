@@ -74,9 +74,10 @@ void keys_pack(const struct runtime *r, msgpack_packer *p)
         n++;
     msgpack_pack_array(p, n);
     for (size_t i = 0; i < n && credential_store_state(r->credentials, i, now, &s); i++) {
-        msgpack_pack_map(p, 10);
+        msgpack_pack_map(p, 11);
         put_text(p, "credential", s.name);
         put_int(p, "key", s.key);
+        put_text(p, "name", s.key_name);
         put_text(p, "kind", s.kind);
         put_text(p, "state", !s.valid ? "no valid value" : s.aside ? "set aside" : "ok");
         put_int(p, "back_in_s", s.back_in_s);

@@ -60,8 +60,7 @@ static void attempt_write(struct agent *a, struct inflight *f, const struct ledg
 
 static struct ledger_target attempt_target(const struct inflight *f, bool second)
 {
-    const struct target *t = second ? &f->fallback : &f->primary;
-    return (struct ledger_target){ .group = t->group, .provider = t->provider, .model = t->model };
+    return ledger_target_of(second ? &f->fallback : &f->primary);
 }
 
 void attempts_line(struct agent *a, struct inflight *f, const struct settle_line *l)

@@ -128,8 +128,7 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
         .provider_request_id = provider_id_keep(v->provider_id, s->provider_id),
     };
     if (v->attempts > 0)
-        s->op.settlement.served = (struct ledger_target){ .group = served->group, .provider = served->provider,
-                                                          .model = served->model };
+        s->op.settlement.served = ledger_target_of(served);
     atomic_fetch_add_explicit(&a->counters.settled, 1, memory_order_relaxed);
     telemetry_settled(a, f, &s->op.settlement);
     ledger_submit(a->ledger, &s->op);

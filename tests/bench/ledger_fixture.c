@@ -6,7 +6,7 @@
  *
  * One operation a line, fields separated by tabs (they may be empty):
  *   decide   ID STARTED_US open|settled|denied ORGANIZATION TEAM USER APP COST_CENTER GROUP PROVIDER MODEL HOLD_NANO SAVED_NANO VERSION
- *   settle   ID KNOWN_BY GROUP PROVIDER MODEL INPUT CACHED OUTPUT REASONING COST_NANO FALLBACK VERSION PROMPT_SAVED_NANO DISCOUNT_NANO
+ *   settle   ID KNOWN_BY GROUP PROVIDER MODEL INPUT CACHED OUTPUT REASONING COST_NANO FALLBACK VERSION PROMPT_SAVED_NANO DISCOUNT_NANO KEY
  *   correct  ID BOOKED_US REASON KNOWN_BY INPUT OUTPUT COST_NANO
  *   close    BEFORE_US CLOSED_US
  *   price    VERSION HASH PROVIDER MODEL INPUT CACHED OUTPUT  (pico-dollars per token)
@@ -61,7 +61,7 @@ static void fill_decision(struct ledger_op *op, char **f)
         .id = number(f[1]), .request_id = slice_cstr(f[1]), .started_us = number(f[2]),
         .state = f[3][0] == 'o' ? LEDGER_OPEN : f[3][0] == 's' ? LEDGER_SETTLED : LEDGER_DENIED,
         .who = { slice_cstr(f[4]), slice_cstr(f[5]), slice_cstr(f[6]), slice_cstr(f[7]), slice_cstr(f[8]), slice_cstr(f[6]), SLICE_LIT("https://issuer") },
-        .alias = slice_cstr(f[11]), .primary = { slice_cstr(f[9]), slice_cstr(f[10]), slice_cstr(f[11]) }, .input_tokens = 1, .input_bound = 1,
+        .alias = slice_cstr(f[11]), .primary = { slice_cstr(f[9]), slice_cstr(f[10]), slice_cstr(f[11]), SLICE_NONE }, .input_tokens = 1, .input_bound = 1,
         .output_ceiling = 1, .choices = 1, .hold_nano = number(f[12]), .saved_nano = number(f[13]), .price_version = number(f[14]),
         .http_status = f[3][0] == 'd' ? 429 : 0, .deny_reason = SLICE_LIT("budget")
     };
@@ -72,7 +72,7 @@ static void fill_settlement(struct ledger_op *op, char **f)
     op->kind = LEDGER_SETTLEMENT;
     op->settlement = (struct ledger_settlement){
         .id = number(f[1]), .settled_us = 1, .known_by = (enum known_by)number(f[2]), .http_status = 200, .outcome = SLICE_LIT("ok"),
-        .served = { slice_cstr(f[3]), slice_cstr(f[4]), slice_cstr(f[5]) },
+        .served = { slice_cstr(f[3]), slice_cstr(f[4]), slice_cstr(f[5]), slice_cstr(f[15]) },
         .usage = { .input = number(f[6]), .input_cached = number(f[7]), .output = number(f[8]), .output_reasoning = number(f[9]) },
         .cost_nano = number(f[10]), .provider_cost_nano = -1, .fallback = number(f[11]) != 0, .price_version = number(f[12]),
         .prompt_saved_nano = number(f[13]), .discount_nano = number(f[14]), .attempts = 1
@@ -103,7 +103,7 @@ static bool run_line(struct ledger *l, char **f, int n)
 
     if (strcmp(f[0], "decide") == 0 && n == 15) {
         fill_decision(&op, f);
-    } else if (strcmp(f[0], "settle") == 0 && n == 15) {
+    } else if (strcmp(f[0], "settle") == 0 && n == 16) {
         fill_settlement(&op, f);
     } else if (strcmp(f[0], "correct") == 0 && n == 8) {
         op.kind = LEDGER_CORRECTION;

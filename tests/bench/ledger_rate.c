@@ -64,8 +64,8 @@ static void fill_decision(struct ledger_op *op, char name[40], int64_t id, int64
         .id = id, .request_id = slice_cstr(name), .started_us = at,
         .who = { SLICE_LIT("acme"), slice_cstr(teams[user % 50]), slice_cstr(users[user]), SLICE_LIT("assistant"), slice_cstr(teams[50 + user % 20]),
                  slice_cstr(users[user]), SLICE_LIT("https://login.acme.example/oidc") },
-        .alias = SLICE_LIT("chat-default"), .stream = true, .primary = { SLICE_LIT("openai-eu"), SLICE_LIT("openai"), slice_cstr(model_of(id)) },
-        .fallback = { SLICE_LIT("azure-eu"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o") }, .input_tokens = 512, .input_bound = 512,
+        .alias = SLICE_LIT("chat-default"), .stream = true, .primary = { SLICE_LIT("openai-eu"), SLICE_LIT("openai"), slice_cstr(model_of(id)), SLICE_LIT("prod-1") },
+        .fallback = { SLICE_LIT("azure-eu"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o"), SLICE_LIT("azure") }, .input_tokens = 512, .input_bound = 512,
         .output_ceiling = 1024, .choices = 1, .hold_nano = 11520000, .price_version = INT64_C(0x123456789abc), .body_bytes = 2048,
         .identity_us = 1, .tokens_us = 8, .budget_us = 1
     };
@@ -84,7 +84,7 @@ static void fill_settlement(struct ledger_op *op, int64_t id, int64_t at)
     op->kind = LEDGER_SETTLEMENT;
     op->settlement = (struct ledger_settlement){
         .id = id, .settled_us = at, .known_by = KNOWN_REPORTED, .http_status = 200, .outcome = SLICE_LIT("ok"),
-        .served = { SLICE_LIT("openai-eu"), SLICE_LIT("openai"), slice_cstr(model_of(id)) },
+        .served = { SLICE_LIT("openai-eu"), SLICE_LIT("openai"), slice_cstr(model_of(id)), SLICE_LIT("prod-1") },
         .usage = { .input = 512, .input_cached = id % 3 * 128, .output = 300 },
         .cost_nano = cost_of(id), .prompt_saved_nano = id % 3 * 160000, .fallback = id % 50 == 0, .provider_cost_nano = -1, .price_version = INT64_C(0x123456789abc), .ttft_us = 400000, .tpot_ns = 12000000,
         .total_us = 4000000, .attempts = 1, .response_bytes = 60000, .commit_us = 300

@@ -42,15 +42,16 @@ class Ledger:
         hold=1_000_000,
         prompt_saved=0,
         discount=0,
+        key="",
     ):
-        """state: ok, open, denied, cached. tokens: input, cached, output, reasoning."""
+        """state: ok, open, denied, cached. tokens: input, cached, output, reasoning. key: the name of the provider's key."""
         self.last += 1
         kind = {"ok": "open", "open": "open", "denied": "denied", "cached": "settled"}[state]
         at = started if isinstance(started, int) else us(started)
         names = (organization, team, user, app, cost_center, "group", provider, model)
         self.add("decide", self.last, at, kind, *names, hold if kind == "open" else 0, saved, version)
         if state == "ok":
-            self.add("settle", self.last, known_by, "group", provider, model, *tokens, cost, fallback, version, prompt_saved, discount)
+            self.add("settle", self.last, known_by, "group", provider, model, *tokens, cost, fallback, version, prompt_saved, discount, key)
         return self.last
 
     def correct(self, request, booked, cost, reason="late_record", known_by=1, tokens=(0, 0)):

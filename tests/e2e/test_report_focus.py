@@ -55,7 +55,7 @@ RULES = {
 def ledger(tmp_path_factory):
     book = Ledger(tmp_path_factory.mktemp("focus") / "ledger.db")
     late = book.request("2026-10-05T10:00", tokens=(100, 50, 20, 5), cost=12_345_678)
-    book.request("2026-10-31T23:59", tokens=(1, 0, 1, 0), cost=7, provider="azure", model="gpt-4o")
+    book.request("2026-10-31T23:59", tokens=(1, 0, 1, 0), cost=7, provider="azure", model="gpt-4o", key="prod-1")
     book.request("2026-11-02T10:00", team='comma, "quote"', tokens=(10, 5, 2, 0), cost=999)
     book.request("2026-11-02T10:00", team="", organization="", tokens=(10, 5, 2, 0), cost=10**15)
     same = book.request("2026-11-03T10:00", tokens=(10, 0, 5, 0), cost=500)
@@ -192,6 +192,11 @@ def test_what_has_no_tokens_is_priced_by_request(rows):
     found = next(row for row in rows if row["SubAccountId"] == "audio")
     assert (found["PricingQuantity"], found["PricingUnit"], found["BilledCost"]) == ("1.0", "Requests", "0.006000000")
     assert found["ChargeDescription"] == "Requests of /v1/audio at whisper"
+
+
+def test_the_provider_s_key_is_told_by_its_name(rows):
+    assert [(row["ProviderName"], row["BilledCost"]) for row in rows if row["x_ProviderKey"] == "prod-1"] == [("azure", "0.000000007")]
+    assert {row["x_ProviderKey"] for row in rows} == {"", "prod-1"}
 
 
 def test_what_cost_nothing_stands_there_and_what_did_nothing_does_not(rows):

@@ -25,6 +25,7 @@ RAW = {
     "organization": "w.organization",
     "provider": "t.provider",
     "model": "t.model",
+    "provider_key": "t.key_name",
     "day": "strftime('%Y-%m-%d', x.at / 1000000, 'unixepoch')",
     "month": "strftime('%Y-%m', x.at / 1000000, 'unixepoch')",
 }
@@ -58,6 +59,7 @@ def ledger(request, tmp_path_factory):
             provider=provider,
             model=model,
             state=state,
+            key=dice.choice(["blue", "green"]),
             tokens=(dice.randrange(5000), dice.randrange(100), dice.randrange(900), dice.randrange(50)),
             cost=dice.randrange(10**10),
             saved=number if state == "cached" else 0,

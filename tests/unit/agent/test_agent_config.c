@@ -165,6 +165,12 @@ static void refuses_with_line_and_reason(void **state)
         { 16, "    primary: {provider: openai, model: m}\n    max_output: many", ":17: models[0].max_output", "whole number" },
         { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {env: K, file: /k}}", ":13: providers[0].credential",
           "exactly one of file, env, systemd" },
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", credentials: [{name: a, env: K}, {name: a, env: L}]}",
+          ":13: providers[0].credentials[1].name", "the name of another" },
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", credentials: [{name: openai-2, env: K}, {env: L}]}",
+          ":13: providers[0].credentials[1]", "the name of another" }, /* which the second would have by itself */
+        { 13, "  - {name: openai, url: \"https://api.example/v1\", credential: {name: \"a b\", env: K}}",
+          ":13: providers[0].credential.name", "without blanks" },
         { 13, "  - {name: openai, url: \"https://api.example/v1\", auth: basic, credential: {env: K}}", ":13: providers[0].auth",
           "allowed: bearer, api-key, x-api-key, aws-sigv4, none" },
         { 13, "  - {name: \"a b\", url: \"https://api.example/v1\", credential: {env: K}}", ":13: providers[0].name", "A-Z a-z 0-9" },

@@ -65,6 +65,8 @@ struct trio {
     struct credential_options o;
 };
 
+static const char *const names[3] = { "blue", "green", NULL };
+
 static void trio_make(struct trio *t)
 {
     for (unsigned i = 0; i < 3; i++) {
@@ -72,7 +74,7 @@ static void trio_make(struct trio *t)
         snprintf(name, sizeof name, "k%u", i);
         snprintf(text, sizeof text, "sk-number-%u", i);
         write_file(name, text, 0600, t->path[i]);
-        t->keys[i] = (struct credential_key){ .secret = { .file = t->path[i] }, .weight = 3 - i };
+        t->keys[i] = (struct credential_key){ .name = names[i], .secret = { .file = t->path[i] }, .weight = 3 - i };
     }
     t->o = (struct credential_options){ .name = "p", .scheme = "", .keys = t->keys, .key_count = 3 };
 }
@@ -83,7 +85,8 @@ static struct credential_pick pick(struct credential_store *s, int64_t now)
     struct credential_snapshot *c = credential_acquire(s);
     assert_int_equal(credential_pick(c, SLICE_LIT("p"), now, &p), CREDENTIAL_PICKED);
     assert_true(p.serial != 0);
-    p.header = SLICE_NONE; /* the snapshot goes */
+    assert_true(names[p.key] != NULL ? slice_eq_cstr(p.name, names[p.key]) : p.name.n == 0);
+    p.header = p.name = SLICE_NONE; /* the snapshot goes */
     credential_release(c);
     return p;
 }
@@ -121,6 +124,8 @@ static void test_turns_by_weight(void **state)
     assert_false(credential_store_state(s, 3, 0, &st));
     assert_int_equal(state_of(s, 1, 0).weight, 2);
     assert_string_equal(state_of(s, 1, 0).kind, "file");
+    assert_string_equal(state_of(s, 1, 0).key_name, "green");
+    assert_string_equal(state_of(s, 2, 0).key_name, "");
     credential_store_free(s);
 }
 

@@ -84,8 +84,8 @@ static inline struct ledger_op decision(int64_t id, int64_t started_us, enum led
         .who = { SLICE_LIT("acme"), SLICE_LIT("search"), SLICE_LIT("ann"), SLICE_LIT("bot"), SLICE_LIT("cc-7"), SLICE_LIT("sub-1"),
                  SLICE_LIT("https://issuer") },
         .endpoint = ENDPOINT_CHAT, .alias = SLICE_LIT("chat-default"), .stream = true, .state = state,
-        .primary = { SLICE_LIT("openai"), SLICE_LIT("openai"), SLICE_LIT("gpt-4o") },
-        .fallback = { SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o") },
+        .primary = { SLICE_LIT("openai"), SLICE_LIT("openai"), SLICE_LIT("gpt-4o"), SLICE_LIT("openai-1") },
+        .fallback = { SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o"), SLICE_NONE },
         .input_tokens = 100, .input_bound = 110, .exactness = DOCUMENTED_TOKENS, .output_ceiling = 500, .choices = 1,
         .hold_nano = 5000000, .budget_left_nano = 7000000, .price_version = 0x123456789abc, .body_bytes = 2048,
         .identity_us = 3, .tokens_us = 40, .budget_us = 5
@@ -103,7 +103,7 @@ static inline struct ledger_op settlement(int64_t id, int64_t cost)
     struct ledger_op op = { .kind = LEDGER_SETTLEMENT };
     op.settlement = (struct ledger_settlement){
         .id = id, .settled_us = T0 + 2000000, .known_by = KNOWN_REPORTED, .http_status = 200, .outcome = SLICE_LIT("ok"),
-        .served = { SLICE_LIT("openai"), SLICE_LIT("openai"), SLICE_LIT("gpt-4o") },
+        .served = { SLICE_LIT("openai"), SLICE_LIT("openai"), SLICE_LIT("gpt-4o"), SLICE_LIT("openai-1") },
         .usage = { .input = 90, .input_cached = 10, .output = 50, .output_reasoning = 7 }, .cost_nano = cost, .provider_cost_nano = -1,
         .price_version = 0x123456789abc, .ttft_us = 300000, .tpot_ns = 9000000, .total_us = 900000, .attempts = 1, .response_bytes = 4000,
         .commit_us = 250

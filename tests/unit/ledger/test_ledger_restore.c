@@ -22,7 +22,7 @@ static void corrections_tell_whom_they_are_charged_to(void **state)
     assert_int_equal(submit(l, &first), LEDGER_OK);
     assert_int_equal(submit(l, &c), LEDGER_STALE); /* open: nothing to correct */
     assert_null(s.text);
-    done.settlement.served = (struct ledger_target){ SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o") };
+    done.settlement.served = (struct ledger_target){ SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o"), SLICE_LIT("azure-1") };
     assert_int_equal(submit(l, &done), LEDGER_OK);
     assert_int_equal(submit(l, &c), LEDGER_OK);
     assert_true(slice_eq_cstr(s.who.organization, "acme") && slice_eq_cstr(s.who.team, "search") && slice_eq_cstr(s.who.user, "ann"));

@@ -80,7 +80,7 @@ static struct ledger_op random_settlement(int64_t id, unsigned *seed)
     s.settlement.discount_nano = rand_r(seed) % 3 ? 0 : rand_r(seed) % 1000;
     s.settlement.prompt_saved_nano = rand_r(seed) % 3 ? 0 : rand_r(seed) % 1000;
     if (rand_r(seed) % 5 == 0)
-        s.settlement.served = (struct ledger_target){ SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o") };
+        s.settlement.served = (struct ledger_target){ SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o"), SLICE_LIT("azure-2") };
     if (rand_r(seed) % 7 == 0)
         s.settlement.served = (struct ledger_target){ .group = SLICE_NONE };
     return s;

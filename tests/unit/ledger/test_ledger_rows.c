@@ -139,7 +139,7 @@ static void rollups_equal_rows(void **state)
         ops[n] = settlement(i, rand_r(&seed) % 1000000);
         ops[n].settlement.usage.input = rand_r(&seed) % 5000;
         if (rand_r(&seed) % 5 == 0)
-            ops[n].settlement.served = (struct ledger_target){ SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o") };
+            ops[n].settlement.served = (struct ledger_target){ SLICE_LIT("azure"), SLICE_LIT("azure"), SLICE_LIT("gpt-4o"), SLICE_LIT("azure-2") };
         if (rand_r(&seed) % 7 == 0)
             ops[n].settlement.served = (struct ledger_target){ .group = SLICE_NONE };
         n++;
@@ -337,7 +337,9 @@ static bool see_row(void *user, const struct ledger_row *row)
     s->cost += row->settlement.cost_nano;
     assert_true(slice_eq_cstr(row->decision.who.cost_center, "cc-7"));
     assert_true(slice_eq_cstr(row->decision.primary.group, "openai"));
+    assert_true(slice_eq_cstr(row->decision.primary.key, "openai-1"));
     assert_true(slice_eq_cstr(row->decision.fallback.provider, "azure"));
+    assert_int_equal(row->decision.fallback.key.n, 0);
     assert_int_equal(row->decision.tokens_us, 40);
     assert_int_equal(row->decision.budget_left_nano, 7000000);
     assert_int_equal(row->decision.output_ceiling, 500);
