@@ -7,6 +7,7 @@
 #include "decide/decision_state.h"
 #include "decide/inflight.h"
 #include "listener.h"
+#include "observe/activity.h"
 #include "observe/metrics_http.h"
 #include "observe/recent.h"
 #include "observe/request_log.h"
@@ -36,9 +37,10 @@ struct telemetry *telemetry_new(const struct config *c)
         t->samples = samples_new(t->metrics);
     }
     t->recent = recent_new();
+    t->activity = activity_new(clock_mono_us());
     if (t->recent != NULL)
         t->log = request_log_start(t->recent, *c->log.decisions);
-    if (t->requests == NULL || t->samples == NULL || t->log == NULL) {
+    if (t->requests == NULL || t->samples == NULL || t->log == NULL || t->activity == NULL) {
         telemetry_free(t);
         return NULL;
     }
@@ -60,6 +62,7 @@ void telemetry_free(struct telemetry *t)
     telemetry_stop(t);
     request_log_stop(t->log);
     recent_free(t->recent);
+    activity_free(t->activity);
     samples_free(t->samples);
     request_metrics_free(t->requests);
     metrics_free(t->metrics);
@@ -128,6 +131,7 @@ static void report(struct agent *a, const struct event *e)
 {
     request_metrics_count(a->telemetry->requests, e);
     recent_put(a->telemetry->recent, e);
+    activity_count(a->telemetry->activity, e, clock_mono_us());
 }
 
 /* A request has one span: of what is reported first of its end. */

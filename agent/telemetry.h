@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+struct activity;
 struct agent;
 struct config;
 struct decision;
@@ -32,6 +33,7 @@ struct telemetry {
     struct metrics_http *http;             /* NULL: nothing is served */
     struct recent *recent;                 /* the last events */
     struct request_log *log;
+    struct activity *activity;             /* of the last minute */
     _Atomic int64_t beat_us;               /* monotonic: the control thread's last round */
     atomic_uint unready;                   /* TELEMETRY_... bits */
 };

@@ -49,6 +49,8 @@ static bool request_send(int fd, const char *method, const char *const *params, 
         msgpack_pack_str_with_body(&pack, params[i], strlen(params[i]));
     while (sent < out.size) {
         ssize_t n = send(fd, out.data + sent, out.size - sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             break;
         sent += (size_t)n;
@@ -67,6 +69,8 @@ static bool answer_read(int fd, msgpack_unpacker *u, msgpack_unpacked *out)
         if (rc != MSGPACK_UNPACK_CONTINUE || !msgpack_unpacker_reserve_buffer(u, READ_BYTES))
             return false;
         ssize_t n = read(fd, msgpack_unpacker_buffer(u), READ_BYTES);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return false;
         msgpack_unpacker_buffer_consumed(u, (size_t)n);

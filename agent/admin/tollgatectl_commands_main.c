@@ -20,6 +20,16 @@ const struct ctl_command ctl_commands[] = {
       .options = { SOCKET, JSON }, .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_status },
     { .name = "budget", .summary = "every account: used, held, left, when it resets", .forms = { "[--socket FILE] [--json]" },
       .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_budget },
+    { .name = "top", .summary = "the last minute, live: requests, spend, latencies, holds, breakers, limits",
+      .forms = { "[--by team|model|target|user] [--sort COLUMN] [-n SECONDS] [-b] [--once | --count N] [--json] [--config FILE | --socket FILE]" },
+      .about = "Rates are those of the last 60 to 70 seconds, percentiles are within 10 %. FAILED are requests that were passed on and did not end well. "
+               "Keys: q quits; t, m, g, u show teams, models, targets, users; c, r, d, l sort by cost, requests, denied, latency. Into a pipe or on a "
+               "dumb terminal it prints screen after screen. NO_COLOR turns colours off.",
+      .options = { { "--by", "team|model|target|user", "what the rows are; default: team" },
+                   { "--sort", "cost|requests|denied|ttft", "which rows come first; default: cost" },
+                   { "-n", "SECONDS", "between two refreshes, 0.1 to 3600; default: 2" }, { "-b", NULL, "batch: print, take no keys" },
+                   { "--once", NULL, "print one screen" }, { "--count", "N", "print N screens" }, CONFIG, SOCKET, JSON },
+      .status = "0 done, 1 the agent did not answer, 2 wrong usage", .run = ctl_top },
     { .name = "tail", .summary = "follow decisions and settlements as they happen",
       .forms = { "[--team NAME] [--user NAME] [--model NAME] [--provider NAME] [--request ID] [--event KIND] [--outcome WORD] [--min-cost AMOUNT] "
                  "[--since TIME] [--count N] [--follow] [--json] [--config FILE | --socket FILE]" },

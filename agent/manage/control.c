@@ -7,6 +7,7 @@
 #include "budget/budget.h"
 #include "manage/explain.h"
 #include "manage/following.h"
+#include "manage/watching.h"
 #include "access/gateway_keys.h"
 #include "decide/inflight.h"
 #include "manage/keys_view.h"
@@ -257,6 +258,6 @@ const struct rpc_method control_methods[] = {
     { "reprice", booking_reprice }, { "close_month", booking_close_month },
     { "revoke", revoking_revoke }, { "unrevoke", revoking_unrevoke }, { "revocations", revoking_list },
     { "key_create", gateway_keys_create }, { "key_rotate", gateway_keys_rotate }, { "key_revoke", gateway_keys_revoke }, { "keys", gateway_keys_list },
-    { "explain", explain_request }, { "events", following_events },
+    { "explain", explain_request }, { "events", following_events }, { "top", watching_top },
     { "archive", archiving_start }, { "archive_status", archiving_status }, { NULL, NULL },
 };
