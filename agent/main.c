@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/private.h"
 #include "config/config.h"
 #include "config/config_map.h"
 #include "credential/credential.h"
@@ -151,6 +152,8 @@ static int command_run(const char *file)
     struct credential_hardening h;
     char why[128] = "";
 
+    if (!private_libraries())
+        LOG(LOG_LEVEL_WARN, "hardening_incomplete", LOG_CSTR("openssl", "keeps secrets in memory that core dumps hold"));
     log_use_journal(getenv("JOURNAL_STREAM"), LOG_JOURNAL_SOCKET);
     credential_harden_process(&h);
     if (!h.undumpable || !h.no_core)

@@ -4,6 +4,7 @@
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/private.h"
 #include "decide/decision.h"
 #include "access/gateway_keys.h"
 #include "identity/identity.h"
@@ -117,6 +118,7 @@ static void on_notify(void *user, struct spop_conn *spop, struct spop_notify *no
     decision_start(c->worker, c, notify);
 }
 
+static const struct spop_conn_options spop_options = { .memory = { .alloc = private_alloc, .free = private_free } };
 static const struct spop_conn_handler handler = { .notify = on_notify, .closing = on_closing };
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events)
@@ -132,6 +134,7 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events)
         ssize_t n = read(c->fd, w->read_buffer, READ_BYTES);
         if (n > 0) {
             spop_conn_feed(c->spop, w->read_buffer, (size_t)n);
+            explicit_bzero(w->read_buffer, (size_t)n);
             if (n < READ_BYTES)
                 break;
         } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -270,7 +273,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         }
         struct connection *c = calloc(1, sizeof *c);
         if (c != NULL)
-            c->spop = spop_conn_new(NULL, &handler, c);
+            c->spop = spop_conn_new(&spop_options, &handler, c);
         if (c == NULL || c->spop == NULL) {
             free(c);
             close(fd);
@@ -390,7 +393,7 @@ bool worker_start(struct worker *w, struct agent *agent, unsigned number, const 
     pthread_mutex_init(&w->lock, NULL);
     w->loop = ev_loop_new(EVFLAG_AUTO);
     w->counter = token_counter_new(NULL);
-    w->read_buffer = malloc(READ_BYTES);
+    w->read_buffer = private_alloc(READ_BYTES);
     w->accept = calloc(fd_count, sizeof *w->accept);
     if (w->loop == NULL || w->counter == NULL || w->read_buffer == NULL || w->accept == NULL || !runtime_take(w))
         return false;
@@ -439,7 +442,7 @@ void worker_free(struct worker *w)
     runtime_unref(w->runtime);
     token_counter_free(w->counter);
     ev_loop_destroy(w->loop);
-    free(w->read_buffer);
+    private_free(w->read_buffer);
     free(w->accept);
     pthread_mutex_destroy(&w->lock);
 }

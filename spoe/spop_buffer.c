@@ -26,9 +26,12 @@ bool buffer_reserve(struct byte_buffer *b, size_t n)
 
 bool buffer_resize(struct byte_buffer *b, size_t cap)
 {
-    uint8_t *p = realloc(b->p, cap);
+    uint8_t *p = b->memory->alloc(cap);
     if (p == NULL)
         return false;
+    if (b->head + b->len > 0)
+        memcpy(p, b->p, b->head + b->len);
+    buffer_free(b);
     b->p = p;
     b->cap = cap;
     return true;
@@ -46,8 +49,16 @@ void buffer_reset(struct byte_buffer *b)
 {
     b->head = b->len = 0;
     if (b->cap > KEEP_BUFFER) {
-        free(b->p);
+        buffer_free(b);
         b->p = NULL;
         b->cap = 0;
+    } else if (b->cap > 0) {
+        explicit_bzero(b->p, b->cap); /* an ACK that was rewound may have been longer than what was sent */
     }
+}
+
+void buffer_free(struct byte_buffer *b)
+{
+    if (b->p != NULL)
+        b->memory->free(b->p);
 }

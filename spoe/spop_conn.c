@@ -35,6 +35,9 @@ struct spop_conn *spop_conn_new(const struct spop_conn_options *options, const s
         o->max_in_flight_bytes = DEFAULT_IN_FLIGHT_BYTES;
     if (o->max_output == 0)
         o->max_output = DEFAULT_OUTPUT;
+    if (o->memory.alloc == NULL)
+        o->memory = (struct spop_memory){ .alloc = malloc, .free = free };
+    conn->in.memory = conn->waiting.memory = conn->out.memory = &o->memory;
     conn->handler = handler;
     conn->user = user;
     conn->frame_limit = o->max_frame_size;
@@ -47,9 +50,9 @@ void spop_conn_free(struct spop_conn *conn)
     if (conn == NULL)
         return;
     SPOP_MUST(!conn->consuming && !conn->building);
-    free(conn->in.p);
-    free(conn->waiting.p);
-    free(conn->out.p);
+    buffer_free(&conn->in);
+    buffer_free(&conn->waiting);
+    buffer_free(&conn->out);
     free(conn->slots);
     free(conn);
 }
@@ -186,11 +189,11 @@ void *spop_notify_take(struct spop_conn *conn, struct spop_notify *n)
 {
     if (n->cheap_take) {
         void *block = conn->in.p;
-        conn->in = (struct byte_buffer){ .p = NULL };
+        conn->in = (struct byte_buffer){ .memory = &conn->options.memory };
         n->cheap_take = false;
         return block;
     }
-    char *copy = malloc(n->payload.n != 0 ? n->payload.n : 1);
+    char *copy = conn->options.memory.alloc(n->payload.n != 0 ? n->payload.n : 1);
     if (copy == NULL)
         return NULL;
     if (n->payload.n != 0)

@@ -32,10 +32,17 @@ enum spop_conn_state {
     SPOP_CONN_CLOSED,  /* nothing left to do: close the socket */
 };
 
+/* Where input, output and taken payloads stand; both or neither. Buffers are wiped when they are empty; what `free` gets is not. */
+struct spop_memory {
+    void *(*alloc)(size_t n); /* NULL: malloc */
+    void (*free)(void *p);
+};
+
 struct spop_conn_options {
     uint32_t max_frame_size;     /* what we accept at most; 0: 4 MiB + 64 KiB. At least 256 */
     unsigned max_in_flight;      /* unanswered NOTIFYs before input pauses; 0: 1024 */
     size_t max_in_flight_bytes;  /* their payloads together before input pauses (one is always let in); 0: 64 MiB */
+    struct spop_memory memory;
     size_t max_output;           /* unsent output before no more is read (what was fed is still handled); 0: 4 MiB */
 };
 
@@ -103,7 +110,7 @@ bool spop_conn_resume(struct spop_conn *conn);
 size_t spop_conn_partial(const struct spop_conn *conn);
 
 /* Inside the notify callback: makes the payload the caller's. n->payload then points into the returned block (or a copy in it),
- * which the caller frees with free(). NULL when out of memory. No copy when n->cheap_take: big frames come that way. */
+ * which the caller frees as options.memory says. NULL when out of memory. No copy when n->cheap_take: big frames come that way. */
 SPOP_MUST_CHECK void *spop_notify_take(struct spop_conn *conn, struct spop_notify *n);
 
 /* --- answers: each ticket gets exactly one of _ack_begin.._ack_end, a successful _ack_send, or _ack_drop --- */

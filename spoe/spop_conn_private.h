@@ -20,14 +20,16 @@ struct byte_buffer {
     uint8_t *p;
     size_t head; /* where the first byte is */
     size_t len, cap;
+    const struct spop_memory *memory;
 };
 /* Makes room for n more bytes after the last; false when out of memory. Grows by doubling. */
 bool buffer_reserve(struct byte_buffer *b, size_t n);
-/* Moves it into cap bytes; false when out of memory. Only while head is 0. */
+/* Moves it into cap bytes; false when out of memory. */
 bool buffer_resize(struct byte_buffer *b, size_t cap);
 void buffer_drop_front(struct byte_buffer *b, size_t n);
-/* Empties it and gives large memory back. */
+/* Empties and wipes it, and gives large memory back. */
 void buffer_reset(struct byte_buffer *b);
+void buffer_free(struct byte_buffer *b);
 static inline uint8_t *buffer_end(const struct byte_buffer *b)
 {
     return b->p + b->head + b->len;

@@ -1,9 +1,12 @@
 #include "base/arena.h"
 
+#include "base/private.h"
+
 #include <stdalign.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct block {
     struct block *next;
@@ -19,7 +22,7 @@ struct arena {
 
 static struct block *block_new(size_t size)
 {
-    struct block *b = malloc(sizeof *b + size);
+    struct block *b = private_alloc(sizeof *b + size);
     if (b == NULL)
         return NULL;
     b->next = NULL;
@@ -42,11 +45,16 @@ struct arena *arena_new(size_t first)
     return a;
 }
 
+static void block_free(struct block *b)
+{
+    private_free_used(b, sizeof *b + b->used);
+}
+
 static void blocks_free(struct block *b)
 {
     while (b != NULL) {
         struct block *next = b->next;
-        free(b);
+        block_free(b);
         b = next;
     }
 }
@@ -78,6 +86,7 @@ void arena_reset(struct arena *a, size_t keep)
         /* The very last block stays whatever `keep` says: an arena always has one. */
         if ((next == NULL && a->head == NULL) || kept + b->size <= keep) {
             kept += b->size;
+            explicit_bzero(b->data, b->used);
             b->used = 0;
             if (a->head == NULL) {
                 b->next = NULL;
@@ -87,7 +96,7 @@ void arena_reset(struct arena *a, size_t keep)
                 a->spare = b;
             }
         } else {
-            free(b);
+            block_free(b);
         }
     }
 }

@@ -1,7 +1,7 @@
 #include "base/http_client.h"
 
 #include "base/clock.h"
-#include "base/secret.h"
+#include "base/private.h"
 
 #include <curl/curl.h>
 #include <ev.h>
@@ -46,7 +46,7 @@ static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
 static void curl_set_up(void)
 {
-    curl_global_init(CURL_GLOBAL_ALL);
+    curl_global_init_mem(CURL_GLOBAL_ALL, private_alloc, private_free, private_realloc, private_strdup, private_calloc);
 }
 
 static void calls_remove(struct http_call *call)
@@ -63,15 +63,9 @@ static void call_free(struct http_call *call)
 {
     if (call->easy != NULL)
         curl_easy_cleanup(call->easy);
-    for (struct curl_slist *h = call->headers; h != NULL; h = h->next)
-        secret_wipe(h->data, strlen(h->data));
     curl_slist_free_all(call->headers);
-    if (call->send != NULL)
-        secret_wipe(call->send, call->send_size);
-    if (call->body != NULL)
-        secret_wipe(call->body, call->body_cap);
-    free(call->send);
-    free(call->body);
+    private_free(call->send);
+    private_free(call->body);
     free(call->url);
     free(call);
 }
@@ -89,13 +83,12 @@ static size_t on_body(char *p, size_t size, size_t n, void *user)
         size_t cap = call->body_cap ? call->body_cap * 2 : 4096;
         while (cap - call->body_size < more)
             cap *= 2;
-        char *bigger = malloc(cap); /* not realloc: the old block may hold a secret and is wiped */
+        char *bigger = private_alloc(cap); /* not realloc: the old block may hold a secret and is wiped */
         if (bigger == NULL)
             return CURL_WRITEFUNC_ERROR;
         if (call->body != NULL) {
             memcpy(bigger, call->body, call->body_size);
-            secret_wipe(call->body, call->body_cap);
-            free(call->body);
+            private_free(call->body);
         }
         call->body = bigger;
         call->body_cap = cap;
@@ -386,6 +379,7 @@ static void set_transport(struct http_call *call, const struct http_request_opti
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* else ending a call joins the resolver's thread: it would block the loop */
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, o->allow_http ? "http,https" : "https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* the library for 2 keeps headers in memory of its own */
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(connect_ms < timeout_ms ? connect_ms : timeout_ms));
     curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -420,7 +414,7 @@ static int set_request(struct http_call *call, const struct http_request_options
     if (call->is_get && o->body.n == 0)
         return 0;
     call->send_size = o->body.n;
-    call->send = malloc(o->body.n ? o->body.n : 1);
+    call->send = private_alloc(o->body.n);
     if (call->send == NULL)
         return -1;
     if (o->body.n > 0)

@@ -3,8 +3,8 @@
  * For what the agent itself asks of others: key sets, discovery documents, token endpoints, vaults, embeddings. Nothing here
  * blocks the loop. One client belongs to one loop and one thread. Defaults are the safe ones: TLS verified (peer and host),
  * https only, no proxy from the environment, no cookies, no redirect to another origin, a size limit and time limits on every
- * call. A call ends in exactly one `done`, never from inside http_client_start. Requests and replies may carry secrets: the
- * client logs nothing, and `why` texts hold neither header nor body nor the query part of an address. */
+ * call. A call ends in exactly one `done`, never from inside http_client_start. Requests and replies may carry secrets: they
+ * stand in private memory (base/private.h), libcurl's copies too; the client logs nothing, and `why` texts hold neither header nor body nor the query part of an address. */
 #ifndef TOLLGATE_BASE_HTTP_CLIENT_H
 #define TOLLGATE_BASE_HTTP_CLIENT_H
 

@@ -1,5 +1,6 @@
 #include "base/redact.h"
 
+#include "base/private.h"
 #include "base/secret.h"
 
 #include <ctype.h>
@@ -87,7 +88,7 @@ static size_t put_spelled(char *to, unsigned char c, int which)
 static bool spell(struct slice secret, int which, struct secret **out)
 {
     size_t cap = 3 * secret.n, n = 0;
-    char *buf = malloc(cap);
+    char *buf = private_alloc(cap);
 
     *out = NULL;
     if (buf == NULL)
@@ -98,7 +99,7 @@ static bool spell(struct slice secret, int which, struct secret **out)
     if (wanted)
         *out = secret_new(buf, n);
     secret_wipe(buf, cap);
-    free(buf);
+    private_free(buf);
     return !wanted || *out != NULL;
 }
 

@@ -1,5 +1,7 @@
 #include "base/secret.h"
 
+#include "base/private.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -88,7 +90,7 @@ struct secret *secret_from_file(const char *path, char *why, size_t why_size)
         snprintf(why, why_size, "%s has mode %03o: others may read it; chmod 600 it", path, (unsigned)(st.st_mode & 0777));
         goto out;
     }
-    buf = malloc(SECRET_FILE_MAX + 1);
+    buf = private_alloc(SECRET_FILE_MAX + 1);
     if (buf == NULL || read_all(fd, buf, SECRET_FILE_MAX + 1, &n) != 0) {
         snprintf(why, why_size, "cannot read %s: %s", path, strerror(errno));
         goto out;
@@ -111,7 +113,7 @@ struct secret *secret_from_file(const char *path, char *why, size_t why_size)
 out:
     if (buf != NULL) {
         secret_wipe(buf, SECRET_FILE_MAX + 1);
-        free(buf);
+        private_free(buf);
     }
     close(fd);
     return s;

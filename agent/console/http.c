@@ -13,6 +13,7 @@ static const char policy[] = "default-src 'none'; script-src 'self'; style-src '
 enum MHD_Result http_queue(struct exchange *x, unsigned status, struct MHD_Response *r)
 {
     MHD_add_response_header(r, "Content-Security-Policy", policy);
+    MHD_add_response_header(r, "Connection", "close"); /* the request with its cookie stays in memory as long as the connection */
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "Referrer-Policy", "same-origin");
     MHD_add_response_header(r, "Cross-Origin-Opener-Policy", "same-origin");

@@ -1,6 +1,7 @@
 #include "credential/oauth.h"
 
 #include "base/http_client.h"
+#include "base/private.h"
 #include "credential/token_reply.h"
 
 #include <ctype.h>
@@ -12,13 +13,13 @@ static bool room(struct oauth_form *f, size_t more)
     if (f->cap - f->n >= more)
         return true;
     size_t cap = (f->cap + more) * 2;
-    char *bigger = malloc(cap); /* not realloc: the old block may hold a secret and is wiped */
+    char *bigger = private_alloc(cap);
     if (bigger == NULL)
         return false;
     if (f->text != NULL) {
         memcpy(bigger, f->text, f->n);
         secret_wipe(f->text, f->cap);
-        free(f->text);
+        private_free(f->text);
     }
     f->text = bigger;
     f->cap = cap;
@@ -56,13 +57,13 @@ void oauth_form_clear(struct oauth_form *f)
 {
     if (f->text != NULL)
         secret_wipe(f->text, f->cap);
-    free(f->text);
+    private_free(f->text);
     *f = (struct oauth_form){ .n = 0 };
 }
 
 static void take_token(struct key_source *s, const struct token_reply *t)
 {
-    char *token = malloc(t->token.raw.n + 1);
+    char *token = private_alloc(t->token.raw.n + 1);
 
     if (token == NULL) {
         key_source_fail(s, "out of memory");
@@ -71,7 +72,7 @@ static void take_token(struct key_source *s, const struct token_reply *t)
     size_t n = json_unescape(t->token.raw, token);
     key_source_done(s, slice_make(token, n), t->expires_in_s);
     secret_wipe(token, t->token.raw.n + 1);
-    free(token);
+    private_free(token);
 }
 
 static void read_reply(struct key_source *s, const struct http_reply *r, struct arena *a)

@@ -1,6 +1,7 @@
 #include "credential/service_account.h"
 
 #include "base/json_scan.h"
+#include "base/private.h"
 
 #include <stdlib.h>
 
@@ -27,7 +28,7 @@ static bool take_text(struct json_text t, char *out, size_t cap)
 
 static bool take_key(struct json_text t, struct secret **out)
 {
-    char *buf = t.raw.n > 0 && t.raw.n <= KEY_MAX ? malloc(t.raw.n) : NULL;
+    char *buf = t.raw.n > 0 && t.raw.n <= KEY_MAX ? private_alloc(t.raw.n) : NULL;
 
     if (buf == NULL)
         return false;
@@ -35,7 +36,7 @@ static bool take_key(struct json_text t, struct secret **out)
     secret_free(*out);
     *out = secret_new(buf, n);
     secret_wipe(buf, t.raw.n);
-    free(buf);
+    private_free(buf);
     return *out != NULL;
 }
 

@@ -1,5 +1,7 @@
 #include "credential/sigv4.h"
 
+#include "base/private.h"
+
 #include <assert.h>
 #include <ctype.h>
 #include <openssl/evp.h>
@@ -250,7 +252,7 @@ static bool mac(const unsigned char *key, size_t key_n, const char *text, size_t
 static bool signing_key(const struct aws_keys *keys, const struct sigv4_request *rq, unsigned char out[DIGEST])
 {
     struct slice secret = secret_view(keys->key);
-    unsigned char *first = malloc(secret.n + 4);
+    unsigned char *first = private_alloc(secret.n + 4);
 
     if (first == NULL)
         return false;
@@ -259,7 +261,7 @@ static bool signing_key(const struct aws_keys *keys, const struct sigv4_request 
     bool ok = mac(first, secret.n + 4, rq->date, 8, out) && mac(out, DIGEST, rq->region, strlen(rq->region), out) &&
               mac(out, DIGEST, rq->service, strlen(rq->service), out) && mac(out, DIGEST, "aws4_request", 12, out);
     secret_wipe(first, secret.n + 4);
-    free(first);
+    private_free(first);
     return ok;
 }
 

@@ -1,4 +1,5 @@
 #include "credential/source.h"
+#include "base/private.h"
 #include "credential/token_reply.h"
 
 #include <ctype.h>
@@ -41,7 +42,7 @@ static void output_drop(struct command *c)
     output_close(c);
     if (c->out != NULL)
         secret_wipe(c->out, OUTPUT_MAX + 1);
-    free(c->out);
+    private_free(c->out);
     c->out = NULL;
     c->n = 0;
 }
@@ -90,12 +91,12 @@ static void take_json(struct command *c, struct slice text)
     bool ok = a != NULL && token_reply_parse(text, a, &t, &why) == 0;
 
     if (ok && t.token.raw.n > 0) {
-        char *token = malloc(t.token.raw.n);
+        char *token = private_alloc(t.token.raw.n);
         size_t n = token != NULL ? json_unescape(t.token.raw, token) : 0;
         key_source_done(&c->base, slice_make(token, n), t.expires_in_s);
         if (token != NULL)
             secret_wipe(token, t.token.raw.n);
-        free(token);
+        private_free(token);
     } else if (ok) {
         key_source_done(&c->base, text, -1); /* AWS keys as credential_process prints them */
     } else {
@@ -177,7 +178,7 @@ static void fetch(struct key_source *s)
     struct command *c = (struct command *)s;
     int pipe_fds[2] = { -1, -1 }, rc = 0;
 
-    c->out = malloc(OUTPUT_MAX + 1);
+    c->out = private_alloc(OUTPUT_MAX + 1);
     c->n = 0;
     c->timed_out = false;
     if (c->out == NULL || pipe2(pipe_fds, O_CLOEXEC) != 0 || fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK) != 0)

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/http_client.h"
 #include "base/log.h"
+#include "base/private.h"
 #include "credential/source.h"
 #include "credential/vault_reply.h"
 
@@ -52,7 +53,7 @@ static struct http_call *call_start(struct vault *v, const char *method, const c
     if (v->token != NULL) {
         struct slice t = secret_view(v->token);
         token_size = t.n + sizeof "X-Vault-Token: ";
-        token = malloc(token_size);
+        token = private_alloc(token_size);
         if (token == NULL) {
             snprintf(why, why_size, "out of memory");
             return NULL;
@@ -66,15 +67,15 @@ static struct http_call *call_start(struct vault *v, const char *method, const c
     struct http_call *call = http_client_start(v->base.http, &o, why, why_size);
     if (token != NULL)
         secret_wipe(token, token_size);
-    free(token);
+    private_free(token);
     return call;
 }
 
-/* {"name":"...","name":"..."}, to be wiped and freed; *size is what was allocated. */
+/* {"name":"...","name":"..."}, in private memory; *size is what was allocated. */
 static char *json_pairs(const char *const names[2], const struct slice values[2], size_t *size, size_t *n)
 {
     *size = 6 * (values[0].n + values[1].n) + 128;
-    char *p = malloc(*size);
+    char *p = private_alloc(*size);
 
     if (p == NULL)
         return NULL;
@@ -227,7 +228,7 @@ static void on_read(struct vault *v, const struct http_reply *r, const struct va
         key_source_fail(&v->base, "the secret at %s has no field \"%s\"", v->o->path, field);
         return;
     }
-    char *buf = malloc(t.raw.n + 1);
+    char *buf = private_alloc(t.raw.n + 1);
     if (buf == NULL) {
         key_source_fail(&v->base, "out of memory");
         return;
@@ -235,7 +236,7 @@ static void on_read(struct vault *v, const struct http_reply *r, const struct va
     size_t n = json_unescape(t.raw, buf);
     take_value(v, slice_make(buf, n), reply);
     secret_wipe(buf, t.raw.n + 1);
-    free(buf);
+    private_free(buf);
 }
 
 static void on_lease(struct vault *v, const struct http_reply *r, const struct vault_reply *reply)
@@ -288,7 +289,7 @@ static struct http_call *login_start(struct vault *v, char *why, size_t why_size
         call = call_start(v, "POST", path, slice_make(body, n), on_reply, why, why_size);
         secret_wipe(body, size);
     }
-    free(body);
+    private_free(body);
     secret_free(id);
     return call;
 }

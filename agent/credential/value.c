@@ -1,5 +1,6 @@
 #include "credential/value.h"
 
+#include "base/private.h"
 #include "credential/credential.h"
 
 #include <stdio.h>
@@ -48,7 +49,7 @@ static struct secret *make_header(struct slice scheme, struct slice text, size_t
 {
     *bare_at = scheme.n ? scheme.n + 1 : 0;
     size_t n = *bare_at + text.n;
-    char *buf = malloc(n);
+    char *buf = private_alloc(n);
     if (buf == NULL)
         return NULL;
     if (scheme.n > 0) {
@@ -58,7 +59,7 @@ static struct secret *make_header(struct slice scheme, struct slice text, size_t
     memcpy(buf + *bare_at, text.p, text.n);
     struct secret *s = secret_new(buf, n);
     secret_wipe(buf, n);
-    free(buf);
+    private_free(buf);
     return s;
 }
 

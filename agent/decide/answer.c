@@ -95,7 +95,7 @@ enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_
         return ANSWER_REFUSED;
     char *text = o != NULL ? cJSON_PrintUnformatted(o) : NULL;
     *body = text != NULL ? arena_copy(s->arena, slice_cstr(text)) : SLICE_NONE;
-    free(text);
+    cJSON_free(text);
     cJSON_Delete(o);
     return ANSWER_BODY;
 }

@@ -4,6 +4,7 @@
 #include "decide/answer.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/private.h"
 #include "decide/inflight.h"
 #include "decide/keys.h"
 #include "access/logout.h"
@@ -66,7 +67,7 @@ static void decision_free(struct decision *d)
     runtime_unref(d->s.runtime);
     if (d->flight != NULL)
         inflight_unref(d->flight);
-    free(d->taken);
+    private_free(d->taken);
     if (w->spare_count < SPARE_MAX) {
         arena_reset(d->s.arena, ARENA_KEEP);
         d->next = w->spare;
@@ -196,6 +197,22 @@ void decision_refuse_assessed(struct decision *d)
 void decision_refuse_memory(struct decision *d)
 {
     decision_refuse(d, 503, "out_of_memory", "out_of_memory", SLICE_LIT("The gateway is out of memory; try again in a moment."));
+}
+
+/* The frame goes back to its connection: what the answer needs is in the arena or in the runtime. Of the request itself a signature covers
+ * method, path and query; a copy that fails is refused where it is signed. */
+static void request_leave_frame(struct decision *d)
+{
+    const struct http_request rq = d->s.rq;
+    struct arena *a = d->s.arena;
+    bool signs = d->s.primary_key.aws != NULL || d->s.fallback_key.aws != NULL;
+
+    d->s.rq = (struct http_request){ .id = d->flight->request_id };
+    if (!signs)
+        return;
+    d->s.rq.method = arena_copy(a, rq.method);
+    d->s.rq.path = arena_copy(a, rq.path);
+    d->s.rq.query = rq.query.n > 0 ? arena_copy(a, rq.query) : SLICE_NONE;
 }
 
 /* Keeps the payload beyond the notify callback; everything read from it is read again where it now stands. */
@@ -401,9 +418,7 @@ void decision_counted(struct decision *d)
         return;
     }
     d->stage = STAGE_COMMIT;
-    /* The frame goes back to its connection: what the answer needs is in the arena or in the runtime. */
-    d->s.rq.body = SLICE_NONE;
-    d->s.rq.id = d->flight->request_id;
+    request_leave_frame(d);
     d->flight->op.done = on_decision_written;
     d->flight->op.user = d;
     ledger_submit(a->ledger, &d->flight->op);

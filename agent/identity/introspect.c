@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/http_client.h"
 #include "base/log.h"
+#include "base/private.h"
 #include "base/secret.h"
 #include "identity/strict.h"
 
@@ -79,7 +80,7 @@ static bool make_header(struct introspection *x, char *why, size_t why_size)
 
 struct introspection *introspect_new(struct identity_store *s, size_t issuer, char *why, size_t why_size)
 {
-    struct introspection *x = calloc(1, sizeof *x);
+    struct introspection *x = private_calloc(1, sizeof *x); /* its header holds the secret */
 
     snprintf(why, why_size, "out of memory");
     if (x == NULL)
@@ -99,7 +100,7 @@ static void token_drop(struct entry *e)
     if (e->token == NULL)
         return;
     secret_wipe(e->token, e->token_size);
-    free(e->token);
+    private_free(e->token);
     e->token = NULL;
 }
 
@@ -116,7 +117,7 @@ void introspect_free(struct introspection *x)
         free(e);
     }
     secret_wipe(x->header, sizeof x->header);
-    free(x);
+    private_free(x);
 }
 
 /* ---- asking ----------------------------------------------------------------------------------------------------------- */
@@ -145,7 +146,7 @@ static struct entry *entry_add(struct introspection *x, const uint8_t digest[32]
 /* Under the lock. */
 static bool enqueue(struct introspection *x, struct entry *e, struct slice token, int64_t exp_s, int64_t now_us)
 {
-    e->token = malloc(token.n);
+    e->token = private_alloc(token.n);
     if (e->token == NULL)
         return false;
     memcpy(e->token, token.p, token.n);
@@ -279,7 +280,7 @@ static void start_call(struct introspection *x, struct entry *e)
     const char *const headers[] = { x->header, "Content-Type: application/x-www-form-urlencoded", "Accept: application/json" };
     char why[160] = "out of memory";
     size_t n = sizeof head - 1 + e->token_size + sizeof tail - 1;
-    char *body = malloc(n);
+    char *body = private_alloc(n);
 
     if (body != NULL) {
         memcpy(body, head, sizeof head - 1);
@@ -291,7 +292,7 @@ static void start_call(struct introspection *x, struct entry *e)
         };
         e->call = http_client_start(x->store->http, &o, why, sizeof why);
         secret_wipe(body, n);
-        free(body);
+        private_free(body);
     }
     x->calls++;
     if (e->call == NULL)

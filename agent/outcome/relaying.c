@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/private.h"
 #include "config/config.h"
 #include "decide/inflight.h"
 #include "listener.h"
@@ -15,6 +16,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -155,8 +157,9 @@ static void relayed_free(struct relayed *s)
     ev_io_stop(r->loop, &s->client_io);
     ev_timer_stop(r->loop, &s->timer);
     /* What was not read would turn our close into a reset at HAProxy's end. */
-    while (read(s->client, r->buffer, READ_BYTES) > 0)
-        continue;
+    ssize_t n;
+    while ((n = read(s->client, r->buffer, READ_BYTES)) > 0)
+        explicit_bzero(r->buffer, (size_t)n);
     close(s->client);
     if (s->flight != NULL)
         inflight_unref(s->flight);
@@ -264,6 +267,7 @@ static void on_upstream(struct ev_loop *loop, ev_io *io, int events)
             size_t ended = relay_stream_take(st, slice_make(s->relaying->buffer, (size_t)n));
             if (st->state == RELAY_OPEN && (ended > 0 || !was_open))
                 timer_set(s, s->stall_seconds);
+            explicit_bzero(s->relaying->buffer, (size_t)n);
         }
     }
     relayed_turn(s);
@@ -372,6 +376,8 @@ static void on_client(struct ev_loop *loop, ev_io *io, int events)
         }
         if (n > 0 && s->stream.state != RELAY_ENDED)
             relay_buffer_add(&s->request, slice_make(s->relaying->buffer, (size_t)n));
+        if (n > 0)
+            explicit_bzero(s->relaying->buffer, (size_t)n); /* the provider's key came with it */
     }
     if (!s->head_seen) {
         int rc = s->request.failed ? -1 : relay_request_parse(relay_buffer_content(&s->request), &q);
@@ -488,12 +494,12 @@ static void relaying_free(struct relaying *r)
         ev_loop_destroy(r->loop);
     token_counter_free(r->counter);
     arena_free(r->arena);
-    free(r);
+    private_free(r);
 }
 
 struct relaying *relaying_start(struct agent *a, const struct config *c, mode_t mode, gid_t group, char *why, size_t why_size)
 {
-    struct relaying *r = calloc(1, sizeof *r);
+    struct relaying *r = private_calloc(1, sizeof *r); /* its buffer */
 
     snprintf(why, why_size, "out of memory");
     if (r == NULL)

@@ -1,6 +1,8 @@
 #include "relay/relay_buffer.h"
 
-#include <stdlib.h>
+#include "base/private.h"
+
+#include <string.h>
 
 enum { SMALL = 64 * 1024 };
 
@@ -10,6 +12,7 @@ static bool room_for(struct relay_buffer *b, size_t n)
         return true;
     if (b->off > 0) {
         memmove(b->p, b->p + b->off, b->len);
+        explicit_bzero(b->p + b->len, b->off);
         b->off = 0;
         if (b->room - b->len >= n)
             return true;
@@ -19,7 +22,7 @@ static bool room_for(struct relay_buffer *b, size_t n)
     size_t room = b->room == 0 ? 4096 : b->room;
     while (room < b->len + n)
         room *= 2;
-    char *grown = realloc(b->p, room);
+    char *grown = private_realloc(b->p, room);
     if (grown == NULL)
         return false;
     b->p = grown;
@@ -50,9 +53,11 @@ void relay_buffer_drop(struct relay_buffer *b, size_t n)
     b->len -= n;
     if (b->len > 0)
         return;
+    if (b->room <= SMALL && b->p != NULL) /* requests on their way to the second tier carry keys */
+        explicit_bzero(b->p, b->off);
     b->off = 0;
     if (b->room > SMALL) {
-        free(b->p);
+        private_free(b->p);
         b->p = NULL;
         b->room = 0;
     }
@@ -60,6 +65,6 @@ void relay_buffer_drop(struct relay_buffer *b, size_t n)
 
 void relay_buffer_free(struct relay_buffer *b)
 {
-    free(b->p);
+    private_free(b->p);
     *b = (struct relay_buffer){ .p = NULL };
 }

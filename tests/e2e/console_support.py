@@ -2,12 +2,18 @@
 complaints."""
 
 import contextlib
+import http.cookiejar
+import json
 import random
 import sqlite3
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 from ledger_fixture import Ledger
+from stack import PATIENCE
 
 DAY, HOUR = 86400, 3600
 SHOTS = Path(__file__).resolve().parents[2] / ".cache" / "screenshots"
@@ -29,6 +35,62 @@ TEAMS = {
     "marketing": (("joe",), 3, 15_000_000),
 }
 MODELS = (("gpt-4o-mini", "openai"), ("gpt-4o", "azure"))
+
+
+class Visitor:
+    """A browser's cookies and redirects, step by step."""
+
+    def __init__(self, url):
+        self.url, self.cookies = url, http.cookiejar.CookieJar()
+        outer = self
+
+        class Stay(urllib.request.HTTPRedirectHandler):
+            def redirect_request(self, *_):
+                return None
+
+        self.opener = urllib.request.build_opener(Stay, urllib.request.HTTPCookieProcessor(outer.cookies))
+
+    def go(self, url, data=None, headers=None):
+        """(status, headers, text) of one step; redirects are not followed."""
+        form = urllib.parse.urlencode(data).encode() if isinstance(data, dict) else data
+        request = urllib.request.Request(urllib.parse.urljoin(self.url, url), data=form, headers=headers or {})
+        try:
+            with self.opener.open(request, timeout=PATIENCE) as answer:
+                return answer.status, answer.headers, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read().decode()
+
+    def follow(self, url):
+        """Until something else than a redirect; (where, status, headers, text)."""
+        for _ in range(10):
+            status, headers, text = self.go(url)
+            if status not in (302, 303):
+                return url, status, headers, text
+            url = urllib.parse.urljoin(url, headers["location"])
+        raise AssertionError("redirected without end")
+
+    def to_callback(self, name, password):
+        """Signs in at the provider; the address it sends the browser back to, not yet visited."""
+        self.cookies.clear()  # the provider would remember who signed in before
+        where, status, _, text = self.follow(self.url + "/login")
+        assert status == 200 and "/sign-in/" in where, (where, status, text)
+        status, headers, text = self.go(where, {"name": name, "password": password})
+        while True:
+            assert status in (302, 303), (status, text)
+            where = urllib.parse.urljoin(where, headers["location"])
+            if where.startswith(self.url):
+                return where
+            status, headers, text = self.go(where)
+
+    def sign_in(self, name, password):
+        return self.follow(self.to_callback(name, password))
+
+    def api(self, question, **parameters):
+        status, _, text = self.go(f"{self.url}/api/{question}?{urllib.parse.urlencode(parameters)}")
+        return status, json.loads(text)
+
+    def cookie(self, name):
+        return next((c for c in self.cookies if c.name == name), None)
 
 
 def midnight():
