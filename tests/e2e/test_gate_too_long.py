@@ -103,8 +103,16 @@ def test_a_content_filters_event_is_passed_on(stack, sub):
     assert b"content_filter" in answer and not stack.received("beta", sub)
 
 
-def test_it_is_no_fault_of_the_provider_and_it_is_counted(stack, sub):
-    shown = [line for line in fetch(f"http://127.0.0.1:{stack.ports['metrics']}/metrics")[2].splitlines() if "context_length" in line]
-    assert shown and all('"alpha"' in line and float(line.split()[-1]) > 0 for line in shown)
-    stack.behave("alpha")
-    assert wait_for(lambda: ask(stack, stack.person(sub), sub)[1]["x-tollgate-provider"] == "alpha", "alpha to be asked first")
+def test_it_is_counted_and_no_fault_of_the_provider(make_stack, sub):
+    stack = make_stack(models=STACK["models"], breaker="failures: 1, retry_after: 1s")
+    token = stack.person(sub)
+    counted = 'tollgate_attempts_total{tollgate_group="alpha",outcome="context_length"}'
+
+    def shown():
+        lines = fetch(f"http://127.0.0.1:{stack.ports['metrics']}/metrics")[2].splitlines()
+        return {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("tollgate_attempts")}.get(counted, 0)
+
+    stack.behave("alpha", **TOO_LONG)
+    for number in (1, 2, 3):
+        assert ask(stack, token, sub)[1]["x-tollgate-attempt"] == "2", "alpha is asked first all the same"
+        wait_for(lambda: shown() == number, "the try to be counted")

@@ -92,7 +92,16 @@ APIS = {
     "messages": ("/v1/messages", lambda t: {"max_tokens": 50, "messages": [{"role": "user", "content": t}]}, {"user": "u-1", "seed": 7}),
 }
 
+
+def extend(stack):
+    """A provider with rules of its own for all its targets; it ends at alpha's stand-in."""
+    url = f'url: "http://127.0.0.1:{stack.ports["alpha"]}/v1", credential: {{file: {stack.folder}/alpha.key}}'
+    provider = f"name: gamma, price_as: openai, {url}, dialects: [chat, embeddings], drop: [user], refuse: [seed]"
+    return [provider], [alias("by-provider", "{provider: gamma, model: gpt-4o-mini, drop: [top_k]}", target("beta"))]
+
+
 STACK = {
+    "extend": extend,
     "first_byte": "60s",
     "models": [
         *(alias(f"lacks-{f}", target("alpha", capabilities=[x for x in ALL if x != f]), target("beta")) for f in ALL),
@@ -191,6 +200,17 @@ def test_members_in_every_api(stack, sub, api):
     assert ask(stack, token, "refusing", make, sub, path, user="u-1") == "alpha"
     refusal = ask(stack, token, "refused", make, sub, path, **members)
     assert refusal == ("invalid_request_error" if api == "messages" else "unsupported_parameter")
+
+
+def test_a_providers_own_rules(stack, sub):
+    token = stack.person(sub)
+    assert ask(stack, token, "by-provider", text=sub, user="u-1", top_k=3, top_p=0.5) == "gamma"
+    (record,) = stack.received("alpha", sub)
+    sent = json.loads(record["body"])
+    assert "user" not in sent and "top_k" not in sent and sent["top_p"] == 0.5
+    assert ask(stack, token, "by-provider", seed=7) == "beta"
+    asked = {api: ask(stack, token, "by-provider", make, path=path) for api, (path, make, _) in APIS.items()}
+    assert asked == {"chat": "gamma", "embeddings": "gamma", "responses": "beta", "completions": "beta", "messages": "beta"}
 
 
 def test_least_cost_of_this_request(stack, sub):
