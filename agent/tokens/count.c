@@ -191,6 +191,8 @@ static inline __attribute__((always_inline)) size_t count_pieces(struct token_jo
                 continue;
         }
         next = scan_ascii(&w, pattern, p, j->end);
+        if (!next && pattern != VOCAB_GPT2)
+            next = scan_word(&j->tokenizer->vocab, p, j->end);
         if (!next) {
         far: /* also for a piece whose end an earlier step did not find */
             next = scan_far(j, p, limit);

@@ -14,7 +14,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "token counting needs a little-endian machine");
 
 #define VOCAB_MAGIC "TGVOCAB"
-#define VOCAB_VERSION 4u
+#define VOCAB_VERSION 5u
 #define VOCAB_BYTE_ORDER 0x01020304u
 #define VOCAB_NONE UINT32_MAX
 #define VOCAB_MAX_TOKEN 128 /* bytes of the longest token of any encoding */
@@ -56,7 +56,7 @@ struct vocab_piece {
 /* Child of state s by byte b: i = (s.link >> 9) + b, and states[i].link & 511 == b. The label 511 marks a free slot. */
 struct vocab_state {
     uint32_t link;
-    uint32_t token; /* the token that ends here, or VOCAB_NONE */
+    uint32_t longest; /* the longest token that the bytes up to here start with: rank and, from VOCAB_RANK_BITS on, length; 0 for the root */
 };
 
 struct vocab_header {

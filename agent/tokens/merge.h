@@ -18,16 +18,16 @@ void merge_four(const struct vocab *v, const struct vocab_piece piece[4], uint32
 #define MERGE_FOLLOW_BITS 11
 #define MERGE_FOLLOW_KNOWN ((uint64_t)1 << 63)
 #define MERGE_PATHS 8
-#define MERGE_PATH_FROM 8 /* bytes */
+#define MERGE_PATH_FROM 16 /* bytes */
 struct merge_path {
     uint32_t from; /* the trie's state behind the first MERGE_PATH_FROM bytes; 0: none yet */
     size_t depth;
-    /* Of the byte at each place from there on, and of the way up to it: state, longest token. */
+    /* From there on: the byte at each place, and the state behind it. */
     uint8_t bytes[VOCAB_MAX_TOKEN];
-    uint32_t states[VOCAB_MAX_TOKEN], longest[VOCAB_MAX_TOKEN];
+    uint32_t states[VOCAB_MAX_TOKEN];
 };
 struct merge_memo {
-    uint64_t follow[1 << MERGE_FOLLOW_BITS]; /* MERGE_FOLLOW_KNOWN, a token, the longest that matches behind it, the one that may follow */
+    uint64_t follow[1 << MERGE_FOLLOW_BITS]; /* MERGE_FOLLOW_KNOWN, a token, one that may not follow it, the first shorter one that may */
     struct merge_path paths[MERGE_PATHS];
 };
 
@@ -38,6 +38,12 @@ uint32_t merge_medium(const struct vocab *v, struct merge_memo *memo, const uint
 /* Whether the whole piece is one token. Any length. */
 bool merge_is_token(const struct vocab *v, const uint8_t *p, size_t n);
 
+/* A token that matches somewhere; VOCAB_NO_TOKEN, 0 when none is left to try. `longest`: there is no longer one that does. */
+struct merge_try {
+    uint32_t token, length;
+    bool longest;
+};
+
 /* A long piece under way. The piece and the memo must stay in place. */
 struct long_piece {
     struct merge_memo *memo;
@@ -45,7 +51,8 @@ struct long_piece {
     size_t n, at;
     uint32_t *tokens;    /* the encoding of p[0..at) */
     size_t count, capacity;
-    uint32_t next;       /* the token to try at `at`, or VOCAB_NO_TOKEN when none is left */
+    struct merge_try next; /* the token to try at `at` */
+    bool apart;            /* the last of `tokens` is the longest that matches there */
 };
 
 void long_piece_start(struct long_piece *l, const struct vocab *v, struct merge_memo *memo, const uint8_t *p, size_t n);

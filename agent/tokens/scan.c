@@ -6,7 +6,7 @@ struct character {
     const uint8_t *next;
 };
 
-static inline struct character read_character(const struct vocab *v, const uint8_t *p)
+static inline __attribute__((always_inline)) struct character read_character(const struct vocab *v, const uint8_t *p)
 {
     uint32_t c = p[0];
     if (c < 0x80)
@@ -196,6 +196,50 @@ static const uint8_t *scan_gpt2(struct scan *s, const uint8_t *p)
     if (BIT(c.class) & SYMBOLS)
         return skip(s, c.next, SYMBOLS);
     return scan_space(s, p, false);
+}
+
+/* Letters from p on, o200k's as in scan_o200k_word. p when there are none, NULL when they go on to `far`. */
+static inline __attribute__((always_inline)) const uint8_t *word_end(const struct vocab *v, const uint8_t *p, const uint8_t *far, bool o200k)
+{
+    const unsigned heads = o200k ? HEADS : LETTERS;
+    const uint8_t *kept = NULL;
+    struct character c = read_character(v, p);
+    while (BIT(c.class) & heads) {
+        p = c.next;
+        kept = c.class != CHAR_UPPER ? p : kept;
+        if (p >= far)
+            return NULL;
+        c = read_character(v, p);
+    }
+    if (!o200k)
+        return p;
+    if (c.class != CHAR_LOWER)
+        return kept ? kept : p;
+    do {
+        p = c.next;
+        if (p >= far)
+            return NULL;
+        c = read_character(v, p);
+    } while (BIT(c.class) & TAILS);
+    return p;
+}
+
+const uint8_t *scan_word(const struct vocab *v, const uint8_t *p, const uint8_t *end)
+{
+    const bool o200k = v->pattern == VOCAB_O200K;
+    if (end - p < SCAN_WORD + 8 || *p == '\'')
+        return NULL;
+    struct character c = read_character(v, p);
+    const uint8_t *from = BIT(c.class) & LETTERS ? p : c.next;
+    if (BIT(c.class) & (BIT(CHAR_NUMBER) | BIT(CHAR_NEWLINE) | BIT(CHAR_MARK)))
+        return NULL;
+    if (!o200k)
+        c.next = word_end(v, from, p + SCAN_WORD, false);
+    else
+        c.next = word_end(v, from, p + SCAN_WORD, true);
+    if (c.next == from || !c.next)
+        return NULL;
+    return o200k ? scan_contraction(c.next, end, true) : c.next;
 }
 
 const uint8_t *scan_slowly(struct scan *s, const uint8_t *p)

@@ -37,6 +37,11 @@ static inline const uint8_t *scan_seen(const struct scan *s, const uint8_t *p)
 /* The end of the piece that starts at p; p < end. NULL when `stop` came first: to be called again with the same p and a later stop. */
 const uint8_t *scan_slowly(struct scan *s, const uint8_t *p);
 
+/* The same for a word of o200k or cl100k, with what may stand before it, of up to SCAN_WORD bytes: most text beyond ASCII. NULL when there
+ * is none, or when it must be found slowly. */
+#define SCAN_WORD 60
+const uint8_t *scan_word(const struct vocab *v, const uint8_t *p, const uint8_t *end);
+
 /* Behind 's 't 're 've 'm 'll 'd at p, else p. Caseless matching folds U+017F (long s) to s, as the regular expression does. */
 static inline const uint8_t *scan_contraction(const uint8_t *p, const uint8_t *end, bool any_case)
 {

@@ -34,27 +34,21 @@ uint32_t small_finish(struct small_counter *s)
     return sum;
 }
 
-static uint32_t merge_high(const struct small_counter *s, struct vocab_piece piece)
-{
-    uint8_t bytes[16];
-    memcpy(bytes, &piece, 16);
-    return merge_medium(s->vocab, s->memo, bytes, bytes[15]);
-}
-
-uint32_t small_miss(struct small_counter *s, struct vocab_piece piece, uint64_t hash)
+uint32_t small_miss(struct small_counter *s, const uint8_t *p, struct vocab_piece piece, uint64_t hash)
 {
     struct small_waiting *w = &s->waiting;
     bool is_high = small_is_high(&piece);
+    size_t n = piece.high >> 56;
     if (!is_high && !(s->cache && vocab_is_token(s->vocab, hash, piece.low, piece.high))) {
         s->misses++;
-        s->missed_bytes += piece.high >> 56;
+        s->missed_bytes += n;
         w->piece[w->n] = piece;
         w->hash[w->n++] = hash;
         return w->n == 4 ? small_finish(s) : 0;
     }
-    uint32_t count = is_high ? merge_high(s, piece) : 1;
+    uint32_t count = is_high ? merge_medium(s->vocab, s->memo, p, n) : 1;
     s->misses += count > 1;
-    s->missed_bytes += is_high ? piece.high >> 56 : 0;
+    s->missed_bytes += is_high ? n : 0;
     if (s->cache)
         piece_cache_add(s->cache, hash, piece.low, piece.high, count);
     return count;

@@ -23,8 +23,8 @@ struct small_counter {
     uint64_t missed_bytes;     /* of pieces that no table knew */
 };
 
-/* The count of a piece that small_count could not tell; 0 when it was left waiting. */
-uint32_t small_miss(struct small_counter *s, struct vocab_piece piece, uint64_t hash);
+/* The count of a piece (at p) that small_count could not tell; 0 when it was left waiting. */
+uint32_t small_miss(struct small_counter *s, const uint8_t *p, struct vocab_piece piece, uint64_t hash);
 /* The tokens of what is left waiting. */
 uint32_t small_finish(struct small_counter *s);
 
@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) uint32_t small_count(struct small_c
     } else if (!small_is_high(&piece) && vocab_is_token(s->vocab, hash, piece.low, piece.high)) {
         return 1;
     }
-    return small_miss(s, piece, hash);
+    return small_miss(s, p, piece, hash);
 }
 
 #endif

@@ -364,7 +364,7 @@ static void trie_add(const struct build *b, struct trie *t, const uint32_t *sort
     uint8_t labels[256];
     uint32_t starts[257], count = 0;
     if (b->tokens[sorted[from]].length == depth)
-        t->states[state].token = sorted[from++];
+        t->states[state].longest = sorted[from++] | depth << VOCAB_RANK_BITS;
     for (uint32_t i = from; i < to; i++) {
         uint8_t label = b->tokens[sorted[i]].bytes[depth];
         if (count == 0 || labels[count - 1] != label) {
@@ -379,7 +379,7 @@ static void trie_add(const struct build *b, struct trie *t, const uint32_t *sort
     t->base_used[base] = 1;
     t->states[state].link = base << 9 | (t->states[state].link & 511u);
     for (uint32_t i = 0; i < count; i++) {
-        t->states[base + labels[i]] = (struct vocab_state){ labels[i], VOCAB_NONE };
+        t->states[base + labels[i]] = (struct vocab_state){ labels[i], t->states[state].longest };
         if (base + labels[i] >= t->size)
             t->size = base + labels[i] + 1;
     }
@@ -424,7 +424,7 @@ static void build_trie(struct build *b)
                       .failures = zalloc(TRIE_CAPACITY, 1),
                       .next = zalloc(TRIE_CAPACITY, sizeof *t.next) };
     for (uint32_t i = 0; i < TRIE_CAPACITY; i++) {
-        t.states[i] = (struct vocab_state){ TRIE_FREE, VOCAB_NONE };
+        t.states[i] = (struct vocab_state){ TRIE_FREE, 0 };
         t.next[i] = i < 257 ? 257 : i + 1;
     }
     t.states[256].link = 510; /* the root: a label no byte has */
