@@ -118,8 +118,15 @@ static void on_notify(void *user, struct spop_conn *spop, struct spop_notify *no
     decision_start(c->worker, c, notify);
 }
 
+static void on_hello(void *user, struct spop_conn *spop, const struct spop_hello *hello)
+{
+    struct connection *c = user;
+    (void)spop, (void)hello;
+    atomic_store_explicit(&c->worker->agent->counters.spop_heard_us, clock_wall_us(), memory_order_relaxed);
+}
+
 static const struct spop_conn_options spop_options = { .memory = { .alloc = private_alloc, .free = private_free } };
-static const struct spop_conn_handler handler = { .notify = on_notify, .closing = on_closing };
+static const struct spop_conn_handler handler = { .hello = on_hello, .notify = on_notify, .closing = on_closing };
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events)
 {

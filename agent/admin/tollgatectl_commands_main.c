@@ -20,6 +20,17 @@ const struct ctl_command ctl_commands[] = {
       .options = { SOCKET, JSON }, .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_status },
     { .name = "budget", .summary = "every account: used, held, left, when it resets", .forms = { "[--socket FILE] [--json]" },
       .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_budget },
+    { .name = "doctor", .summary = "check everything tollgate stands on, and say what to do about what is not well",
+      .forms = { "[HAPROXY.CFG]... [--config FILE] [--socket FILE] [--haproxy-program FILE] [--offline] [--json]" },
+      .about = "Looks at: the configuration; the agent, its connection to HAProxy, its ledger, keys and issuers; HAProxy's version and files (as tollgate "
+               "check --haproxy and haproxy -c do); sockets and their modes; the clock, against the kernel and the issuers' and providers' own; disk, "
+               "inodes and integrity of the ledger; certificates; issuers and providers by name, connection, TLS and answer; prices; modes of files "
+               "with secrets. Nothing is changed, and no credential is sent. Each finding that is not well comes with its fix. Works without an agent.\n\n"
+               "HAPROXY.CFG are your own files in the order HAProxy loads them; default: /etc/haproxy/haproxy.cfg. The configuration is --config, else the "
+               "agent's, else /etc/tollgate/tollgate.yaml.",
+      .options = { CONFIG, SOCKET, { "--haproxy-program", "FILE", "default: haproxy" },
+                   { "--offline", NULL, "leave out what needs the network: issuers and providers" }, JSON },
+      .status = "0 all is well, 1 warnings, 2 failures, or wrong usage", .run = ctl_doctor },
     { .name = "top", .summary = "the last minute, live: requests, spend, latencies, holds, breakers, limits",
       .forms = { "[--by team|model|target|user] [--sort COLUMN] [-n SECONDS] [-b] [--once | --count N] [--json] [--config FILE | --socket FILE]" },
       .about = "Rates are those of the last 60 to 70 seconds, percentiles are within 10 %. FAILED are requests that were passed on and did not end well. "

@@ -64,6 +64,19 @@ static void put_counters(msgpack_packer *p, struct agent *a)
     put_int(p, "in_flight", (int64_t)inflight_count(a->inflight));
 }
 
+static void put_haproxy(msgpack_packer *p, struct agent *a)
+{
+    struct agent_counters *c = &a->counters;
+
+    key(p, "haproxy");
+    msgpack_pack_map(p, 5);
+    put_int(p, "spop_heard_us", atomic_load(&c->spop_heard_us));
+    put_int(p, "ring_heard_us", atomic_load(&c->ring_heard_us));
+    put_int(p, "tap_heard_us", atomic_load(&c->tap_heard_us));
+    put_int(p, "ring_connections", atomic_load(&c->ring_connections));
+    put_int(p, "tap_connections", atomic_load(&c->tap_connections));
+}
+
 static void put_ledger(msgpack_packer *p, struct agent *a)
 {
     struct ledger_status s;
@@ -123,13 +136,14 @@ static const char *call_status(void *user, const msgpack_object *params, msgpack
     struct runtime *r = agent_runtime(a);
 
     (void)params;
-    msgpack_pack_map(p, 10);
+    msgpack_pack_map(p, 11);
     put_text(p, "version", slice_cstr(TOLLGATE_VERSION));
     put_int(p, "uptime_s", (clock_wall_us() - a->started_us) / 1000000);
     put_text(p, "config", slice_cstr(a->config_file));
     put_text(p, "prices", slice_cstr(price_table_hash(r->prices)));
     put_int(p, "workers", a->worker_count);
     put_counters(p, a);
+    put_haproxy(p, a);
     put_ledger(p, a);
     put_budget(p, a);
     put_issuers(p, r);

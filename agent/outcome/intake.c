@@ -43,9 +43,18 @@ struct intake {
     char buffer[READ_BYTES];
 };
 
+static void heard(struct agent *a, enum source_kind kind, int change)
+{
+    struct agent_counters *c = &a->counters;
+
+    atomic_store(kind == SOURCE_TAP ? &c->tap_heard_us : &c->ring_heard_us, clock_wall_us());
+    atomic_fetch_add(kind == SOURCE_TAP ? &c->tap_connections : &c->ring_connections, change);
+}
+
 static void source_drop(struct source *s)
 {
     if (s->fd >= 0) {
+        heard(s->intake->agent, s->kind, -1);
         ev_io_stop(s->intake->agent->loop, &s->io);
         close(s->fd);
         s->fd = -1;
@@ -134,6 +143,8 @@ static void on_source(struct ev_loop *loop, ev_io *io, int events)
         ssize_t n = room == NULL ? 0 : read(s->fd, room, READ_BYTES);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
+        if (n > 0)
+            heard(in->agent, s->kind, 0);
         bool ok = n > 0 && (s->kind == SOURCE_TAP ? records_take(s, (size_t)n) : lines_take(s, (size_t)n));
         if (!ok) {
             source_drop(s);
@@ -181,6 +192,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         ev_io_init(&s->io, on_source, fd, EV_READ);
         s->io.data = s;
         ev_io_start(loop, &s->io);
+        heard(in->agent, kind, 1);
     }
     if (listener_exhausted(errno)) {
         ev_io_stop(loop, io);
