@@ -113,13 +113,18 @@ const struct ctl_command ctl_commands[] = {
       .about = "Freezes the month (UTC) and everything before it: what becomes known later is booked into the month that is open then. Refused "
                "while requests of that time are open. Goes through the agent when one keeps the ledger.",
       .options = { LEDGER, CONFIG, SOCKET, JSON }, .status = "0 done or closed already, 1 refused, 2 wrong usage", .run = ctl_close_month },
-    { .name = "invoice", .summary = "a provider's usage export against the ledger", .words = "check",
-      .forms = { "check FILE.csv [--provider NAME] [--ledger FILE | --config FILE] [--format table|csv|json]" },
-      .about = "Compares a provider's usage export with the ledger by UTC day and model, for the days FILE covers, and says what explains each "
-               "difference. FILE has a heading with date, model, input_tokens, output_tokens and cost (USD); an API key or project column is "
-               "summed over. Dates in a model's name (gpt-4o-2024-11-20) are left out on both sides. Costs match when they differ by less than "
-               "one unit of the last decimal the invoice has.",
-      .options = { LEDGER, CONFIG, { "--provider", "NAME", "the provider whose export it is" }, FORMAT, JSON },
+    { .name = "invoice", .summary = "a provider's usage or cost export against the ledger", .words = "check",
+      .forms = { "check FILE.csv [--provider NAME] [--time-zone ZONE] [--keys THEIRS=OURS,...] [--ledger FILE | --config FILE] [--format table|csv|json]" },
+      .about = "Compares a provider's export with the ledger by day, model and key, for the days FILE covers, and says what explains each difference: "
+               "rows that only one side has, requests whose usage never came or came late, another price, a contract, cached tokens, rounding, days "
+               "that begin elsewhere. FILE is what OpenAI (completions usage, costs) or Anthropic (usage, cost) export, or CSV with the headings date, "
+               "model, key, input_tokens (cached ones included), cached_tokens, output_tokens, requests, cost (USD): the first two, and tokens or cost, "
+               "in any order. Keys are matched by the name they have in the configuration, when the file has any of those names or ids. Dates in a "
+               "model's name (gpt-4o-2024-11-20), a vendor in front and case are left out on both sides. Costs match when they differ by less than one "
+               "unit of the last decimal of each line.",
+      .options = { LEDGER, CONFIG, { "--provider", "NAME", "the provider whose export it is (its name in the price table)" },
+                   { "--time-zone", "ZONE", "where the days of FILE begin at midnight (default UTC)" },
+                   { "--keys", "THEIRS=OURS,...", "what the ledger calls the file's keys" }, FORMAT, JSON },
       .status = "0 all matches, 1 there are differences or it failed, 2 wrong usage", .run = ctl_invoice },
     { .name = "archive", .summary = "move old rows into another file while traffic runs",
       .forms = { "--before YYYY-MM --to FILE [--ledger FILE | --config FILE] [--socket FILE] [--json]",

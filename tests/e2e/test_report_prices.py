@@ -1,4 +1,4 @@
-"""`tollgatectl prices`, `reprice`, `close-month` and `invoice check` on ledgers that no agent keeps."""
+"""`tollgatectl prices`, `reprice` and `close-month` on ledgers that no agent keeps."""
 
 import json
 
@@ -173,63 +173,3 @@ def test_close_month_waits_for_open_requests(book):
 def test_close_month_takes_only_months_that_are_over(book, word):
     book.write()
     assert word in ctl("close-month", word, "--ledger", book.file, check=2).stderr
-
-
-@pytest.fixture
-def invoiced(book):
-    book.request("2026-10-01", model="mini", tokens=(100, 50, 20, 0), cost=1_500_400)
-    book.request("2026-10-01T12:00", model="mini", tokens=(10, 0, 0, 0), cost=100)
-    book.request("2026-10-02", model="mini", tokens=(10, 0, 5, 0), cost=200)
-    book.request("2026-10-03", model="mini", known_by=3, cost=900)
-    book.request("2026-10-03", model="late", tokens=(1, 0, 1, 0), cost=900)
-    return book.write()
-
-
-HEADING = "Date,Model,project,input_tokens,output_tokens,cost\r\n"
-
-
-def check(ledger, tmp_path, text, expected, *argv):
-    file = tmp_path / "invoice.csv"
-    file.write_text(text, newline="")
-    return ctl("invoice", "check", file, "--ledger", ledger.file, *argv, check=expected)
-
-
-def test_an_invoice_that_matches(invoiced, tmp_path):
-    text = HEADING + '2026-10-01,mini-2026-01-31,"a, b",150,20,0.0015\r\n2026-10-01,mini,c,10,0,0.0000\r\n'
-    done = check(invoiced, tmp_path, text, 0)
-    assert "1 of 1 match" in done.stdout
-
-
-def test_an_invoice_s_differences_are_explained(invoiced, tmp_path):
-    text = "\ufeff" + HEADING + (
-        "2026-10-01,mini,a,160,20,0.5\n\n"
-        "2026-10-02,mini,a,110,25,0.000000200\n"
-        "2026-10-03,mini,a,40,4,0.01\n"
-        '2026-10-03,"other ""x""",a,1,1,1\n'
-    )
-    rows = figures(check(invoiced, tmp_path, text, 1, "--json"))["rows"]
-    notes = {(row["date"], row["model"]): row for row in rows}
-    assert "another price" in notes["2026-10-01", "mini"]["explanation"]
-    assert "100 input and 20 output tokens more on the invoice" in notes["2026-10-02", "mini"]["explanation"]
-    assert "1 bounded request" in notes["2026-10-03", "mini"]["explanation"]
-    assert "ledger only" in notes["2026-10-03", "late"]["explanation"]
-    assert "invoice only" in notes["2026-10-03", 'other "x"']["explanation"]
-    assert notes["2026-10-02", "mini"]["difference_nano"] == 0
-    assert sum(row["ledger_nano"] or 0 for row in rows) == 1_500_400 + 100 + 200 + 900 + 900
-
-
-@pytest.mark.parametrize(
-    "text, words",
-    [
-        ("", ("heading",)),
-        ("date,model\r\n", ("input_tokens", "line 1")),
-        (HEADING + "2026-10-41,mini,a,1,1,1\r\n", ("line 2", "date")),
-        (HEADING + "2026-10-01,mini,a,1,1,1\r\n2026-10-01,mini,a,one,1,1\r\n", ("line 3", "one")),
-        (HEADING + "2026-10-01,mini,a,1,1\r\n", ("line 2", "fields")),
-        (HEADING + '2026-10-01,"mini,a,1,1,1\r\n', ("line 2", "quotes")),
-    ],
-)
-def test_bad_invoices_are_named_with_their_line(invoiced, tmp_path, text, words):
-    done = check(invoiced, tmp_path, text, 1)
-    for word in words:
-        assert word in done.stderr
