@@ -24,7 +24,8 @@ static int client_connect(const char *path, int timeout_s, char *why, size_t why
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0 || connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0) {
         snprintf(why, why_size, "cannot reach the agent at %s: %s%s", path, strerror(errno),
-                 errno == ENOENT || errno == ECONNREFUSED ? " (is tollgate running?)" : "");
+                 errno == ENOENT || errno == ECONNREFUSED ? " (is tollgate running? else name its socket with --socket, or its configuration with --config)" :
+                 errno == EACCES ? " (only root and the agent's own user may ask it: sudo, or sudo -u tollgate)" : "");
         if (fd >= 0)
             close(fd);
         return -1;

@@ -1,5 +1,7 @@
 #include "admin/table.h"
 
+#include "base/log_text.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -295,15 +297,13 @@ static void write_csv(const struct table *t, FILE *out)
 
 void table_json_text(FILE *out, struct slice text)
 {
+    char block[512];
+    size_t used;
+
     putc('"', out);
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < ' ')
-            fprintf(out, "\\u%04x", c);
-        else
-            putc(c, out);
+    for (; text.n > 0; text = slice_make(text.p + used, text.n - used)) {
+        size_t n = log_text_escape(LOG_ESCAPE_JSON, block, sizeof block, text, &used);
+        fwrite(block, 1, n, out);
     }
     putc('"', out);
 }

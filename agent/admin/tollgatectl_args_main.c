@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool ctl_args(int argc, char **argv, const struct ctl_arg *args, size_t count, const char **words, size_t max, size_t *found)
 {
@@ -126,7 +127,9 @@ sqlite3 *ctl_ledger_open(const struct ctl_place *p)
     sqlite3 *db = schema_open_other(p->file, true, why, sizeof why);
 
     if (db == NULL)
-        fprintf(stderr, "tollgatectl: %s\n", why);
+        fprintf(stderr, "tollgatectl: %s%s\n", why, access(p->file, R_OK) == 0 ? ""
+                : errno == ENOENT ? " (name it with --ledger, or the agent's configuration with --config)"
+                                  : " (it is for the agent's user alone: sudo, or sudo -u tollgate)");
     return db;
 }
 

@@ -158,8 +158,8 @@ const struct ctl_command ctl_commands[] = {
       .options = { CONFIG, SOCKET, JSON }, .status = STATUS_REFUSED, .run = ctl_route },
     { .name = "revoke", .summary = "refuse a subject, token, team, gateway key, session or certificate from the next request on",
       .words = "subject|token|team|key|session|certificate",
-      .forms = { "subject|token|team|key|session|certificate VALUE [--issuer URL] [--for 12h] [--note TEXT] [--config FILE | --socket FILE]",
-                 "token|certificate --file FILE [--config FILE | --socket FILE]" },
+      .forms = { "subject|token|team|key|session|certificate VALUE [--issuer URL] [--for 12h] [--note TEXT] [--config FILE | --socket FILE] [--json]",
+                 "token|certificate --file FILE [--config FILE | --socket FILE] [--json]" },
       .about = "Refuses from the next request on, on every worker, also what was verified before; requests under way go on. A subject is the "
                "token's `sub` or the user it is mapped to; a token its `jti`, or sha256:DIGEST of the whole token, which --file computes; a certificate "
                "its SHA-256 in hexadecimal, which --file computes from PEM. The "
@@ -167,12 +167,12 @@ const struct ctl_command ctl_commands[] = {
       .options = { { "--issuer", "URL", "only this issuer's; default: every issuer's" },
                    { "--for", "DURATION", "for how long (30s, 15m, 2h, 7d); default: until it is taken back" },
                    { "--note", "TEXT", "why; kept with it" }, { "--file", "FILE", "the token or certificate; - is standard input; it goes nowhere" }, CONFIG,
-                   SOCKET },
+                   SOCKET, JSON },
       .status = STATUS_REFUSED, .run = ctl_revoke },
     { .name = "unrevoke", .summary = "take a revocation back", .words = "subject|token|team|key|session|certificate",
-      .forms = { "subject|token|team|key|session|certificate VALUE [--issuer URL] [--config FILE | --socket FILE]" },
+      .forms = { "subject|token|team|key|session|certificate VALUE [--issuer URL] [--config FILE | --socket FILE] [--json]" },
       .about = "With the values it was made with. On disk and in force before the command ends.",
-      .options = { { "--issuer", "URL", "the issuer it was made for" }, CONFIG, SOCKET }, .status = STATUS_REFUSED, .run = ctl_unrevoke },
+      .options = { { "--issuer", "URL", "the issuer it was made for" }, CONFIG, SOCKET, JSON }, .status = STATUS_REFUSED, .run = ctl_unrevoke },
     { .name = "revocations", .summary = "what is revoked, since when, by whom",
       .forms = { "[--config FILE | --socket FILE] [--format table|csv|json]" }, .options = { CONFIG, SOCKET, FORMAT, JSON },
       .status = STATUS_PLAIN, .run = ctl_revocations },

@@ -146,7 +146,11 @@ static int revoke(const char *id, const struct wishes *w)
     bool ok = rpc_call(w->place.admin, "key_revoke", params, 2, RPC_TIMEOUT_S, &held, &result, why, sizeof why);
 
     msgpack_unpacked_destroy(&held);
-    if (ok)
+    if (ok && w->json) {
+        fputs("{\"id\":", stdout);
+        ctl_print_json_text(stdout, id, (uint32_t)strlen(id));
+        puts(",\"state\":\"revoked\"}");
+    } else if (ok)
         printf("%s is revoked: in force\n", id);
     else
         fprintf(stderr, "tollgatectl: %s\n", why);

@@ -19,9 +19,9 @@ int main(int argc, char **argv)
     }
     const struct ctl_command *command = ctl_command_find(name);
     if (command == NULL) {
-        if (name[0] != '\0')
-            fprintf(stderr, "tollgatectl: there is no command %s\n", name);
-        ctl_help_all(stderr);
+        if (name[0] == '\0')
+            return ctl_help_all(stderr);
+        fprintf(stderr, "tollgatectl: there is no command %s; tollgatectl help lists them\n", name);
         return EXIT_USAGE;
     }
     memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);

@@ -162,7 +162,7 @@ int ctl_report(int argc, char **argv)
     size_t words;
 
     if (!ctl_args(argc, argv, args, sizeof args / sizeof *args, NULL, 0, &words))
-        return ctl_help(stderr, "report");
+        return CTL_USAGE;
     if (help)
         return ctl_help(stdout, "report");
     bool focus = format != NULL && strcmp(format, "focus") == 0;

@@ -44,7 +44,7 @@ static bool token_digest(const char *path, char out[static DIGEST_TEXT])
     return true;
 }
 
-static int change(const char *method, const char *const *params, size_t count, const struct ctl_place *p)
+static int change(const char *method, const char *const *params, size_t count, const struct ctl_place *p, bool json)
 {
     msgpack_unpacked held;
     msgpack_object result;
@@ -52,10 +52,15 @@ static int change(const char *method, const char *const *params, size_t count, c
     bool ok = rpc_call(p->admin, method, params, count, RPC_TIMEOUT_S, &held, &result, why, sizeof why);
 
     msgpack_unpacked_destroy(&held);
-    if (!ok)
+    if (!ok) {
         fprintf(stderr, "tollgatectl: %s\n", why);
-    else
+    } else if (json) {
+        printf("{\"%s\":\"%s\",\"value\":", method, params[0]);
+        ctl_print_json_text(stdout, params[1], (uint32_t)strlen(params[1]));
+        puts(",\"in_force\":true}");
+    } else {
         printf("%s %s %s: in force\n", method, params[0], params[1]);
+    }
     return ok ? CTL_DONE : CTL_FAILED;
 }
 
@@ -63,15 +68,15 @@ static int run(const char *method, int argc, char **argv)
 {
     struct ctl_place p = { .file = NULL };
     const char *words[2] = { NULL, NULL }, *issuer = "", *lasts = NULL, *note = "", *file = NULL;
-    bool help = false, revoke = strcmp(method, "revoke") == 0;
+    bool help = false, json = false, revoke = strcmp(method, "revoke") == 0;
     const struct ctl_arg args[] = { { "--config", &p.config_file, NULL }, { "--socket", &p.socket, NULL }, { "--issuer", &issuer, NULL },
-                                    { "--help", NULL, &help },            { "--for", &lasts, NULL },       { "--note", &note, NULL },
-                                    { "--file", &file, NULL } };
+                                    { "--json", NULL, &json },            { "--help", NULL, &help },       { "--for", &lasts, NULL },
+                                    { "--note", &note, NULL },            { "--file", &file, NULL } };
     char digest[DIGEST_TEXT], until[32] = "0";
     int64_t us;
     size_t n;
 
-    if (!ctl_args(argc, argv, args, revoke ? 7 : 4, words, 2, &n))
+    if (!ctl_args(argc, argv, args, revoke ? 8 : 5, words, 2, &n))
         return CTL_USAGE;
     if (help)
         return ctl_help(stdout, method);
@@ -87,7 +92,7 @@ static int run(const char *method, int argc, char **argv)
     if (file != NULL && !(certificate ? ctl_certificate_read(file, NULL, digest) : token_digest(file, digest)))
         return CTL_FAILED;
     const char *params[] = { words[0], file != NULL ? digest : words[1], issuer, until, note };
-    int rc = ctl_place_find(&p) ? change(method, params, revoke ? 5 : 3, &p) : CTL_FAILED;
+    int rc = ctl_place_find(&p) ? change(method, params, revoke ? 5 : 3, &p, json) : CTL_FAILED;
     config_free(p.config);
     return rc;
 }
