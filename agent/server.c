@@ -429,6 +429,7 @@ static void stop(struct server *s)
     struct agent *a = &s->agent;
 
     relaying_stop(s->relaying);
+    tasks_run(a); /* breakers hear of the tries it gave up while the ledger is open */
     console_link_stop(s->console);
     for (unsigned i = 0; i < s->workers_started; i++)
         worker_stop(&a->workers[i]);

@@ -55,6 +55,7 @@ struct inflight {
     bool record_without_response;    /* the tap saw the request go and nothing come back */
     int32_t attempts;
     unsigned attempt_rows;           /* bit n: attempt n is in the ledger */
+    unsigned failures_told;          /* bit n: attempt n failed, and its breaker knows */
     int first_status;                /* of an attempt that was given up; 0 none */
     int64_t total_us;
     int64_t settled_mono_us;

@@ -39,6 +39,8 @@ static const char *attempt_outcome(const struct settle_line *l, int64_t status, 
         return "no_response";
     if (status >= 400)
         return l->too_long == 1 ? "context_length" : "error";
+    if (settle_line_error_body(l))
+        return "error_body";
     return l->state.n >= 1 && l->state.p[0] != '-' ? "cut" : "ok";
 }
 

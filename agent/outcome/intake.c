@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 64 * 1024, READS_PER_TURN = 16 };
@@ -70,6 +71,14 @@ static void source_drop(struct source *s)
     settle_reader_free(s->records);
     settle_octets_free(s->lines);
     free(s);
+}
+
+/* However this process ends, a TCP connection is then reset, not closed: HAProxy 3.0 never sends again on a ring's connection that was
+ * merely closed, nor opens another (its sink_forward_oc_io_handler); one that was reset it replaces within a second. */
+static void reset_at_end(int fd)
+{
+    struct linger now = { .l_onoff = 1, .l_linger = 0 };
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* of no effect on a unix socket: there newlines end the lines instead */
 }
 
 /* The sender waits for this byte before it sends the next record: there is always room for it. */
@@ -182,6 +191,8 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
             close(fd);
             return;
         }
+        if (kind == SOURCE_RING)
+            reset_at_end(fd);
         s->intake = in;
         s->kind = kind;
         s->fd = fd;

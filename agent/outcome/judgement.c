@@ -42,7 +42,8 @@ enum relay_cause judgement_relay_cause(const struct inflight *f, bool second)
     return (enum relay_cause)atomic_load(&f->relay_cause[second]);
 }
 
-/* Where the provider's own figure is missing: its work is what reached the client, and the prompt as counted. */
+/* Where the provider's own figure is missing: its work is what reached the client, and the prompt as counted. An error in place of any work
+ * costs nothing. */
 static bool count_delivered(struct agent *a, const struct inflight *f, const struct settle_record *r, struct judgement *v)
 {
     struct arena *arena = arena_new(65536);
@@ -67,6 +68,9 @@ static bool count_delivered(struct agent *a, const struct inflight *f, const str
     int64_t output = delivered_tokens(a, &got, t, &rules);
     if (output < 0)
         goto out;
+    ok = true;
+    if (r->failed && output == 0)
+        goto out;
     /* Only the beginning was kept: the rest is assumed to be like it, and never more than was allowed. */
     if (r->body_cut && r->body.n > 0)
         output = (int64_t)((__int128)output * r->bytes / (int64_t)r->body.n);
@@ -74,7 +78,6 @@ static bool count_delivered(struct agent *a, const struct inflight *f, const str
         output = d->output_ceiling * d->choices;
     v->usage = (struct token_usage){ .input = d->input_tokens > 0 ? d->input_tokens : 0, .output = output };
     v->known_by = KNOWN_COUNTED;
-    ok = true;
 out:
     arena_free(arena);
     return ok;
@@ -93,6 +96,8 @@ static void usage_find(struct agent *a, const struct inflight *f, const struct s
         }
         LOG(LOG_LEVEL_WARN, "usage_unusable", LOG_STR("request_id", f->request_id), LOG_STR("group", r->group), LOG_CSTR("why", why));
     }
+    if (r->failed && !r->sse)
+        return; /* an error object: nothing was made */
     /* Of a compressed body nothing can be counted: it must not look like an answer without a word. */
     bool readable = r->coding.n == 0 || slice_eq_cstr(r->coding, "identity");
     if (readable && r->body.p != NULL && count_delivered(a, f, r, v))
@@ -121,8 +126,8 @@ static const char *outcome_of(const struct settle_record *r, const struct inflig
         return "provider_error";
     if (judgement_relay_cause(f, second) != RELAY_CAUSE_NONE)
         return relay_cause_word(judgement_relay_cause(f, second));
-    if (r->failed)
-        return "stream_error";
+    if (r->failed && f->op.decision.endpoint != ENDPOINT_PASSTHROUGH)
+        return r->sse ? "stream_error" : "error_body";
     if (r->end != SETTLE_END_CUT)
         return r->done || !r->sse || f->op.decision.endpoint == ENDPOINT_PASSTHROUGH ? "ok" : "no_terminal_event";
     return f->line_client_abort ? "client_abort" : "cut";

@@ -8,6 +8,7 @@
 #include "decide/inflight.h"
 #include "listener.h"
 #include "outcome/meter.h"
+#include "outcome/routing.h"
 #include "relay/relay_stream.h"
 #include "runtime.h"
 
@@ -188,7 +189,37 @@ static bool flush(int fd, struct relay_buffer *b)
     return true;
 }
 
-/* Told before the provider's connection is closed: the lines that HAProxy then writes are read in this light. */
+/* A failed try on its way to the control thread. */
+struct failed_try {
+    struct agent_task task;
+    struct inflight *flight;
+    bool second;
+};
+
+static void on_failed_try(struct agent *a, struct agent_task *task)
+{
+    struct failed_try *t = (struct failed_try *)task;
+
+    routing_given_up(a, t->flight, t->second);
+    inflight_unref(t->flight);
+    free(t);
+}
+
+static void breaker_tell(struct relayed *s)
+{
+    struct failed_try *t = calloc(1, sizeof *t);
+
+    if (t == NULL)
+        return; /* the log line tells as well, if it comes later */
+    t->task.run = on_failed_try;
+    t->flight = s->flight;
+    t->second = s->attempt == 2;
+    inflight_ref(s->flight);
+    agent_post(s->relaying->agent, &t->task);
+}
+
+/* Told before the provider's connection is closed: the lines that HAProxy then writes are read in this light. A try whose answer was over by
+ * itself may have left its line already. */
 static void given_up(struct relayed *s, enum relay_cause cause)
 {
     static struct log_gate gate;
@@ -198,6 +229,8 @@ static void given_up(struct relayed *s, enum relay_cause cause)
     if (s->flight == NULL)
         return;
     atomic_store(&s->flight->relay_cause[s->attempt - 1], cause);
+    if (cause != RELAY_CAUSE_STOPPED && cause != RELAY_CAUSE_SHUTDOWN)
+        breaker_tell(s);
     if (log_gate_open(&gate, clock_mono_us(), 20, &held))
         LOG(LOG_LEVEL_WARN, "stream_given_up", LOG_STR("request_id", s->flight->request_id), LOG_CSTR("group", s->group),
             LOG_CSTR("cause", relay_cause_word(cause)), LOG_INT("events", s->stream.events), LOG_INT("suppressed", held));

@@ -176,6 +176,16 @@ static enum breaker_outcome outcome_of(const struct settle_line *l, int64_t stat
     return who == 'S' || who == 's' ? BREAKER_FAILED : BREAKER_GOOD;
 }
 
+/* Of the same failure the log line, the record of the tap and the relay may tell, in any order. True for the first of them. */
+static bool failure_is_news(struct inflight *f, bool second)
+{
+    unsigned bit = 1u << (second ? 2 : 1);
+    bool first = (f->failures_told & bit) == 0;
+
+    f->failures_told |= bit;
+    return first;
+}
+
 static bool tap_tells(struct agent *a)
 {
     struct runtime *r = agent_runtime(a);
@@ -198,17 +208,27 @@ static bool other_key(struct agent *a, const struct target *t)
     return found;
 }
 
-void routing_attempt(struct agent *a, const struct inflight *f, bool second, const struct settle_line *l, int64_t status)
+void routing_attempt(struct agent *a, struct inflight *f, bool second, const struct settle_line *l, int64_t status)
 {
     enum breaker_outcome outcome = outcome_of(l, status, (enum relay_cause)atomic_load(&f->relay_cause[second]));
 
     if ((status == 401 || status == 429) && other_key(a, second && f->has_fallback ? &f->fallback : &f->primary))
         return;
 
+    if (outcome == BREAKER_GOOD && settle_line_error_body(l))
+        outcome = BREAKER_FAILED;
     /* An answer may still turn out to be an error inside a stream: with the tap, its record tells. */
     if (outcome == BREAKER_GOOD && status < 300 && tap_tells(a))
         return;
+    if (outcome == BREAKER_FAILED && !failure_is_news(f, second))
+        return;
     attempt(a, breaker_of(a, f, second), outcome, breaker_retry_after_us(l->retry_after, clock_wall_us()));
+}
+
+void routing_given_up(struct agent *a, struct inflight *f, bool second)
+{
+    if (failure_is_news(f, second))
+        attempt(a, breaker_of(a, f, second), BREAKER_FAILED, -1);
 }
 
 void routing_silent(struct agent *a, const struct inflight *f)
@@ -216,14 +236,21 @@ void routing_silent(struct agent *a, const struct inflight *f)
     attempt(a, breaker_of(a, f, false), BREAKER_FAILED, -1);
 }
 
-void routing_served(struct agent *a, const struct inflight *f, const struct settle_record *r, bool fallback, int64_t tpot_ns,
+void routing_served(struct agent *a, struct inflight *f, const struct settle_record *r, bool fallback, int64_t tpot_ns,
                     int64_t output)
 {
     struct breaker *b = breaker_of(a, f, fallback);
-    bool well = r->end == SETTLE_END_COMPLETE && !r->failed && (r->done || !r->sse);
+    bool passing = f->op.decision.endpoint == ENDPOINT_PASSTHROUGH; /* an error object there may be what was asked for */
+    bool well = r->end == SETTLE_END_COMPLETE && (!r->failed || passing) && (r->done || !r->sse);
 
     if (b == NULL || r->status < 200 || r->status >= 300 || r->end == SETTLE_END_CUT || atomic_load(&f->relay_cause[fallback]) != 0)
         return; /* the log line tells, also who cut it */
+    if (!well && r->failed && r->blamed) {
+        attempt(a, b, BREAKER_NEUTRAL, -1);
+        return;
+    }
+    if (!well && !failure_is_news(f, fallback))
+        return;
     attempt(a, b, well ? BREAKER_GOOD : BREAKER_FAILED, -1);
     /* The record's times run from the request's beginning: those of a second try hold the first one's as well. */
     struct breaker_answer answer = { .stream = r->sse, .ttft_us = r->first_ms >= 0 ? r->first_ms * 1000 : -1, .tpot_ns = tpot_ns,

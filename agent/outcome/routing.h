@@ -23,11 +23,13 @@ void routing_close(struct agent *a);
 
 /* The log line of a try: `second` the fallback's; `status` the provider's own, -1 none. After keys_heard: a key that was set aside with
  * others left is no fault of the target. */
-void routing_attempt(struct agent *a, const struct inflight *f, bool second, const struct settle_line *l, int64_t status);
+void routing_attempt(struct agent *a, struct inflight *f, bool second, const struct settle_line *l, int64_t status);
+/* The relay gave a try up for the provider's fault: its line may have come before that, and looked well. */
+void routing_given_up(struct agent *a, struct inflight *f, bool second);
 /* The first try left no line: the provider closed without a byte. */
 void routing_silent(struct agent *a, const struct inflight *f);
 /* The tap's record of the answer that the client got; once for each request. */
-void routing_served(struct agent *a, const struct inflight *f, const struct settle_record *r, bool fallback, int64_t tpot_ns,
+void routing_served(struct agent *a, struct inflight *f, const struct settle_record *r, bool fallback, int64_t tpot_ns,
                     int64_t output);
 /* Every second. */
 void routing_tick(struct agent *a);

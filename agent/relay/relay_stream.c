@@ -4,19 +4,30 @@
 #include <stdio.h>
 #include <strings.h>
 
-/* What the client is told; `status` when nothing was sent yet. */
+#define STOPPED_MESSAGE "The answer was stopped: it used all that was held for it. Raise max_tokens or ask for a shorter answer."
+
+struct told {
+    const char *code, *message;
+};
+
+/* What the client is told: `begun` in the stream, `before` with `status` when nothing of it was sent. */
 static const struct {
-    const char *word, *code, *message;
+    const char *word;
+    struct told begun, before;
     int status;
 } causes[RELAY_CAUSES] = {
-    [RELAY_CAUSE_NONE] = { "", "", "", 0 },
-    [RELAY_CAUSE_CUT] = { "cut", "stream_interrupted", "The provider broke off its answer; what came until here is incomplete.", 502 },
-    [RELAY_CAUSE_STALLED] = { "stalled", "stream_stalled", "The provider stopped sending; what came until here is incomplete.", 504 },
-    [RELAY_CAUSE_LATE] = { "first_event_late", "provider_timeout", "The provider did not begin its answer in time.", 504 },
-    [RELAY_CAUSE_REFUSED] = { "error_event", "provider_error", "The provider answered with an error.", 503 },
-    [RELAY_CAUSE_STOPPED] = { "stopped", "budget_exhausted",
-                              "The answer was stopped: it used all that was held for it. Raise max_tokens or ask for a shorter answer.", 503 },
-    [RELAY_CAUSE_SHUTDOWN] = { "shutdown", "gateway_restarting", "The gateway is restarting; what came until here is incomplete.", 503 },
+    [RELAY_CAUSE_NONE] = { "", { "", "" }, { "", "" }, 0 },
+    [RELAY_CAUSE_CUT] = { "cut", { "stream_interrupted", "The provider broke off its answer; what came until here is incomplete." },
+                          { "provider_error", "The provider gave no usable answer." }, 502 },
+    [RELAY_CAUSE_STALLED] = { "stalled", { "stream_stalled", "The provider stopped sending; what came until here is incomplete." },
+                              { "provider_timeout", "The provider did not answer in time." }, 504 },
+    [RELAY_CAUSE_LATE] = { "first_event_late", { "provider_timeout", "The provider did not begin its answer in time." },
+                           { "provider_timeout", "The provider did not begin its answer in time." }, 504 },
+    [RELAY_CAUSE_REFUSED] = { "error_event", { "provider_error", "The provider answered with an error." },
+                              { "provider_error", "The provider answered with an error." }, 503 },
+    [RELAY_CAUSE_STOPPED] = { "stopped", { "budget_exhausted", STOPPED_MESSAGE }, { "budget_exhausted", STOPPED_MESSAGE }, 503 },
+    [RELAY_CAUSE_SHUTDOWN] = { "shutdown", { "gateway_restarting", "The gateway is restarting; what came until here is incomplete." },
+                               { "gateway_restarting", "The gateway is restarting. Try again shortly." }, 503 },
 };
 
 const char *relay_cause_word(enum relay_cause cause)
@@ -72,7 +83,7 @@ static void release(struct relay_stream *s)
 
 static void error_event(struct relay_stream *s)
 {
-    const char *code = causes[s->cause].code, *message = causes[s->cause].message;
+    const char *code = causes[s->cause].begun.code, *message = causes[s->cause].begun.message;
     char text[768];
     int n = 0;
 
@@ -105,7 +116,7 @@ static void error_response(struct relay_stream *s)
     const char *reason = status == 504 ? "Gateway Timeout" : status == 502 ? "Bad Gateway" : "Service Unavailable";
     int n = snprintf(body, sizeof body,
                      "{\"type\":\"error\",\"error\":{\"message\":\"%s\",\"type\":\"server_error\",\"param\":null,\"code\":\"%s\"}}",
-                     causes[s->cause].message, causes[s->cause].code);
+                     causes[s->cause].before.message, causes[s->cause].before.code);
     int h = snprintf(head, sizeof head,
                      "HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
                      "x-tg-group: %.*s\r\nx-tg-attempt: %d\r\n\r\n",
@@ -252,11 +263,29 @@ static int is_error_object(const struct relay_response *head, struct slice body)
         if (!head->chunked || data.n == 0)
             break;
     }
-    int openai = begins_json(slice_make(text, n), "{\"error\":"), anthropic = begins_json(slice_make(text, n), "{\"type\":\"error\"");
-    if (openai > 0 || anthropic > 0)
-        return 1;
+    static const char *const openings[] = { "{\"error\":{", "{\"error\":\"", "{\"type\":\"error\"", "{\"object\":\"error\"" };
+    bool open = false;
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
+        int begins = begins_json(slice_make(text, n), openings[i]);
+        if (begins > 0)
+            return 1;
+        open = open || begins < 0;
+    }
     bool all = n == sizeof text || chunks.state >= RELAY_CHUNK_DONE || (head->length >= 0 && n >= (size_t)head->length);
-    return !all && (openai < 0 || anthropic < 0) ? -1 : 0;
+    return open && !all ? -1 : 0;
+}
+
+/* Whether what is here of an error object names a type or code of the request's own making; route/haproxy_group.c and tollgate.lua know them
+ * too. */
+static bool blames_request(struct slice body)
+{
+    static const char *const words[] = { "\"content_filter\"", "\"content_policy_violation\"", "\"context_length_exceeded\"",
+                                         "\"invalid_prompt\"", "\"invalid_request_error\"" };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (body.n > 0 && memmem(body.p, body.n, words[i], strlen(words[i])) != NULL)
+            return true;
+    return false;
 }
 
 /* The head of a stream that does not come in chunks, as that of one that does: ours go out in chunks. */
@@ -330,8 +359,18 @@ static void head_take(struct relay_stream *s, struct slice *bytes)
             *bytes = SLICE_NONE;
             return;
         }
-        if (error > 0) {
+        struct slice body = slice_make(all.p + head.size, all.n - head.size);
+        if (error > 0 && !blames_request(body)) {
             relay_stream_fail(s, RELAY_CAUSE_REFUSED);
+            return;
+        }
+        if (error > 0) { /* the provider's words, with a status that a reader of events understands */
+            const char *rest = memchr(all.p, '\n', all.n);
+            put(s, SLICE_LIT("HTTP/1.1 400 Bad Request\r\n"));
+            put(s, slice_make(rest + 1, all.n - (size_t)(rest + 1 - all.p)));
+            relay_buffer_free(&s->held);
+            s->state = RELAY_PLAIN;
+            *bytes = SLICE_NONE;
             return;
         }
         head.size = all.n; /* what was looked at goes out with the head */

@@ -36,8 +36,17 @@ static void put_global(FILE *out, const struct haproxy_plan *p)
             "    maxlen 8000\n"
             "    size 4194304\n"
             "    timeout connect 1s\n"
-            "    timeout server 5s\n"
-            "    server agent %s log-proto octet-count\n", p->ring_address);
+            "    timeout server 5s\n");
+    /* 3.0 gives up an octet-counted ring for good when its server closes; a TCP connection is reset by the agent, a unix socket cannot be. */
+    if (strncmp(p->ring_address, "unix@", 5) == 0)
+        fprintf(out,
+                ".if version_atleast(3.0) && !version_atleast(3.2)\n"
+                "    server agent %s log-proto legacy\n"
+                ".else\n"
+                "    server agent %s log-proto octet-count\n"
+                ".endif\n", p->ring_address, p->ring_address);
+    else
+        fprintf(out, "    server agent %s log-proto octet-count\n", p->ring_address);
 }
 
 static void put_defaults(FILE *out, const struct haproxy_plan *p)

@@ -82,7 +82,7 @@ struct haproxy_plan {
     bool lua;                 /* false: variables only: no body rewriting, settlement from the log ring */
     const char *lua_dir;      /* NULL: conf_dir */
     const char *spop_address; /* the agent's SPOP listener: "127.0.0.1:9000" or "unix@/path" */
-    const char *ring_address; /* the agent's log receiver, octet-counted lines: "127.0.0.1:9001" or "unix@/path" */
+    const char *ring_address; /* the agent's log receiver: "127.0.0.1:9001" or "unix@/path" */
     const char *console_address; /* the agent's console: "127.0.0.1:9180" or "unix@/path"; NULL: none */
     const char *console_path;    /* where it is below the gateway: "/tollgate/console" */
     const char *settle_socket; /* the agent's settlement listener: path of a unix socket (lua only) */

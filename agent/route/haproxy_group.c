@@ -15,7 +15,8 @@ void haproxy_put_statuses(FILE *out)
 {
     for (size_t i = 0; i < RETRIED_COUNT; i++)
         fprintf(out, "    http-response set-status %d if { res.hdr(x-tg-status) %d }\n", retried_statuses[i], retried_statuses[i]);
-    fputs("    http-response set-status 400 if { res.hdr(x-tg-status) 400 }\n", out);
+    fputs("    http-response set-status 400 if { res.hdr(x-tg-status) 400 }\n"
+          "    http-response set-status 200 if { res.hdr(x-tg-status) 200 }\n", out);
 }
 
 /* `s` for a place where HAProxy evaluates %[...]: percent signs doubled, <model> replaced by the encoded model. */
@@ -107,6 +108,27 @@ void haproxy_put_provider_id(FILE *out, const char *converter)
                 i > 0 ? "!{ var(txn.tgx.rid) -m found } " : "", names[i]);
 }
 
+/* Types and codes of errors that are the request's own; relay/relay_stream.c and tollgate.lua know them too. */
+static const char *const request_faults[] = { "content_filter", "content_policy_violation", "context_length_exceeded", "invalid_prompt",
+                                              "invalid_request_error" };
+
+/* An error object with status 200 is a failed try: 503 for the first tier, which gives 200 back when nothing better came. Not one that blames
+ * the request: that is the client's answer. */
+static void put_error_body(FILE *out, int wait_ms, bool stream)
+{
+    static const char json[] = "{ status 200 } { res.hdr(content-type) -i -m beg application/json }";
+
+    /* A stream's first byte of any kind, a plain answer's only where it may be an error: a download need not wait. */
+    fprintf(out, "    http-response wait-for-body time %dms at-least 1 if %s\n", wait_ms, stream ? "{ status 200 }" : json);
+    fprintf(out,
+            "    http-response set-var(txn.tgx.err) int(1) if %s { res.body -m reg "
+            "'^\\s*\\{\\s*\"(error\"\\s*:\\s*[{\"]|(type|object)\"\\s*:\\s*\"error\")' } !{ res.body -m sub ",
+            json);
+    for (size_t i = 0; i < sizeof(request_faults) / sizeof(request_faults[0]); i++)
+        fprintf(out, "'\"%s\"' ", request_faults[i]);
+    fputs("}\n", out);
+}
+
 void haproxy_put_group(FILE *out, const struct haproxy_plan *p, const struct haproxy_group *g, bool stream)
 {
     struct haproxy_url u;
@@ -129,9 +151,10 @@ void haproxy_put_group(FILE *out, const struct haproxy_plan *p, const struct hap
             "    tcp-response content accept if { status gt 0 }\n"
             "    tcp-response content close if WAIT_END\n"
             ".endif\n", between, first, between, first);
-    /* The relay waits for the first event that says something; without it the first byte of the body has to do. */
-    if (!p->relay && stream)
-        fprintf(out, "    http-response wait-for-body time %dms at-least 1 if { status 200 }\n", haproxy_first_byte(p, g, stream));
+    /* The relay waits for the first event that says something, and knows an error from it; without it the first byte has to do. */
+    bool look = !p->relay || !stream;
+    if (look)
+        put_error_body(out, haproxy_first_byte(p, g, stream), stream);
     put_upstream_request(out, g, &u);
     fputs("    http-response del-header ^x-tg- -m reg\n"
           "    http-response set-var(txn.tgx.rst) status\n"
@@ -142,5 +165,8 @@ void haproxy_put_group(FILE *out, const struct haproxy_plan *p, const struct hap
     fputs(" }\n    http-response set-status 503 if { status", out);
     put_retried(out);
     fputs(" }\n", out);
+    if (look)
+        fputs("    http-response set-header x-tg-status 200 if { var(txn.tgx.err) -m found }\n"
+              "    http-response set-status 503 if { var(txn.tgx.err) -m found }\n", out);
     put_server(out, g, &u);
 }

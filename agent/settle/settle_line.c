@@ -117,6 +117,11 @@ int settle_line_parse(struct slice line, struct arena *arena, struct settle_line
     return rc;
 }
 
+bool settle_line_error_body(const struct settle_line *l)
+{
+    return l->tier == 2 && l->provider_status == 200 && l->status == 503;
+}
+
 bool settle_line_client_aborted(const struct settle_line *l)
 {
     return l->state.n > 0 && l->state.p[0] == 'C';

@@ -36,6 +36,8 @@ struct settle_line {
  * one trailing newline are passed over. */
 int settle_line_parse(struct slice line, struct arena *arena, struct settle_line *out, const char **why)
     __attribute__((warn_unused_result));
+/* The provider's answer was an error object with status 200: the second tier made a failed try of it. */
+bool settle_line_error_body(const struct settle_line *l);
 /* The client went away (first letter C of the termination state). */
 bool settle_line_client_aborted(const struct settle_line *l);
 

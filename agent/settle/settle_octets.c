@@ -13,6 +13,7 @@ struct settle_octets {
     size_t need;  /* length of the line being taken; meaningful when in_line */
     unsigned digits;
     bool in_line, broken;
+    bool by_newline; /* of the line being taken */
 };
 
 struct settle_octets *settle_octets_new(size_t max_line)
@@ -65,10 +66,40 @@ static int read_count(struct settle_octets *o, struct slice *in, const char **wh
     return 0;
 }
 
+/* The line's text goes without its newline. */
+static int line_to_newline(struct settle_octets *o, struct slice *in, struct slice *line, const char **why)
+{
+    const char *end = in->n > 0 ? memchr(in->p, '\n', in->n) : NULL;
+    size_t n = end != NULL ? (size_t)(end - in->p) : in->n;
+
+    if (n > o->max_line - o->have)
+        return broken(o, why, "line longer than the limit");
+    if (o->have == 0 && end != NULL) {
+        *line = slice_make(in->p, n); /* whole: no copy */
+    } else {
+        if (n > 0)
+            memcpy(o->line + o->have, in->p, n);
+        o->have += n;
+        *line = slice_make(o->line, o->have);
+    }
+    n += end != NULL;
+    *in = slice_make(in->p + n, in->n - n);
+    if (end == NULL)
+        return 0;
+    o->by_newline = false;
+    return 1;
+}
+
 int settle_octets_next(struct settle_octets *o, struct slice *in, struct slice *line, const char **why)
 {
     if (o->broken)
         return broken(o, why, "the stream is broken");
+    if (!o->in_line && !o->by_newline && o->digits == 0 && in->n > 0 && *in->p == '{') {
+        o->by_newline = true;
+        o->have = 0;
+    }
+    if (o->by_newline)
+        return line_to_newline(o, in, line, why);
     if (!o->in_line) {
         int rc = read_count(o, in, why);
         if (rc <= 0)

@@ -1,6 +1,7 @@
-/* Octet counting, as HAProxy's log-forward ring sends it: `<len> SP <line>` (RFC 6587 3.4.1).
+/* The framing of lines from HAProxy's log ring: octet counting, `<len> SP <line>` (RFC 6587 3.4.1), or `<line> LF` where a frame begins with
+ * the '{' of a JSON object (3.4.2).
  *
- * Push bytes, take lines. Bounded: a count above the limit, or one that is not 1 to 7 digits, is an error after which the connection
+ * Push bytes, take lines. Bounded: a line above the limit, or a count that is not 1 to 7 digits, is an error after which the connection
  * must be closed. */
 #ifndef TOLLGATE_SETTLE_SETTLE_OCTETS_H
 #define TOLLGATE_SETTLE_SETTLE_OCTETS_H

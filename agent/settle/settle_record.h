@@ -29,7 +29,8 @@ struct settle_record {
     int64_t bytes, events;    /* "bytes", "events" */
     struct slice usage;       /* "usage": raw JSON of the last usage object; empty: none found */
     struct slice first_usage; /* "usage2": message_start's, when another object followed (Anthropic) */
-    bool failed;              /* "failed": an error event was seen in the stream */
+    bool failed;              /* "failed": an error event in the stream, or an error object as the whole plain answer */
+    bool blamed;              /* "blamed": that error is the request's own: a content filter, a prompt that is too long */
     int64_t dropped;          /* "dropped": records the tap had to give up since it was loaded */
     struct slice model;       /* "model": as the response names it */
     struct slice body;        /* "body": captured response body */

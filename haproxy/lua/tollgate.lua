@@ -146,11 +146,29 @@ end)
 
 -- ---- reading responses --------------------------------------------------------------------------------------------
 
+-- Whether the member at the top of a document says that it tells an error: {"error":{...}}, {"error":"..."}, {"type":"error"},
+-- {"object":"error"}. A Responses object has "error":null while all is well.
+local function is_error_member(s, key, colon)
+    if key == "error" then return match(s, "^[ \t\r\n]*{", colon) or match(s, '^[ \t\r\n]*"[^"]', colon) end
+    return (key == "type" or key == "object") and match(s, '^[ \t\r\n]*"error"', colon)
+end
+
+-- Types and codes of errors that are the request's own; agent/route/haproxy_group.c and agent/relay/relay_stream.c know them too.
+local REQUEST_FAULTS = { '"content_filter"', '"content_policy_violation"', '"context_length_exceeded"', '"invalid_prompt"',
+                         '"invalid_request_error"' }
+
+local function blames_request(s)
+    for i = 1, #REQUEST_FAULTS do
+        if find(s, REQUEST_FAULTS[i], 1, true) then return true end
+    end
+end
+
 -- Finds the usage object and the model of one JSON document: at its top, or one level down in "response" (Responses API) or
 -- "message" (Anthropic's message_start). Looks at nothing deeper, so neither an echoed tool schema nor generated text can pass for
--- usage. Returns usage, usage inside "message", model; each nil when absent or null.
-local function json_find_usage(s)
-    local usage, message_usage, model
+-- usage. Returns usage, usage inside "message", model, each nil when absent or null; and whether it tells an error and
+-- whether it holds choices, false or nil when not.
+local function json_read(s)
+    local usage, message_usage, model, failed, choices
     local depth, pos = 0, 1
     local key1, key2, want, want_at, want_depth
     while true do
@@ -161,7 +179,7 @@ local function json_find_usage(s)
             local q = at + 1
             while true do
                 q = find(s, '["\\]', q)
-                if not q then return usage, message_usage, model end
+                if not q then return usage, message_usage, model, failed, choices end
                 if byte(s, q) == 34 then break end
                 q = q + 2
             end
@@ -169,7 +187,13 @@ local function json_find_usage(s)
                 local colon = match(s, "^[ \t\r\n]*:()", q + 1)
                 if colon then
                     local key = sub(s, at + 1, q - 1)
-                    if depth == 1 then key1, key2 = key, nil else key2 = key end
+                    if depth == 1 then
+                        key1, key2 = key, nil
+                        failed = failed or is_error_member(s, key, colon)
+                        choices = choices or key == "choices" and match(s, "^[ \t\r\n]*%[[ \t\r\n]*[^%] \t\r\n]", colon)
+                    else
+                        key2 = key
+                    end
                     local inner = depth == 2 and (key1 == "response" or key1 == "message")
                     if depth == 1 or inner then
                         if key == "usage" then
@@ -196,7 +220,7 @@ local function json_find_usage(s)
             pos = at + 1
         end
     end
-    return usage, message_usage, model
+    return usage, message_usage, model, failed, choices
 end
 
 -- The last usage object in the tail of a body too long to be held whole.
@@ -263,11 +287,13 @@ function Tap:http_headers(txn, msg)
     return filter.CONTINUE
 end
 
-local function tap_usage(self, document)
-    local usage, message_usage, model = json_find_usage(document)
+-- Whether the document tells an error, and whether it holds choices.
+local function tap_document(self, document)
+    local usage, message_usage, model, failed, choices = json_read(document)
     self.usage = usage or self.usage
     self.usage2 = message_usage or self.usage2
     self.model = self.model or model
+    return failed, choices
 end
 
 local function tap_event(self, s, when)
@@ -277,16 +303,15 @@ local function tap_event(self, s, when)
         return
     end
     if self.ttft < 0 and event_has_content(s) then self.ttft = when end
-    if find(s, '"usage"', 1, true) then tap_usage(self, s) end
-    if not self.model and self.events <= 8 and find(s, '"model"', 1, true) then
-        local _, _, model = json_find_usage(s)
-        self.model = model
-    end
+    local failed
+    local worth = find(s, '"usage"', 1, true) or (not self.model and self.events <= 8 and find(s, '"model"', 1, true))
+    if worth or (find(s, '"error"', 1, true) and not find(s, '"error"%s*:%s*null')) then failed = tap_document(self, s) end
     local kind = match(s, '"type"%s*:%s*"([^"]*)"')
     if kind == "message_stop" or kind == "response.completed" or kind == "response.incomplete" then
         self.done = true
-    elseif kind == "error" or kind == "response.failed" or find(s, '^%s*{%s*"error"%s*:%s*{') then
+    elseif failed or kind == "response.failed" then
         self.failed = true
+        self.blamed = blames_request(s)
     end
 end
 
@@ -410,13 +435,16 @@ function Tap:http_end(txn, msg)
     return filter.CONTINUE
 end
 
--- A plain body is read once, at its end: usage and model stand at its top level.
+-- A plain body is read once, at its end: usage, model and error stand at its top level.
 local function tap_plain(self)
     if self.tail then
         self.usage = tail_find_usage(self.tail)
         self.model = match(self.keep[1], '"model"%s*:%s*"([^"\\]*)"')
     elseif self.bytes > 0 then
-        tap_usage(self, concat(self.keep))
+        local document = concat(self.keep)
+        local failed, choices = tap_document(self, document)
+        self.failed = failed and not choices
+        self.blamed = self.failed and blames_request(document)
     end
     self.done = self.complete
 end
@@ -446,6 +474,7 @@ local function tap_record(self, txn, with_body)
     if self.usage2 then add("usage2", pack_str(self.usage2)) end
     if self.model then add("model", pack_str(self.model)) end
     if self.failed then add("failed", pack_bool(true)) end
+    if self.blamed then add("blamed", pack_bool(true)) end
     local rid, retry, coding = var("txn.tgx.rid"), var("txn.tgx.retry"), var("txn.tgx.coding")
     if rid then add("rid", pack_str(rid)) end
     if retry then add("retry_after", pack_str(retry)) end
@@ -476,7 +505,9 @@ function Tap:end_analyze(txn, chn)
         end
     end
     local broken = not self.complete or (self.failed and not self.done)
-    local with_body = self.cap > 0 and self.bytes > 0 and (not self.usage or broken)
+    -- An error in place of an answer: there is nothing in it to be counted.
+    local told = not self.sse and self.failed and (tonumber(txn:get_var("txn.tgx.st")) or 0) < 300
+    local with_body = self.cap > 0 and self.bytes > 0 and (not self.usage or broken) and not told
     if queue_push(tap_record(self, txn, with_body)) then return end
     if with_body and queue_push(tap_record(self, txn, false)) then return end
     queue.dropped = queue.dropped + 1

@@ -156,7 +156,7 @@ def configuration(stack):
 listen:
   spop: ["127.0.0.1:{s.ports["spop"]}", "unix@{s.sockets}/spop.sock"]
   settle: unix@{s.sockets}/settle.sock
-  ring: 127.0.0.1:{s.ports["ring"]}
+  ring: {f"unix@{s.sockets}/ring.sock" if s.unix_ring else f"127.0.0.1:{s.ports['ring']}"}
   admin: {s.sockets}/admin.sock
 workers: 2
 metrics: {{listen: "127.0.0.1:{s.ports["metrics"]}"}}
@@ -226,6 +226,7 @@ class Stack:
         certificates=(),
         passthrough=(),
         traces=None,
+        unix_ring=False,
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -246,6 +247,7 @@ class Stack:
         self.certificates = certificates  # rules for client certificates
         self.passthrough = passthrough
         self.traces = traces  # where traces go: the inside of a YAML mapping
+        self.unix_ring = unix_ring
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
         self.first_byte_stream = first_byte_stream
         self.models, self.breaker = models, breaker

@@ -1,4 +1,5 @@
 """Routing, fallback, key injection, stripping, refusals and HAProxy's own errors, with the generated files."""
+import asyncio
 import json
 import socket
 import ssl
@@ -74,6 +75,40 @@ def test_both_fail_the_fallbacks_answer_passes(gateway, status):
     assert got == status and b'"b"' in body and headers["x-tollgate-attempt"] == "2"
 
 
+ERROR_BODIES = ['{"error":{"code":"busy"}}', ' \r\n{ "error" : "busy"}', '{"type": "error", "error": {"type": "api_error"}}', '{"object":"error"}']
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("body", ERROR_BODIES)
+def test_an_error_with_status_200_is_a_failed_try(gateway, body, streamed):
+    gateway.providers["a"].script = answer(200, body)
+    gateway.allow_with_fallback(stream=streamed)
+    status, headers, got = gateway.request()
+    assert status == 200 and json.loads(got)["id"] == "chatcmpl-1" and headers["x-tollgate-attempt"] == "2"
+    def lines():
+        return [line for line in gateway.ring.lines if line["t"] == 2 and line["id"] == headers["x-tollgate-request-id"] and line["att"] == 1]
+    line = wait_for(lines, what="the line of the first try")[0]
+    assert (line["st"], line["rst"]) == (503, "200")
+
+
+@pytest.mark.parametrize("body", ERROR_BODIES)
+def test_an_error_with_status_200_passes_when_nothing_better_comes(gateway, body):
+    gateway.providers["a"].script = gateway.providers["b"].script = answer(200, body, extra=("x-theirs: 1",))
+    for allow, attempt in ((gateway.allow, "1"), (gateway.allow_with_fallback, "2")):
+        allow()
+        status, headers, got = gateway.request()
+        assert (status, got, headers["x-theirs"], headers["x-tollgate-attempt"]) == (200, body.encode(), "1", attempt)
+
+
+@pytest.mark.parametrize("body", ['{"error":{"code":"content_filter"}}', '{"type":"error","error":{"type": "invalid_request_error"}}',
+                                  '{"error":null,"id":"r"}', '{"errors":{}}', "", "[]", '"error"', '{"id":"x","error":{"code":1}}'])
+def test_other_answers_are_no_failed_try(gateway, body):
+    gateway.providers["a"].script = answer(200, body)
+    gateway.allow_with_fallback()
+    status, headers, got = gateway.request()
+    assert (status, got, headers["x-tollgate-attempt"]) == (200, body.encode(), "1")
+
+
 def test_both_drop_on_a_kept_connection(gateway):
     """Never a silent close: a client connection that already served a request still gets an answer and a line."""
     import http.client
@@ -122,6 +157,20 @@ def test_first_byte_limits(write_plan):  # noqa: F811
         g.providers["a"].script = stream([b"data: 1\n\n"] * 3, gap=0.7)
         assert g.request()[2] == b"data: 1\n\n" * 3
         assert g.record(4)["grp"] == "a"
+        # A head alone is no answer, and an answer in small pieces is one.
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n"
+        g.providers["a"].script = raw(head, hold=60)
+        g.allow_with_fallback()
+        assert g.request()[1]["x-tollgate-provider"] == "b"
+
+        async def slowly(request, writer):
+            writer.write(head)
+            for piece in b"[12]":
+                await asyncio.sleep(0.9)
+                writer.write(bytes([piece]))
+                await writer.drain()
+        g.providers["a"].script = slowly
+        assert g.request()[2] == b"[12]"
 
 
 def test_streamed_answer_of_the_fallback_is_not_held_back(gateway):

@@ -161,6 +161,45 @@ def test_error_event_inside_a_stream(gateway):
     assert record["failed"] is True and record["done"] is False and record["end"] == "complete"
 
 
+@pytest.mark.parametrize("last", ['{"type":"error","error":{"type":"overloaded_error","message":"busy"}}',
+                                  '{"id":"c1","choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}],"error":{"code":502}}',
+                                  '{"type":"response.failed","response":{"error":{"code":"server_error"}}}', '{"error": "busy"}'])
+def test_error_events_of_every_dialect(gateway, last):
+    assert run(gateway, stream(chat_stream(tokens=2, usage=False, done=False) + [event(last)]))[0]["failed"] is True
+
+
+def test_chunks_that_name_no_error(gateway):
+    pieces = [event('{"choices":[{"index":0,"delta":{"content":"the \\"error\\": {"}}],"error":null}'),
+              event('{"choices":[{"index":0,"delta":{"content":"x","error":{"code":1}}}],"error" : null}'), *chat_stream(tokens=1)]
+    record = run(gateway, stream(pieces))[0]
+    assert "failed" not in record and record["done"] is True
+
+
+@pytest.mark.parametrize("body", ['{"error":{"message":"busy"}}', '{"error":"busy"}', '{"type":"error","error":{"type":"api_error"}}',
+                                  '{"object":"error","message":"busy"}', '{"id":"r","error":{"code":"x"},"choices":[]}'])
+def test_plain_error_with_status_200(gateway, body):
+    record, status, _, got = run(gateway, answer(body=body))
+    assert status == 200 and got == body.encode()
+    assert record["failed"] is True and record["done"] is True and "body" not in record and "blamed" not in record
+
+
+@pytest.mark.parametrize("word", ["content_filter", "context_length_exceeded", "invalid_request_error", "invalid_prompt", "content_policy_violation"])
+def test_an_error_that_blames_the_request(gateway, word):
+    error = json.dumps({"error": {"message": "no", "code": word}})
+    gateway.allow(tap=1, cap=65536, stream=True)
+    for n, script in enumerate((answer(body=error), stream([event(error)])), 1):
+        gateway.providers["a"].script = script
+        assert gateway.request()[2].decode().count(error) == 1
+        record = gateway.record(n)
+        assert record["blamed"] is True and record["failed"] is True
+
+
+@pytest.mark.parametrize("body", ['{"error":null,"choices":[]}', '{"error":"","output":[]}', '{"output":[{"error":{}}],"error" : null}', "[]",
+                                  '{"choices":[{"message":{}}],"error":{"code":1}}', '{"text":"\\"error\\":{}"}', '["error",{"error":{}}]'])
+def test_plain_answer_that_tells_no_error(gateway, body):
+    assert "failed" not in run(gateway, answer(body=body))[0]
+
+
 def test_plain_of_3_mb(gateway):
     body = json.dumps({"object": "list", "data": [{"embedding": "A" * 3_000_000}], "model": "emb", "usage": {"prompt_tokens": 7}})
     record, status, _, got = run(gateway, answer(body=body), cap=1000)

@@ -116,7 +116,7 @@ class SettleReceiver:
 
 
 class RingReceiver:
-    """Octet-counted log lines."""
+    """Log lines: octet-counted, or ended by a newline where HAProxy needs that (3.0 on a unix socket)."""
 
     def __init__(self):
         self.lines, self.raw, self.server, self.ignored = [], [], None, set()
@@ -127,8 +127,12 @@ class RingReceiver:
     async def _serve(self, reader, writer):
         try:
             while True:
-                n = int(await reader.readuntil(b" "))
-                line = (await reader.readexactly(n)).decode()
+                first = await reader.readexactly(1)
+                if first == b"{":
+                    line = (first + await reader.readuntil(b"\n")).decode().rstrip("\n")
+                else:
+                    n = int(first + await reader.readuntil(b" "))
+                    line = (await reader.readexactly(n)).decode()
                 parsed = json.loads(line)
                 if parsed["id"] not in self.ignored:
                     self.raw.append(line)

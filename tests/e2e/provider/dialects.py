@@ -246,6 +246,11 @@ class Answer:
         named = self.ask.kind in ("responses", "messages")
         return b"event: " + event["type"].encode() + b"\n" + data if named else data
 
+    def error_body(self, code=None):
+        """What stands in place of an answer, with the status of one."""
+        error = {"error": {"message": "simulated", "type": "server_error", **({"code": code} if code else {})}}
+        return {"type": "error", **error} if self.ask.kind == "messages" else error
+
     def error_event(self, code=None):
         """What a provider says in the middle of a stream when it cannot go on."""
         if self.ask.kind == "responses" and code:

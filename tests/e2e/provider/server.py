@@ -186,9 +186,7 @@ class Listener:
             return await self.send_error(record, writer, behaviour.status, f"simulated {behaviour.status}", behaviour)
         answer = Answer(ask, behaviour, record["number"])
         if behaviour.error_in_200:
-            return await self.send_json(
-                record, writer, 200, {"error": {"message": "simulated", "type": "server_error"}}, behaviour
-            )
+            return await self.send_json(record, writer, 200, answer.error_body(behaviour.error_code), behaviour)
         if ask.stream and kind not in ("embeddings", "completions"):
             return await self.send_stream(record, writer, answer, behaviour)
         return await self.send_json(record, writer, 200, answer.whole(), behaviour)

@@ -160,6 +160,9 @@ static void test_given_up_before_something_was_said(void **state)
         assert_int_equal(strncmp(r.text, cases[i].status, strlen(cases[i].status)), 0);
         assert_non_null(strstr(r.text, "\r\nx-tg-group: a\r\nx-tg-attempt: 1\r\n"));
         assert_null(strstr(r.text, "data:"));
+        assert_null(strstr(r.text, "until here")); /* nothing had come */
+        if (r.s.cause == RELAY_CAUSE_CUT)
+            assert_non_null(strstr(r.text, "\"provider_error\""));
         run_end(&r);
     }
 }
@@ -301,6 +304,9 @@ static void test_answers_that_say_nothing_to_a_reader_of_events(void **state)
         { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"error\": {}}", true, true },
         { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"error\": {}}", false, true },
         { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{ \"\r\n20\r\ntype\" : \"error\", \"error\" : null }\r\n", true, true },
+        { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{\"error\":\"busy\"}", true, true },
+        { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 26\r\n\r\n{\"object\":\"error\",\"code\":1}", true, true },
+        { "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{\"error\": null}", true, false },
         { SAYS "content-encoding: gzip\r\n\r\n", true, true },
         { SAYS "content-encoding: gzip\r\n\r\nxx", false, false },
     };
@@ -317,6 +323,21 @@ static void test_answers_that_say_nothing_to_a_reader_of_events(void **state)
                 assert_string_equal(drain(&r), cases[i].bytes);
             run_end(&r);
         }
+}
+
+static void test_an_error_that_blames_the_request_is_the_clients(void **state)
+{
+    (void)state;
+    static const char whole[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 35\r\nx-a: b\r\n\r\n"
+                                "{\"error\": {\"code\":\"content_filter\"}}";
+    struct run r;
+    run_begin(&r, RELAY_CHAT, true);
+    give(&r, whole, sizeof whole);
+    assert_int_equal(r.s.state, RELAY_PLAIN);
+    assert_int_equal(r.s.cause, RELAY_CAUSE_NONE);
+    assert_string_equal(drain(&r), "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 35\r\nx-a: b\r\n\r\n"
+                                   "{\"error\": {\"code\":\"content_filter\"}}");
+    run_end(&r);
 }
 
 static void test_a_long_event_passes_in_pieces(void **state)
@@ -377,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_other_responses_pass_as_they_are),
         cmocka_unit_test(test_streams_without_chunks),
         cmocka_unit_test(test_answers_that_say_nothing_to_a_reader_of_events),
+        cmocka_unit_test(test_an_error_that_blames_the_request_is_the_clients),
         cmocka_unit_test(test_a_long_event_passes_in_pieces),
         cmocka_unit_test(test_heads),
     };

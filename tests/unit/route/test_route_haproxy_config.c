@@ -92,6 +92,21 @@ static void test_shipped_files(void **state)
     same_as_shipped(&plan, SOURCE_DIR "/haproxy/examples/variables-only/tollgate.cfg");
 }
 
+/* A unix socket's end cannot be told as a reset: HAProxy 3.0 needs another framing there (haproxy/README.md, Ring). */
+static void test_ring_framing(void **state)
+{
+    (void)state;
+    struct haproxy_plan plan = example();
+    char *text = text_of(&plan);
+    assert_null(strstr(text, "legacy"));
+    free(text);
+    plan.ring_address = "unix@/run/ring.sock";
+    text = text_of(&plan);
+    assert_non_null(strstr(text, ".if version_atleast(3.0) && !version_atleast(3.2)\n    server agent unix@/run/ring.sock log-proto legacy\n"
+                                 ".else\n    server agent unix@/run/ring.sock log-proto octet-count\n.endif\n"));
+    free(text);
+}
+
 static void test_embedded_files(void **state)
 {
     (void)state;
@@ -318,7 +333,7 @@ static void the_console_has_a_way_of_its_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shipped_files),
+        cmocka_unit_test(test_shipped_files), cmocka_unit_test(test_ring_framing),
         cmocka_unit_test(test_embedded_files),
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_hostile_values_are_refused),

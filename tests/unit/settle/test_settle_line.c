@@ -34,6 +34,28 @@ static void both_tiers(void **state)
     assert_int_equal(l.provider_status, 429);
     assert_int_equal(l.too_long, 1);
     assert_true(settle_line_client_aborted(&l));
+    assert_false(settle_line_error_body(&l));
+}
+
+static void error_bodies(void **state)
+{
+    static const struct {
+        const char *line;
+        bool is;
+    } cases[] = {
+        { "{\"t\":2,\"id\":\"a\",\"st\":503,\"rst\":\"200\"}", true },
+        { "{\"t\":2,\"id\":\"a\",\"st\":200,\"rst\":\"200\"}", false },
+        { "{\"t\":2,\"id\":\"a\",\"st\":503,\"rst\":\"503\"}", false },
+        { "{\"t\":2,\"id\":\"a\",\"st\":503,\"rst\":\"429\"}", false },
+        { "{\"t\":2,\"id\":\"a\",\"st\":503,\"rst\":\"-\"}", false },
+        { "{\"t\":1,\"id\":\"a\",\"st\":503,\"rst\":\"200\"}", false },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct settle_line l;
+        const char *why;
+        assert_int_equal(settle_line_parse(slice_cstr(cases[i].line), *state, &l, &why), 0);
+        assert_int_equal(settle_line_error_body(&l), cases[i].is);
+    }
 }
 
 static void bad_lines(void **state)
@@ -53,11 +75,11 @@ static void bad_lines(void **state)
     }
 }
 
-/* The same three lines however the bytes are split. */
+/* The same lines, counted and ended, however the bytes are split. */
 static void octets_split_everywhere(void **state)
 {
-    static const char stream[] = "5 hello1 x13 {\"t\":1,\"i\":2}";
-    static const char *const want[] = { "hello", "x", "{\"t\":1,\"i\":2}" };
+    static const char stream[] = "5 hello{\"t\":2}\n1 x13 {\"t\":1,\"i\":2}{}\n{\"t\":3}\n";
+    static const char *const want[] = { "hello", "{\"t\":2}", "x", "{\"t\":1,\"i\":2}", "{}", "{\"t\":3}" };
     const size_t n = sizeof stream - 1;
     (void)state;
     for (size_t cut = 0; cut <= n; cut++) {
@@ -70,14 +92,15 @@ static void octets_split_everywhere(void **state)
                 assert_slice(line, want[got++]);
             assert_int_equal(in[k].n, 0);
         }
-        assert_int_equal(got, 3);
+        assert_int_equal(got, 6);
         settle_octets_free(o);
     }
 }
 
 static void octets_broken(void **state)
 {
-    static const char *const bad[] = { "x", " 5", "0 ", "65 x", "12345678 ", "<134>", "-1 " };
+    static const char *const bad[] = { "x", " 5", "0 ", "65 x", "12345678 ", "<134>", "-1 ",
+                                       "{5678901234567890123456789012345678901234567890123456789012345678901\n" };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct settle_octets *o = settle_octets_new(64);
@@ -92,6 +115,6 @@ static void octets_broken(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(both_tiers), T(bad_lines), T(octets_split_everywhere), T(octets_broken) };
+    const struct CMUnitTest tests[] = { T(both_tiers), T(error_bodies), T(bad_lines), T(octets_split_everywhere), T(octets_broken) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,7 @@ static void pack_record(msgpack_sbuffer *b, const char *id)
 {
     msgpack_packer p;
     msgpack_packer_init(&p, b, msgpack_sbuffer_write);
-    msgpack_pack_map(&p, 14);
+    msgpack_pack_map(&p, 18);
     pack_text(&p, "v"), msgpack_pack_int(&p, 1);
     pack_text(&p, "grp"), pack_text(&p, "openai");
     pack_text(&p, "att"), msgpack_pack_int(&p, 2);
@@ -27,6 +27,10 @@ static void pack_record(msgpack_sbuffer *b, const char *id)
     pack_text(&p, "hdr_ms"), msgpack_pack_int(&p, -1);
     pack_text(&p, "bytes"), msgpack_pack_uint64(&p, 5000000000u);
     pack_text(&p, "usage"), msgpack_pack_bin(&p, 2), msgpack_pack_bin_body(&p, "{}", 2);
+    pack_text(&p, "usage2"), pack_text(&p, "{\"a\":1}");
+    pack_text(&p, "failed"), msgpack_pack_true(&p);
+    pack_text(&p, "blamed"), msgpack_pack_true(&p);
+    pack_text(&p, "dropped"), msgpack_pack_int(&p, 3);
     pack_text(&p, "extra"), msgpack_pack_array(&p, 2), msgpack_pack_nil(&p), msgpack_pack_map(&p, 0);
     pack_text(&p, "rid"), msgpack_pack_nil(&p);
     pack_text(&p, "id"), pack_text(&p, id);
@@ -54,6 +58,9 @@ static void check_record(const struct settle_record *rec, const char *id)
     assert_int_equal(rec->last_ms, -1);
     assert_int_equal(rec->bytes, 5000000000);
     assert_slice(rec->usage, "{}");
+    assert_slice(rec->first_usage, "{\"a\":1}");
+    assert_true(rec->failed && rec->blamed);
+    assert_int_equal(rec->dropped, 3);
     assert_int_equal(rec->provider_id.n, 0);
 }
 
