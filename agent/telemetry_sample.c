@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "budget/budget.h"
 #include "decide/inflight.h"
+#include "manage/certificate_watch.h"
 #include "manage/keys_view.h"
 #include "ledger/ledger.h"
 #include "observe/request_metrics.h"
@@ -76,6 +77,7 @@ struct samples {
     int64_t clock_offset_us, steps;
     unsigned round;
     struct arena *arena;
+    struct certificate_watch *certificates;
 };
 
 static void set(struct samples *s, int metric, int64_t value)
@@ -91,7 +93,7 @@ struct samples *samples_new(struct metrics *m)
 
     for (int i = 0; ok && i < SPECS; i++)
         ok = (s->metric[i] = metrics_add(m, &specs[i])) != NULL;
-    if (!ok || !keys_metrics_add(m, s->keys)) {
+    if (!ok || !keys_metrics_add(m, s->keys) || (s->certificates = certificate_watch_new(m)) == NULL) {
         samples_free(s);
         return NULL;
     }
@@ -106,6 +108,7 @@ void samples_free(struct samples *s)
 {
     if (s == NULL)
         return;
+    certificate_watch_free(s->certificates);
     arena_free(s->arena);
     free(s);
 }
@@ -113,8 +116,10 @@ void samples_free(struct samples *s)
 void samples_reloaded(struct samples *s, bool good)
 {
     set(s, RELOAD_GOOD, good);
-    if (good)
-        set(s, RELOAD_TIME, clock_wall_us());
+    if (!good)
+        return;
+    set(s, RELOAD_TIME, clock_wall_us());
+    certificate_watch_soon(s->certificates);
 }
 
 static void ledger_take(struct agent *a, struct samples *s)
@@ -218,6 +223,14 @@ static void budget_take(struct agent *a, struct samples *s)
         limits_take(a, s);
 }
 
+static void certificates_take(struct agent *a, struct samples *s)
+{
+    struct runtime *r = agent_runtime(a);
+
+    certificate_watch_tick(s->certificates, r->config);
+    runtime_unref(r);
+}
+
 static void clock_take(struct samples *s)
 {
     int64_t offset = clock_wall_us() - clock_mono_us();
@@ -246,6 +259,7 @@ void samples_take(struct agent *a)
         metric_set(metric_series(s->metric[RELAY_ENDS], &word), (int64_t)atomic_load(&c->relay_ends[cause]));
     }
     keys_metrics_take(a, s->keys);
+    certificates_take(a, s);
     bool keys = issuers_take(a, s);
     atomic_store(&a->telemetry->unready, (atomic_load(&a->ledger_failing) ? TELEMETRY_LEDGER : 0u) | (keys ? 0u : TELEMETRY_KEYS));
 }

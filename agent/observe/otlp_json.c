@@ -180,6 +180,8 @@ static void usage(struct writer *w, const struct event *e)
         return;
     number(w, "gen_ai.usage.input_tokens", token_usage_input(&e->usage));
     number(w, "gen_ai.usage.output_tokens", token_usage_output(&e->usage));
+    if (e->known_by != KNOWN_REPORTED) /* of caches nothing is known then */
+        return;
     number(w, "gen_ai.usage.cache_read.input_tokens", e->usage.input_cached);
     number(w, "gen_ai.usage.cache_creation.input_tokens", e->usage.input_cache_write + e->usage.input_cache_write_1h);
     word(w, "tollgate.prompt_cache", e->usage.input_cached > 0 ? "hit" : "miss");

@@ -20,7 +20,7 @@ static const int64_t overhead_bounds[] = { 10, 25, 50, 100, 250, 500, 1000, 2500
 #define TARGET_LABELS "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model"
 
 enum {
-    TOKEN_USAGE, DURATION, TTFT, TPOT, REQUESTS, DENIALS, CLAMPED, SETTLEMENTS, ATTEMPTS, TOKENS, COST, OVERHEAD, SPECS
+    TOKEN_USAGE, DURATION, TTFT, TPOT, REQUESTS, DENIALS, CLAMPED, SETTLEMENTS, ATTEMPTS, TOKENS, COST, PROMPT_CACHE, OVERHEAD, SPECS
 };
 
 static const struct metric_spec specs[SPECS] = {
@@ -49,6 +49,9 @@ static const struct metric_spec specs[SPECS] = {
     [COST] = { .name = "tollgate_cost_usd", .unit = "usd", .decimals = 9,
                .help = "Cost settled. Corrections that lower it are in tollgate_cost_refunded_usd.",
                .labels = { "team", "gen_ai_provider_name", "gen_ai_response_model" } },
+    [PROMPT_CACHE] = { .name = "tollgate_prompt_cache_requests",
+                       .help = "Requests by what the provider's prompt cache gave: hit (something of the input), miss.",
+                       .labels = { "gen_ai_provider_name", "gen_ai_response_model", "result" } },
     [OVERHEAD] = { .name = "tollgate_overhead_seconds", .unit = "seconds", .decimals = 6,
                    .help = "The agent's own time for a decision, by stage: identity, tokens, budget, commit, and all of it.",
                    .labels = { "stage" }, BOUNDS(overhead_bounds), .exemplars = true },
@@ -198,6 +201,8 @@ static void count_settlement(struct request_metrics *r, const struct event *e)
     if (e->kind != EVENT_SETTLED || e->attempts == 0)
         return;
     /* The conventions have reported counts only: a bound is no usage. */
+    if (e->known_by == KNOWN_REPORTED)
+        count(r, PROMPT_CACHE, (struct slice[]){ provider, model, e->usage.input_cached > 0 ? SLICE_LIT("hit") : SLICE_LIT("miss") }, 1);
     if (e->known_by == KNOWN_REPORTED || e->known_by == KNOWN_COUNTED) {
         labels[4] = SLICE_LIT("input");
         observe(r, TOKEN_USAGE, labels, token_usage_input(&e->usage), e);

@@ -5,7 +5,8 @@ numbers are this machine's.
 1. Decisions: an SPOP load generator asks the real agent (identity, tokens, reservation, commit) and one that only answers.
 2. Slow requests: what bodies of 1 MB, sent back to back, do to requests of 1 KB through the same worker.
 3. Gateway: wrk through HAProxy with tollgate and through HAProxy without it, to the same provider (a third HAProxy).
-4. Streams: what the relay costs: the same streams with `haproxy.streams: tap` and `relay`."""
+4. Streams: what the relay costs: the same streams with `haproxy.streams: tap` and `relay`.
+5. Scrapes: what reading /metrics with 10,000 series takes, and what it does to decisions made meanwhile."""
 
 import contextlib
 import http.client
@@ -389,6 +390,52 @@ def streams():
             stack.remove()
 
 
+SCRAPED_MODELS = 120  # each has some 86 series
+SCRAPE_ROUNDS, SCRAPES_PER_SECOND = 5, 10
+
+
+def scrape(stack):
+    """(milliseconds, samples) of one scrape, as Prometheus asks for it."""
+    began = time.monotonic()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", stack.ports["metrics"], timeout=60)) as connection:
+        connection.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+        text = connection.getresponse().read()
+    return (time.monotonic() - began) * 1000, sum(not line.startswith(b"#") for line in text.splitlines())
+
+
+def scrapes(stack):
+    token = stack.tokens["bench"]
+    for i in range(SCRAPED_MODELS):
+        status, _, answer = stack.post(token, json.dumps({**json.loads(BODY), "model": f"model-{i}"}).encode())
+        assert status == 200, answer
+    wait_for(lambda: scrape(stack)[1] >= 10000, "10,000 series")
+    alone, meanwhile, times = [], [], []
+    for _ in range(SCRAPE_ROUNDS):
+        alone.append(load(stack.ports["spop"], stack.agent.pid, stack, 1, 1, SLOW_REQUESTS))
+        done = threading.Event()
+
+        def keep_scraping(done=done):
+            while not done.wait(1 / SCRAPES_PER_SECOND):
+                times.append(scrape(stack))
+
+        thread = threading.Thread(target=keep_scraping)
+        thread.start()
+        try:
+            meanwhile.append(load(stack.ports["spop"], stack.agent.pid, stack, 1, 1, SLOW_REQUESTS))
+        finally:
+            done.set()
+            thread.join()
+    idle = [scrape(stack)[0] for _ in range(21)]
+    print(f"\nScrapes of {max(samples for _, samples in times):,} series over HTTP (OpenMetrics with exemplars), ledger in memory\n")
+    print(f"   {'one scrape, milliseconds':44}{'median':>9}{'worst':>9}")
+    for name, ms in (("nothing else", idle), ("decisions meanwhile", [ms for ms, _ in times])):
+        print(f"   {name:44}{statistics.median(ms):9.1f}{max(ms):9.1f}")
+    print(f"\n   {'decisions, 1 at a time, median of rounds':44}{'p50 µs':>9}{'p99 µs':>9}")
+    for name, rows in (("no scrape", alone), (f"{SCRAPES_PER_SECOND} scrapes a second", meanwhile)):
+        assert all(row["allowed"] == row["answered"] for row in rows), rows
+        print(f"   {name:44}{statistics.median(r['p50_us'] for r in rows):9.0f}{statistics.median(r['p99_us'] for r in rows):9.0f}")
+
+
 def with_stack(kind, *benches, **options):
     stack = kind(tempfile.mkdtemp(prefix="tg-bench-"), **options)
     try:
@@ -420,7 +467,7 @@ class InMemory(OneWorker):
 
 
 def main():
-    wanted = sys.argv[1:] or ["decisions", "slow", "gateway", "streams"]
+    wanted = sys.argv[1:] or ["decisions", "slow", "gateway", "streams", "metrics"]
     if "decisions" in wanted:
         with_stack(BenchStack, decisions)
     if "slow" in wanted:
@@ -429,6 +476,9 @@ def main():
         with_stack(BenchStack, gateway)
     if "streams" in wanted:
         streams()
+    if "metrics" in wanted:
+        models = [f"name: model-{i}, primary: {{provider: alpha, model: gpt-4o-mini}}, max_output: 1024" for i in range(SCRAPED_MODELS)]
+        with_stack(InMemory, scrapes, models=models)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,14 @@ def attempts(**rates):
     ]
 
 
+CERTIFICATE = {"file": "/etc/a.pem", "role": "certificate"}
+
+
+def certificate(days, role="certificate"):
+    """One that ends so long after promtool's time began."""
+    return series("tollgate_certificate_expiry_timestamp_seconds", f"{int(days * 86400)}+0x130", **{**CERTIFICATE, "role": role})
+
+
 ONCE, NEVER = "5+0x4 6+0x90", "6+0x90"  # a counter that grew in minute 5, and one that did not
 LIMIT = {"limit": "team-month", "subject": "team=red", "window": "month"}
 MINUTE = {**LIMIT, "window": "minute"}
@@ -128,6 +136,13 @@ CASES = [
          "a loses spans (dropped)", {"result": "dropped"}),
     Case("TollgateTracesLost", 15, [series("tollgate_trace_spans_total", NEVER, result="failed"),
                                     series("tollgate_trace_spans_total", ONCE, result="exported")]),
+    Case("TollgateCertificateEnds", 120, [certificate(13)], "/etc/a.pem ends in 12d 22h 0m 0s", CERTIFICATE),
+    Case("TollgateCertificateEnds", 120, [certificate(15)]),
+    Case("TollgateCertificateEnds", 120, [certificate(0.05)]),  # that is another alert
+    Case("TollgateCertificateEnds", 120, [certificate(1, "crl")]),  # lists are short-lived
+    Case("TollgateCertificateEnded", 120, [certificate(0.05)], "/etc/a.pem (certificate) is out of date", CERTIFICATE),
+    Case("TollgateCertificateEnded", 120, [certificate(0.05, "crl")], "/etc/a.pem (crl) is out of date", {**CERTIFICATE, "role": "crl"}),
+    Case("TollgateCertificateEnded", 120, [certificate(13), certificate(1, "crl")]),
     Case("TollgateIssuerUnusable", 8, [series("tollgate_identity_usable", "1 0+0x9", **ISSUER)],
          "The people of corp get 503", ISSUER),
     Case("TollgateIssuerUnusable", 8, [series("tollgate_identity_usable", "0 0 0 1+0x9", **ISSUER)]),

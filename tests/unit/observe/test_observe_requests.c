@@ -41,6 +41,28 @@ static void assert_has(struct metrics *m, const char *line)
     free(text);
 }
 
+static void test_prompt_cache(void **state)
+{
+    struct metrics *m = metrics_new(100, 2);
+    struct event e = { .kind = EVENT_SETTLED, .provider = "openai", .model = "m", .attempts = 1, .known_by = KNOWN_REPORTED,
+                       .usage = { .input = 5, .input_cached = 3 }, .total_us = -1, .ttft_us = -1, .tpot_ns = -1 };
+
+    (void)state;
+    assert_non_null(m);
+    struct request_metrics *r = request_metrics_new(m, 1, 10);
+    assert_non_null(r);
+    request_metrics_count(r, &e);
+    e.usage.input_cached = 0;
+    request_metrics_count(r, &e);
+    request_metrics_count(r, &e);
+    e.known_by = KNOWN_COUNTED; /* nothing is known of a cache */
+    request_metrics_count(r, &e);
+    assert_has(m, "tollgate_prompt_cache_requests_total{gen_ai_provider_name=\"openai\",gen_ai_response_model=\"m\",result=\"hit\"} 1\n");
+    assert_has(m, "tollgate_prompt_cache_requests_total{gen_ai_provider_name=\"openai\",gen_ai_response_model=\"m\",result=\"miss\"} 2\n");
+    request_metrics_free(r);
+    metrics_free(m);
+}
+
 static void test_requests(void **state)
 {
     struct metrics *m = metrics_new(100, 2);
@@ -94,6 +116,7 @@ static void test_requests(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_label_values), cmocka_unit_test(test_requests) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_label_values), cmocka_unit_test(test_requests),
+                                        cmocka_unit_test(test_prompt_cache) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
