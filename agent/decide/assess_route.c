@@ -264,6 +264,11 @@ void assess_route_keep(struct assessment *s)
         affinity_put(s->runtime->agent->affinity, s->route_key, s->primary->mark, s->route_mono_us);
 }
 
+uint64_t assess_route_longer(const struct assessment *s)
+{
+    return s->choice.fallback_larger && s->alias->sticky == ROUTE_STICKY_CONVERSATION ? s->route_key : 0;
+}
+
 int64_t assess_output_room(const struct runtime_target *t, const struct route_target *r, int64_t input)
 {
     int64_t room = INT64_MAX;

@@ -16,6 +16,8 @@ const struct runtime_target *assess_to_count(const struct assessment *s);
 bool assess_counted(struct assessment *s, const struct runtime_target *t, const struct token_estimate *count);
 /* The choice stands: the conversation stays there. */
 void assess_route_keep(struct assessment *s);
+/* The key to put the fallback's mark under when the primary finds a conversation too long that the fallback has more room for; 0: none. */
+uint64_t assess_route_longer(const struct assessment *s);
 
 const struct token_estimate *assess_count_of(const struct assessment *s, const struct runtime_target *t);
 /* The most output that a request of so many input tokens leaves room for at this target; INT64_MAX: not known. */

@@ -2,6 +2,7 @@
 
 #include "agent.h"
 #include "decide/answer.h"
+#include "decide/assess_route.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/private.h"
@@ -407,6 +408,8 @@ void decision_counted(struct decision *d)
     d->flight->prices = price_table_ref(d->s.runtime->prices);
     d->flight->submitted_mono_us = clock_mono_us();
     d->flight->stop_tokens = assess_stop(&d->s);
+    d->flight->conversation_key = assess_route_longer(&d->s);
+    d->flight->fallback_mark = d->s.fallback != NULL ? d->s.fallback->mark : 0;
     enum inflight_inserted in = inflight_insert(a->inflight, d->flight);
     if (in != INFLIGHT_INSERTED) {
         hold_return(d);

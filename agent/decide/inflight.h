@@ -65,6 +65,10 @@ struct inflight {
     atomic_int relay_cause[2];       /* enum relay_cause: why it gave up the first, the second try */
     struct trace_request trace;      /* off after a restart */
     atomic_bool traced;              /* its span was made */
+    /* The conversation's key and the fallback's mark (route/affinity.h), where it is to stay with that one if the primary finds it too
+     * long; key 0: not so. */
+    uint64_t conversation_key;
+    uint16_t fallback_mark;
     struct inflight *next_settled;
     char strings[];
 };

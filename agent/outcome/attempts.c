@@ -7,6 +7,7 @@
 #include "outcome/judgement.h"
 #include "outcome/provider_id.h"
 #include "outcome/routing.h"
+#include "route/affinity.h"
 #include "route/breaker.h"
 #include "settle/settle_line.h"
 #include "telemetry.h"
@@ -79,6 +80,8 @@ void attempts_line(struct agent *a, struct inflight *f, const struct settle_line
     int64_t wait_us = breaker_retry_after_us(l->retry_after, clock_wall_us());
     keys_heard(a, f, second, (int)status, wait_us < 0 ? -1 : wait_us / 1000000);
     routing_attempt(a, f, second, l, status);
+    if (l->too_long == 1 && f->conversation_key != 0) /* it only grows: its next turns need not be refused first */
+        affinity_put(a->affinity, f->conversation_key, f->fallback_mark, clock_mono_us());
     if (l->tc >= 0 && f->attempts < row.number)
         f->attempts = row.number;
     attempt_write(a, f, &row);

@@ -19,6 +19,7 @@ STACK = {
         f"name: equal, targets: [{SMALL}, {EQUAL}], max_output: 100",
         f"name: three, targets: [{SMALL}, {EQUAL}, {LARGE}], max_output: 100",
         f"name: picky, targets: [{SMALL}, {{provider: beta, model: gpt-4o, context_window: 64000, refuse: [seed]}}], max_output: 100",
+        f"name: talk, sticky: conversation, targets: [{SMALL}, {LARGE}], max_output: 100",
     ],
 }
 TOO_LONG = {"status": 400, "error_code": "context_length_exceeded"}
@@ -101,6 +102,18 @@ def test_a_content_filters_event_is_passed_on(stack, sub):
     status, headers, answer = ask(stack, stack.person(sub), sub, stream=True)
     assert (status, headers["x-tollgate-provider"], headers["x-tollgate-attempt"]) == (200, "alpha", "1")
     assert b"content_filter" in answer and not stack.received("beta", sub)
+
+
+def test_a_conversation_stays_with_the_larger_model(stack, sub, settled):
+    token = stack.person(sub)
+    stack.behave("alpha", **TOO_LONG)
+    assert ask(stack, token, sub, "talk")[1]["x-tollgate-attempt"] == "2"
+    assert len(tries(stack, settled(sub), 2)) == 2  # the first one's line was read
+    stack.behave("alpha")
+    turns = [{"role": "user", "content": sub}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "more"}]
+    status, headers, _ = stack.post(token, {"model": "talk", "messages": turns})
+    assert (status, headers["x-tollgate-provider"], headers["x-tollgate-attempt"]) == (200, "beta", "1")
+    assert ask(stack, token, "another " + sub, "talk")[1]["x-tollgate-provider"] == "alpha", "other conversations begin where they always do"
 
 
 def test_it_is_counted_and_no_fault_of_the_provider(make_stack, sub):
