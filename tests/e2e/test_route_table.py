@@ -9,6 +9,7 @@ import zlib
 
 import pytest
 
+from routes import route
 from stack import wait_for
 
 ALL = ("stream", "tools", "images", "audio", "files", "json_schema", "logprobs")
@@ -121,6 +122,10 @@ STACK = {
         alias("dropping", target("alpha", drop=["user"])),
         alias("refusing", target("alpha", refuse=["seed"]), target("beta")),
         alias("refused", target("alpha", refuse=["seed"])),
+        alias("by-user", target("alpha"), target("beta"), order="weight", sticky="user"),
+        alias("weightless", target("alpha", weight=0), target("beta", weight=1), order="weight"),
+        alias("no-canary", target("alpha"), target("beta", canary="0%")),
+        alias("all-canary", target("alpha"), target("beta", canary="100%")),
         # Which of the two is cheaper depends on how much of a request is input: 0.25 and 2.00 dollars against 0.40 and 1.60.
         alias("cheapest", with_model("beta", "gpt-4.1-mini"), with_model("alpha", "gpt-5-mini"), order="cost"),
         *(
@@ -211,6 +216,20 @@ def test_a_providers_own_rules(stack, sub):
     assert ask(stack, token, "by-provider", seed=7) == "beta"
     asked = {api: ask(stack, token, "by-provider", make, path=path) for api, (path, make, _) in APIS.items()}
     assert asked == {"chat": "gamma", "embeddings": "gamma", "responses": "beta", "completions": "beta", "messages": "beta"}
+
+
+def test_shares_at_their_ends(stack, sub):
+    people = [stack.person(f"{sub}-{i}") for i in range(24)]
+    first = [ask(stack, token, "by-user") for token in people]
+    assert set(first) == {"alpha", "beta"}, "one in eight million that all 24 are drawn alike"
+    assert [ask(stack, token, "by-user", text="something else") for token in people] == first
+    asked = {name: {ask(stack, token, name) for token in people[:6]} for name in ("weightless", "no-canary", "all-canary")}
+    assert asked == {"weightless": {"beta"}, "no-canary": {"alpha"}, "all-canary": {"beta"}}
+    route(stack, "drain", "beta/gpt-4o")
+    try:
+        assert ask(stack, people[0], "weightless") == "alpha", "weight 0: when no other is left"
+    finally:
+        route(stack, "enable", "beta/gpt-4o")
 
 
 def test_least_cost_of_this_request(stack, sub):
