@@ -127,11 +127,33 @@ static bool number_parse(const char *text, int64_t min, int64_t *out)
     return n > 0 && n <= 9 && text[n] == '\0' && *out >= min;
 }
 
+enum { TAKES_BY = 1, TAKES_PERIOD = 2, TAKES_AT = 4, TAKES_FACTOR = 8, TAKES_TOP = 16 };
+
 static const struct kind {
     const char *name;
     int (*run)(const struct report *r);
-} kinds[] = { { "spend", report_spend }, { "burn", report_burn }, { "movers", report_movers },
-              { "anomalies", report_anomalies }, { "savings", report_savings } };
+    unsigned takes;
+} kinds[] = { { "spend", report_spend, TAKES_BY | TAKES_PERIOD }, { "burn", report_burn, TAKES_BY | TAKES_AT },
+              { "movers", report_movers, TAKES_BY | TAKES_AT | TAKES_TOP }, { "anomalies", report_anomalies, TAKES_PERIOD | TAKES_FACTOR | TAKES_TOP },
+              { "savings", report_savings, TAKES_BY | TAKES_PERIOD } },
+  focus_kind = { "--format focus", report_focus, TAKES_PERIOD };
+
+/* An option that a kind does not look at would be believed to have been obeyed. */
+static bool option_goes(const struct kind *kind, unsigned what, const char *option, const char *value)
+{
+    const char *separator = " ";
+
+    if (value == NULL || (kind->takes & what))
+        return true;
+    fprintf(stderr, "tollgatectl: %s does not go with %s; it goes with:", option, kind->name);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].takes & what) {
+            fprintf(stderr, "%s%s", separator, kinds[i].name);
+            separator = ", ";
+        }
+    fputc('\n', stderr);
+    return false;
+}
 
 static const struct kind *kind_find(const char *name, const struct report *r)
 {
@@ -185,9 +207,18 @@ int ctl_report(int argc, char **argv)
     const struct kind *kind = kind_find(name, &r);
     if (kind == NULL)
         return CTL_USAGE;
+    if (focus && (json || kind != &kinds[0])) {
+        fprintf(stderr, "tollgatectl: --format focus is a report of its own, in CSV; it goes with --from and --to alone\n");
+        return CTL_USAGE;
+    }
+    if (focus)
+        kind = &focus_kind;
+    if (!option_goes(kind, TAKES_BY, "--by", by) || !option_goes(kind, TAKES_PERIOD, "--from", from) || !option_goes(kind, TAKES_PERIOD, "--to", to) ||
+        !option_goes(kind, TAKES_AT, "--at", at) || !option_goes(kind, TAKES_FACTOR, "--factor", factor) || !option_goes(kind, TAKES_TOP, "--top", top))
+        return CTL_USAGE;
     int rc = CTL_FAILED;
     if (ctl_place_find(&r.place) && (r.db = ctl_ledger_open(&r.place)) != NULL)
-        rc = focus ? report_focus(&r) : kind->run(&r);
+        rc = kind->run(&r);
     sqlite3_close(r.db);
     config_free(r.place.config);
     return rc;
