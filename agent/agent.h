@@ -25,6 +25,7 @@ struct inflight_table;
 struct ledger;
 struct rpc_server;
 struct routing;
+struct prompting;
 struct runtime;
 struct telemetry;
 struct tokenizer_set;
@@ -65,6 +66,7 @@ struct agent {
     struct telemetry *telemetry;
     struct tracing *tracing;
     struct audit *audit;            /* any thread */
+    struct prompting *prompting;    /* any thread */
     struct archiving *archiving;    /* the control thread's; NULL: nothing was archived yet */
     struct access_lists *access;    /* revocations; the control thread's, but for its cells */
     struct rpc_server *admin;       /* the control thread's; NULL before it listens */

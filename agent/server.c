@@ -17,6 +17,7 @@
 #include "outcome/learning.h"
 #include "ledger/ledger.h"
 #include "manage/limiting.h"
+#include "manage/prompting.h"
 #include "listener.h"
 #include "observe/audit.h"
 #include "observe/request_log.h"
@@ -222,6 +223,7 @@ static bool listeners_differ(const struct config *a, const struct config *b)
                   strcmp(a->listen.relay, b->listen.relay) != 0 || strcmp(a->haproxy.streams, b->haproxy.streams) != 0 ||
                   strcmp(a->haproxy.runtime_dir, b->haproxy.runtime_dir) != 0 ||
                   a->workers != b->workers || strcmp(a->ledger.file, b->ledger.file) != 0 || strcmp(a->audit.file, b->audit.file) != 0 ||
+                  strcmp(a->prompts.file, b->prompts.file) != 0 || a->prompts.max_bytes != b->prompts.max_bytes || a->prompts.keep != b->prompts.keep ||
                   (a->traces.endpoint != NULL && b->traces.endpoint != NULL && a->traces.queue != b->traces.queue) ||
                   console_link_differs(a, b);
     for (unsigned i = 0; !differ && i < a->listen.spop_count; i++)
@@ -248,7 +250,7 @@ static void reload(struct server *s)
         return;
     }
     if (listeners_differ(s->config, c))
-        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, traces.queue, ledger.file, audit.file and the console's listen, url "
+        LOG(LOG_LEVEL_WARN, "restart_needed", LOG_CSTR("keys", "listen, workers, metrics, traces.queue, ledger.file, audit.file, prompts and the console's listen, url "
                                                                "and session change at a restart only"));
     struct runtime *fresh = runtime_new(a, c, a->loop, a->http, a->runtime, s->why, sizeof s->why);
     if (fresh == NULL || !access_lists_check(c, s->why, sizeof s->why) || !alerting_check(c, s->why, sizeof s->why) ||
@@ -383,10 +385,11 @@ static bool start(struct server *s, const char *config_file)
         return false;
     if (!tracing_open(a, s->config, s->why, sizeof s->why))
         return false;
+    a->prompting = prompting_new(s->config);
     a->inflight = inflight_table_new();
     a->counter = token_counter_new(NULL);
     a->http = http_client_new(a->loop, NULL);
-    if (a->inflight == NULL || a->counter == NULL || a->http == NULL)
+    if (a->prompting == NULL || a->inflight == NULL || a->counter == NULL || a->http == NULL)
         return false;
     a->tokenizers = tokenizer_set_open(NULL, s->why, sizeof s->why);
     /* The ledger first: of two agents with one configuration, the second is told of what matters most. */
@@ -466,6 +469,7 @@ static void stop(struct server *s)
     token_counter_free(a->counter);
     http_client_free(a->http);
     config_free(s->config);
+    prompting_free(a->prompting);
     audit_close(a->audit);
     free(a->workers);
     free(s->spop);

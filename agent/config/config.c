@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKERS_MAX = 64, ALERTS_QUEUE_MAX = 100000, TEAMS_DEFAULT = 100, TEAMS_MAX = 1000, MAX_OUTPUT_DEFAULT = 4096, NAME_MAX_BYTES = 48 };
+enum { WORKERS_MAX = 64, ALERTS_QUEUE_MAX = 100000, TEAMS_DEFAULT = 100, TEAMS_MAX = 1000, MAX_OUTPUT_DEFAULT = 4096, NAME_MAX_BYTES = 48,
+       PROMPTS_BYTES = 64 << 20, PROMPTS_BYTES_MIN = 4096, PROMPTS_KEEP = 4, PROMPTS_KEEP_MAX = 100 };
 
 static const int64_t hold_timeout_default_us = 15 * 60 * (int64_t)1000000;
 
@@ -97,6 +98,11 @@ static void set_true(bool **b)
 static void defaults_fill(struct config *c)
 {
     beside_ledger(c, &c->audit.file, "audit.log");
+    beside_ledger(c, &c->prompts.file, "prompts.log");
+    if (c->prompts.max_bytes == 0)
+        c->prompts.max_bytes = PROMPTS_BYTES;
+    if (c->prompts.keep == 0)
+        c->prompts.keep = PROMPTS_KEEP;
     beside_ledger(c, &c->keys.secret_file, "keys.secret");
     if (c->workers == 0)
         c->workers = 2;
@@ -297,6 +303,8 @@ static void all_check(struct context *x, struct config *c)
         config_doc_error(x->doc, x->errors, "workers", "must be 1 to %d", WORKERS_MAX);
     if (!one_of(c->log_level, levels))
         config_doc_error(x->doc, x->errors, "log_level", "\"%s\" is unknown; allowed: debug, info, warn, error", c->log_level);
+    if (c->prompts.file[0] != '/' || c->prompts.max_bytes < PROMPTS_BYTES_MIN || c->prompts.keep < 1 || c->prompts.keep > PROMPTS_KEEP_MAX)
+        config_doc_error(x->doc, x->errors, "prompts", "file must be an absolute path, max_bytes %d or more, keep 1 to %d", PROMPTS_BYTES_MIN, PROMPTS_KEEP_MAX);
     if (!one_of(c->log.format, formats))
         config_doc_error(x->doc, x->errors, "log.format", "\"%s\" is unknown; allowed: logfmt, json", c->log.format);
     if (!one_of(c->haproxy.streams, streams))

@@ -81,6 +81,13 @@ struct config_traces {
     int64_t timeout_us, interval_us;
 };
 
+/* Where the prompts of models with log_prompts go, redacted. */
+struct config_prompts {
+    char *file;        /* default: prompts.log beside the ledger */
+    int64_t max_bytes; /* then the next file is begun */
+    int64_t keep;      /* files before the current one */
+};
+
 struct config_audit {
     char *file; /* default: audit.log beside the ledger */
 };
@@ -258,6 +265,7 @@ struct config_model {
     int64_t max_output; /* tokens for one choice when the client names none, and the most it may name */
     char *encoding;   /* may be NULL: by the model's name */
     char *overrun;    /* finish, stop: a stream whose use passes what was held */
+    bool log_prompts;
 };
 
 struct config_scope {
@@ -398,6 +406,7 @@ struct config {
     int64_t workers;
     char *log_level;
     struct config_log log;
+    struct config_prompts prompts;
     struct config_haproxy haproxy;
     struct config_ledger ledger;
     struct config_issuer *issuers;

@@ -303,6 +303,7 @@ static const cyaml_schema_field_t model_fields[] = {
     INT_OPT("max_output", config_model, max_output),
     TEXT_OPT("encoding", config_model, encoding),
     TEXT_OPT("overrun", config_model, overrun),
+    BOOL_OPT("log_prompts", config_model, log_prompts),
     CYAML_FIELD_END
 };
 ENTRY(model_entry, config_model, model_fields);
@@ -388,6 +389,13 @@ static const cyaml_schema_field_t prices_fields[] = {
 
 static const cyaml_schema_field_t audit_fields[] = {
     TEXT_OPT("file", config_audit, file),
+    CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t prompts_fields[] = {
+    TEXT_OPT("file", config_prompts, file),
+    INT_OPT("max_bytes", config_prompts, max_bytes),
+    INT_OPT("keep", config_prompts, keep),
     CYAML_FIELD_END
 };
 
@@ -515,6 +523,7 @@ static const cyaml_schema_field_t config_fields[] = {
     INT_OPT("workers", config, workers),
     TEXT_OPT("log_level", config, log_level),
     PART_OPT("log", config, log, log_fields),
+    PART_OPT("prompts", config, prompts, prompts_fields),
     PART("haproxy", config, haproxy, haproxy_fields),
     PART("ledger", config, ledger, ledger_fields),
     LIST("issuers", config, issuers, &issuer_entry),

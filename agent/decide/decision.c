@@ -9,6 +9,7 @@
 #include "decide/inflight.h"
 #include "decide/keys.h"
 #include "access/logout.h"
+#include "manage/prompting.h"
 #include "observe/request_log.h"
 #include "outcome/settlement.h"
 #include "spop_conn.h"
@@ -420,6 +421,8 @@ void decision_counted(struct decision *d)
                             SLICE_LIT("A request with this id is under way; HAProxy's unique-id-format must give each request its own."));
         return;
     }
+    if (runtime_model_of(d->s.runtime, d->s.alias)->config->log_prompts && sent)
+        prompting_note(a->prompting, &d->s, d->started_us);
     d->stage = STAGE_COMMIT;
     request_leave_frame(d);
     d->flight->op.done = on_decision_written;

@@ -180,6 +180,8 @@ static void refuses_with_line_and_reason(void **state)
         { 0, "workers: 0x2", ":19: workers", "whole number" },
         { 0, "workers: 1000", ":19: workers", "1 to 64" },
         { 0, "log_level: loud", ":19: log_level", "debug, info, warn, error" },
+        { 0, "prompts: {file: here.log}", ":19: prompts", "absolute path" },
+        { 0, "prompts: {file: /x, keep: 101}", ":19: prompts", "keep 1 to 100" },
         { 0, "log: {format: xml}", ":19: log.format", "logfmt, json" },
         { 0, "log: {decisions: maybe}", ":19", "log" },
         { 0, "log_level: info\nlog_level: warn", ":20", "given twice" },
