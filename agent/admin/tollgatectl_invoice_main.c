@@ -49,15 +49,15 @@ static int64_t day_number(const char *day)
     return period_parse(day, &p) ? p.start_s / PERIOD_DAY_S : 0;
 }
 
-/* When that date begins in the zone that was set, as seconds UTC. */
-static int64_t day_start(int64_t day)
+/* When that date begins in the file's time zone, as seconds UTC. */
+static int64_t day_start(const struct check *c, int64_t day)
 {
     time_t utc = (time_t)(day * PERIOD_DAY_S);
     struct tm tm;
 
     gmtime_r(&utc, &tm);
     tm.tm_isdst = -1;
-    return (int64_t)mktime(&tm);
+    return c->utc ? (int64_t)utc : (int64_t)mktime(&tm);
 }
 
 static int64_t line_day(const struct check *c, const struct invoice_line *line)
@@ -79,13 +79,12 @@ static int64_t line_day(const struct check *c, const struct invoice_line *line)
 static bool spans_make(const struct check *c)
 {
     sqlite3_stmt *s = NULL;
-    bool ok = sqlite3_exec(c->db, "CREATE TEMP TABLE span (day INTEGER PRIMARY KEY, start, stop)", NULL, NULL, NULL) == SQLITE_OK &&
-              sqlite3_prepare_v2(c->db, "INSERT INTO span VALUES (?1, ?2, ?3)", -1, &s, NULL) == SQLITE_OK;
+    bool ok = sqlite3_exec(c->db, "CREATE TEMP TABLE span (day INTEGER, start INTEGER PRIMARY KEY)", NULL, NULL, NULL) == SQLITE_OK &&
+              sqlite3_prepare_v2(c->db, "INSERT INTO span VALUES (?1, ?2)", -1, &s, NULL) == SQLITE_OK;
 
     for (int64_t day = c->first_day; ok && day <= c->last_day; day++) {
         sqlite3_bind_int64(s, 1, day);
-        sqlite3_bind_int64(s, 2, c->utc ? day * PERIOD_DAY_S : day_start(day));
-        sqlite3_bind_int64(s, 3, c->utc ? (day + 1) * PERIOD_DAY_S : day_start(day + 1));
+        sqlite3_bind_int64(s, 2, day_start(c, day));
         ok = sqlite3_step(s) == SQLITE_DONE;
         sqlite3_reset(s);
     }
@@ -235,17 +234,18 @@ static bool keys_choose(struct check *c)
  * request's: they are counted for its day here, as the provider does. */
 #define IN(t) t ".input + " t ".input_cached + " t ".input_cache_write + " t ".input_cache_write_1h + " t ".input_audio"
 #define OUT(t) t ".output + " t ".output_reasoning + " t ".output_audio"
+#define DAY(slot) "(SELECT day FROM span WHERE start <= " slot " ORDER BY start DESC LIMIT 1)"
 #define MOVED(sign, at)                                                                                                                     \
-    " UNION ALL SELECT s.day, coalesce(r.served, r.plan, 0), " sign "(" IN("c") "), " sign "c.input_cached, " sign "(" OUT("c") "), 0, "       \
-    sign "c.cost_nano, " sign "c.discount_nano, " sign "1, " sign "c.cost_nano, 0, 0, 0, 0 FROM correction_row AS c JOIN span AS s ON "        \
-    at " >= s.start * 1000000 AND " at " < s.stop * 1000000 JOIN request_row AS r ON r.id = c.request WHERE c.account_us <> c.started_us"
+    " UNION ALL SELECT " DAY(at " / 1000000") ", coalesce(r.served, r.plan, 0), " sign "(" IN("c") "), " sign "c.input_cached, " sign "(" OUT("c") "), 0, "       \
+    sign "c.cost_nano, " sign "c.discount_nano, " sign "1, " sign "c.cost_nano, 0, 0, 0, 0 FROM correction_row AS c JOIN request_row AS r ON "    \
+    "r.id = c.request WHERE c.account_us <> c.started_us AND " at " >= ?3 * 1000000 AND " at " < ?4 * 1000000"
 
 static const char sql_head[] =
     "WITH cell (day, target, tokens_in, cached, tokens_out, requests, cost, discount, corrections, late, bounded, bounded_nano, counted, counted_nano)"
-    " AS (SELECT s.day, u.target, " IN("u") ", u.input_cached, " OUT("u") ", u.settled, u.cost_nano, u.discount_nano, u.corrections,"
-    " u.correction_nano, u.bounded, u.bounded_nano, u.counted, u.counted_nano FROM span AS s JOIN ";
-static const char sql_tail[] =
-    " AS u ON u.slot >= s.start AND u.slot < s.stop" MOVED("-", "c.account_us") MOVED("", "c.started_us") "),"
+    " AS (SELECT " DAY("u.slot") ", u.target, sum(" IN("u") "), sum(u.input_cached), sum(" OUT("u") "), sum(u.settled), sum(u.cost_nano),"
+    " sum(u.discount_nano), sum(u.corrections), sum(u.correction_nano), sum(u.bounded), sum(u.bounded_nano), sum(u.counted), sum(u.counted_nano) FROM ";
+static const char sql_tail[] = /* the bounds reach into the arms of the view; a join with the days would not */
+    " AS u WHERE u.slot >= ?3 AND u.slot < ?4 GROUP BY u.slot, u.target" MOVED("-", "c.account_us") MOVED("", "c.started_us") "),"
     " ours AS (SELECT c.day, model_base(t.model) AS model, max(t.model) AS name, iif(?2, t.key_name, '') AS key, sum(tokens_in) AS tokens_in,"
     " sum(cached) AS cached, sum(tokens_out) AS tokens_out, sum(requests) AS requests, sum(cost) AS cost, sum(discount) AS discount,"
     " sum(corrections) AS corrections, sum(late) AS late, sum(bounded) AS bounded, sum(bounded_nano) AS bounded_nano, sum(counted) AS counted,"
@@ -404,6 +404,8 @@ static bool compare(const struct check *c, struct table *t, size_t *differences)
     if (rc == SQLITE_OK) {
         sqlite3_bind_text(s, 1, c->provider != NULL ? c->provider : "", -1, SQLITE_STATIC);
         sqlite3_bind_int(s, 2, c->by_key);
+        sqlite3_bind_int64(s, 3, day_start(c, c->first_day));
+        sqlite3_bind_int64(s, 4, day_start(c, c->last_day + 1));
     }
     while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
         row_add(c, s, t);

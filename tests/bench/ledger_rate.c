@@ -6,20 +6,30 @@
  * Prints rows per second and CPU per row for decisions and for settlements, the longest commit, then how long each report of the
  * tollgatectl beside this program takes. A row that exists stays. The curve fills a file with requests of 400 days, 500 users, 50
  * teams and 8 models (goes on with one that is given, and leaves it), and at each size compares with an empty ledger that is written
- * to by turns with it, so that both see the same machine. */
+ * to by turns with it, so that both see the same machine. It says beforehand what space it takes, how far it is every 10 seconds on
+ * standard error, and leaves no file of its own behind: also when it is ended by a signal or its parent dies; what kill -9 leaves, the next
+ * run removes. */
 #include "base/clock.h"
 #include "ledger/ledger.h"
 
+#include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { USERS_MAX = 10000, CURVE_ROWS = 20000, CURVE_GROUP = 50, CURVE_TURNS = 3, CURVE_USERS = 500, FILL_GROUP = 1000, SLICE_ROWS = 5000, DAYS = 400 };
+enum { USERS_MAX = 10000, CURVE_ROWS = 20000, CURVE_GROUP = 50, CURVE_TURNS = 3, CURVE_USERS = 500, FILL_GROUP = 1000, SLICE_ROWS = 5000, DAYS = 400,
+       ROW_BYTES = 450 /* of the file with its roll-ups: 270 at 10^5, 321 at 10^6, and some to spare */, WAL_BYTES = 256 << 20, PROGRESS_US = 10000000 };
 
 struct group {
     pthread_mutex_t lock;
@@ -142,6 +152,73 @@ static void print_pass(const char *what, const struct speed *s, size_t size)
            (double)s->cpu_us / (double)s->rows, (double)s->longest_us / 1000, s->failed);
 }
 
+/* ---- files of its own -------------------------------------------------------------------------------------------- */
+
+static const char *const ends[] = { "", "-wal", "-shm" };
+static char own[2][sizeof "./bench-ledger-XXXXXX"]; /* removed at the end, and by signals */
+
+static void remove_ledger(const char *file)
+{
+    char name[320];
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "%s%s", file, ends[i]);
+        unlink(name);
+    }
+}
+
+static void on_signal(int number)
+{
+    char name[sizeof own[0] + 4];
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; own[k][0] != '\0' && i < 3; i++) {
+            strcpy(name, own[k]);
+            strcat(name, ends[i]);
+            unlink(name);
+        }
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* What a run left that was killed: nobody holds its lock any more. */
+static void remove_left(const char *pattern)
+{
+    glob_t found;
+    if (glob(pattern, 0, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        int fd = open(found.gl_pathv[i], O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            remove_ledger(found.gl_pathv[i]);
+        if (fd >= 0)
+            close(fd);
+    }
+    globfree(&found);
+}
+
+static const char *make_own(int k, const char *pattern)
+{
+    snprintf(own[k], sizeof own[k], "%s", pattern);
+    int fd = mkstemp(own[k]);
+    if (fd < 0 || close(fd) != 0) {
+        perror(pattern);
+        exit(1);
+    }
+    return own[k];
+}
+
+static void watch_signals(void)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+    struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_NODEFER };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaction(numbers[i], &a, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    remove_left("./bench-ledger-??????");
+    remove_left("./bench-empty-??????");
+}
+
+/* ---- reports ----------------------------------------------------------------------------------------------------- */
+
 /* Each runs in a process of its own, as a person or a nightly job would start it; its output is thrown away. */
 static void report(const char *file, const char *options)
 {
@@ -149,6 +226,8 @@ static void report(const char *file, const char *options)
     snprintf(command, sizeof command, "%s/tollgatectl report --ledger %s %s > /dev/null", program_folder, file, options);
     int64_t start = clock_mono_us();
     int rc = system(command);
+    if (WIFSIGNALED(rc) && (WTERMSIG(rc) == SIGINT || WTERMSIG(rc) == SIGQUIT)) /* which system() keeps from us */
+        on_signal(SIGINT);
     printf("%8.0f ms  report %s%s\n", (double)(clock_mono_us() - start) / 1000, options, rc == 0 ? "" : "  FAILED");
 }
 
@@ -179,16 +258,6 @@ static void reports(const char *file)
     report(file, "--format focus");
 }
 
-static void remove_ledger(const char *file)
-{
-    static const char *const ends[] = { "", "-wal", "-shm" };
-    char name[320];
-    for (int i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "%s%s", file, ends[i]);
-        unlink(name);
-    }
-}
-
 static struct ledger *open_or_exit(const char *file)
 {
     char why[300];
@@ -197,6 +266,23 @@ static struct ledger *open_or_exit(const char *file)
         return l;
     fprintf(stderr, "%s\n", why);
     exit(1);
+}
+
+static struct {
+    int64_t began_us, told_us;
+    size_t first, last; /* rows to fill; last 0: nothing is told */
+} filling;
+
+static void tell_progress(size_t done)
+{
+    int64_t now = clock_mono_us(), took = now - filling.began_us;
+    if (filling.last == 0 || now - filling.told_us < PROGRESS_US || done == 0)
+        return;
+    filling.told_us = now;
+    size_t all = filling.last - filling.first;
+    int64_t left = (int64_t)((double)took / 1e6 * (double)(all - done) / (double)done);
+    fprintf(stderr, "filling: %zu of %zu rows, %.0f rows/s, about %lld:%02lld min left\n", filling.first + done, filling.last, (double)done * 1e6 / (double)took,
+            (long long)left / 60, (long long)left % 60);
 }
 
 /* In slices: at most so many requests are open at a time, as if answers took a few seconds. */
@@ -208,7 +294,23 @@ static void add(struct ledger *l, int64_t *next, size_t rows, size_t group, int 
         pass(l, true, *next, n, group, n_users, at + (int64_t)done * step_us, step_us, decide);
         pass(l, false, *next, n, group, n_users, at + (int64_t)done * step_us, step_us, settle);
         *next += (int64_t)n;
+        tell_progress(done + n);
     }
+}
+
+/* False after saying so when the file system has less than the largest size will take. */
+static bool room_for(size_t rows)
+{
+    struct statvfs v;
+    int64_t needed = (int64_t)rows * ROW_BYTES + 2 * WAL_BYTES;
+    if (statvfs(".", &v) != 0)
+        return true;
+    int64_t there = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+    printf("up to %zu rows: takes up to %lld MiB here while it runs, %lld MiB are free\n", rows, (long long)needed >> 20, (long long)there >> 20);
+    fflush(stdout);
+    if (there < needed)
+        fprintf(stderr, "not enough space in the current directory; run it elsewhere or with fewer rows\n");
+    return there >= needed;
 }
 
 /* Both ledgers by turns. What the empty one takes between two sizes is thrown away. */
@@ -226,7 +328,7 @@ static void compare(struct ledger *large, int64_t *next, size_t existing, const 
     }
     ledger_close(empty);
     remove_ledger(empty_file);
-    printf("\n%zu rows: decisions %.0f/s, %.2f us CPU, %.2f of an empty ledger's rate; settlements %.0f/s, %.2f us CPU, %.2f; both %.2f;"
+    printf("%zu rows: decisions %.0f/s, %.2f us CPU, %.2f of an empty ledger's rate; settlements %.0f/s, %.2f us CPU, %.2f; both %.2f;"
            " longest group %.1f ms (empty %.1f); %zu failed\n",
            existing, rate(&d), (double)d.cpu_us / (double)d.rows, rate(&d) / rate(&d0), rate(&s), (double)s.cpu_us / (double)s.rows, rate(&s) / rate(&s0),
            (double)(d0.us + s0.us) / (double)(d.us + s.us), (double)(d.longest_us > s.longest_us ? d.longest_us : s.longest_us) / 1000,
@@ -235,12 +337,10 @@ static void compare(struct ledger *large, int64_t *next, size_t existing, const 
 
 static int curve(size_t largest, const char *given)
 {
-    char name[] = "./bench-ledger-XXXXXX", empty[] = "./bench-empty-XXXXXX";
-    int fd = given ? -1 : mkstemp(name), other = mkstemp(empty);
-    const char *file = given ? given : name;
-    size_t have = 0;
-    if ((!given && (fd < 0 || close(fd) != 0)) || other < 0 || close(other) != 0)
+    if (!room_for(largest))
         return 1;
+    const char *file = given ? given : make_own(0, "./bench-ledger-XXXXXX"), *empty = make_own(1, "./bench-empty-XXXXXX");
+    size_t have = 0;
     for (size_t size = 10000; size <= largest; size *= 10) {
         struct ledger *l = open_or_exit(file);
         struct speed ignored = { 0 };
@@ -251,8 +351,14 @@ static int curve(size_t largest, const char *given)
             ledger_close(l);
             continue;
         }
+        filling.began_us = filling.told_us = clock_mono_us();
+        filling.first = have;
+        filling.last = size > have ? size : 0;
         if (size > have)
             add(l, &next, (size - have) / FILL_GROUP * FILL_GROUP, FILL_GROUP, CURVE_USERS, clock_wall_us() - days + (int64_t)have * step, step, &ignored, &ignored);
+        filling.last = 0;
+        printf("%s%zu rows filled in %.0f s\n", size > 10000 ? "\n" : "", size, (double)(clock_mono_us() - filling.began_us) / 1e6);
+        fflush(stdout);
         compare(l, &next, size, empty);
         ledger_close(l);
         if (stat(file, &st) == 0)
@@ -260,6 +366,7 @@ static int curve(size_t largest, const char *given)
         reports(file);
         fflush(stdout);
     }
+    remove_ledger(empty);
     if (!given)
         remove_ledger(file);
     return 0;
@@ -273,20 +380,19 @@ int main(int argc, char **argv)
         snprintf(teams[i], sizeof teams[i], "team-%02d", i);
     const char *slash = strrchr(argv[0], '/');
     snprintf(program_folder, sizeof program_folder, "%.*s", slash ? (int)(slash - argv[0]) : 1, slash ? argv[0] : ".");
+    watch_signals();
     if ((argc == 3 || argc == 4) && strcmp(argv[1], "curve") == 0)
         return curve((size_t)atol(argv[2]), argc == 4 ? argv[3] : NULL);
     size_t rows = argc > 1 ? (size_t)atol(argv[1]) : 200000, size = argc > 2 ? (size_t)atol(argv[2]) : 50;
     int n_users = argc > 3 ? atoi(argv[3]) : 500;
-    char name[] = "./bench-ledger-XXXXXX", why[300];
+    char why[300];
     bool temporary = argc < 5;
     if (size == 0 || rows < size || n_users < 1 || n_users > USERS_MAX) {
         fprintf(stderr, "usage: bench_ledger_rate [rows] [group] [users, at most %d] [file]\n", USERS_MAX);
         return 2;
     }
     rows -= rows % size; /* a slice is a whole number of groups */
-    if (temporary && close(mkstemp(name)) != 0)
-        return 1;
-    const char *file = temporary ? name : argv[4];
+    const char *file = temporary ? make_own(0, "./bench-ledger-XXXXXX") : argv[4];
     struct ledger *l = ledger_open(&(struct ledger_options){ .file = file }, why, sizeof why);
     if (!l) {
         fprintf(stderr, "%s\n", why);
