@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/private.h"
+#include "decide/again.h"
 #include "decide/decision.h"
 #include "access/gateway_keys.h"
 #include "identity/identity.h"
@@ -115,7 +116,8 @@ static void on_notify(void *user, struct spop_conn *spop, struct spop_notify *no
 {
     struct connection *c = user;
     (void)spop;
-    decision_start(c->worker, c, notify);
+    if (!again_asked(c->worker, c, notify))
+        decision_start(c->worker, c, notify);
 }
 
 static void on_hello(void *user, struct spop_conn *spop, const struct spop_hello *hello)

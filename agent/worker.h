@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct again;
 struct agent;
 struct decision;
 struct runtime;
@@ -40,6 +41,8 @@ struct worker {
     unsigned parked_count;
     size_t parked_bytes;                /* of the bodies they keep */
     struct decision *jobs;              /* being counted in slices */
+    struct again *agains;               /* questions for a key that wait for their answer */
+    ev_timer again_timer;
     struct decision *spare;             /* free list */
     unsigned spare_count;
     ev_idle job_idle;

@@ -7,6 +7,7 @@
 #include "credential/source.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,11 +25,17 @@ struct key {
     int64_t back_mono_us;  /* set aside until then; 0: it is not */
     unsigned strikes;      /* refusals in a row */
     uint64_t refused;
+    uint32_t looked_serial; /* of the value that was last looked at because it was refused */
+    bool look, looking;    /* credential_look: asked for (under the store's lock); under way */
 };
 
 struct credential_store {
-    pthread_mutex_t lock;  /* guards `current` */
+    pthread_mutex_t lock;  /* guards `current`, `asked` */
     struct credential_snapshot *current;
+    uint32_t asked;        /* tickets given */
+    uint32_t looking;      /* the last ticket that is looked after; its keys are not all there yet */
+    _Atomic uint32_t looked; /* the last ticket that is done */
+    ev_async wake;
     struct env_pool *pool;
     struct ev_loop *loop;  /* NULL: not started */
     ev_timer tick;         /* the next key that comes back, or expires */
@@ -40,6 +47,8 @@ struct credential_store {
 };
 
 static void publish(struct credential_store *s);
+static void key_looked(struct key *k);
+static void on_wake(struct ev_loop *loop, ev_async *w, int events);
 
 /* ---- what sources say -------------------------------------------------------------------------------------------------- */
 
@@ -91,6 +100,7 @@ static bool on_value(void *user, struct slice text, int64_t lifetime_s, char *wh
         v->serial = k->value->serial;
         if (v->expires_mono_us == k->value->expires_mono_us) {
             value_unref(v);
+            key_looked(k);
             return true;
         }
     } else {
@@ -101,6 +111,7 @@ static bool on_value(void *user, struct slice text, int64_t lifetime_s, char *wh
     value_unref(k->value);
     k->value = v;
     publish(k->store);
+    key_looked(k);
     return true;
 }
 
@@ -113,6 +124,7 @@ static void on_failed(void *user, const char *why, double again_s)
     LOG(LOG_LEVEL_ERROR, k->value != NULL ? "credential_kept" : "credential_missing", LOG_CSTR("credential", k->credential->name),
         LOG_INT("key", k->index), LOG_CSTR("kind", credential_key_kind(k->o)), LOG_CSTR("why", why),
         LOG_INT("again_ms", again_s < 0 ? -1 : again_s * 1000));
+    key_looked(k);
 }
 
 static void on_file(void *user)
@@ -303,8 +315,11 @@ void credential_store_free(struct credential_store *s)
         value_unref(k->value);
         free(k->identity);
     }
-    if (s->loop != NULL)
+    if (s->loop != NULL) {
         ev_timer_stop(s->loop, &s->tick);
+        ev_ref(s->loop);
+        ev_async_stop(s->loop, &s->wake);
+    }
     env_pool_unref(s->pool);
     credential_release(s->current);
     pthread_mutex_destroy(&s->lock);
@@ -333,6 +348,10 @@ int credential_store_start(struct credential_store *s, struct ev_loop *loop, str
     s->loop = loop;
     ev_timer_init(&s->tick, on_tick, 0., 0.);
     s->tick.data = s;
+    ev_async_init(&s->wake, on_wake);
+    s->wake.data = s;
+    ev_async_start(loop, &s->wake);
+    ev_unref(loop); /* does not keep the loop running */
     for (size_t i = 0; i < s->key_count; i++)
         if (key_start(&s->keys[i], loop, http) != 0)
             return -1;
@@ -424,6 +443,70 @@ void credential_report(struct credential_store *s, struct slice name, uint32_t s
         k->back_mono_us = 0;
         publish(s);
     }
+}
+
+/* ---- looking at once ---------------------------------------------------------------------------------------------------- */
+
+static void looks_end(struct credential_store *s)
+{
+    for (size_t i = 0; i < s->key_count; i++)
+        if (s->keys[i].looking)
+            return;
+    atomic_store(&s->looked, s->looking);
+}
+
+static void key_looked(struct key *k)
+{
+    if (!k->looking)
+        return;
+    k->looking = false;
+    looks_end(k->store);
+}
+
+static void on_wake(struct ev_loop *loop, ev_async *w, int events)
+{
+    struct credential_store *s = w->data;
+
+    (void)loop, (void)events;
+    pthread_mutex_lock(&s->lock);
+    s->looking = s->asked;
+    for (size_t i = 0; i < s->key_count; i++) {
+        s->keys[i].looking = s->keys[i].looking || s->keys[i].look;
+        s->keys[i].look = false;
+    }
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < s->key_count; i++) {
+        struct key *k = &s->keys[i];
+        if (!k->looking)
+            continue;
+        /* Once for each value at once; a value that stays bad is no reason to ask again and again. */
+        bool first = k->value == NULL || k->value->serial != k->looked_serial;
+        k->looked_serial = k->value != NULL ? k->value->serial : 0;
+        key_source_fetch(k->source, first || key_source_is_local(k->o) ? 0 : REFUSED_FETCH_GAP_S);
+        if (!k->source->fetching)
+            k->looking = false;
+    }
+    looks_end(s);
+}
+
+uint32_t credential_look(struct credential_store *s, struct slice name)
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t ticket = ++s->asked;
+    if (ticket == 0) /* after four thousand million */
+        ticket = ++s->asked;
+    for (size_t i = 0; i < s->key_count; i++)
+        if (slice_eq_cstr(name, s->keys[i].credential->name))
+            s->keys[i].look = true;
+    pthread_mutex_unlock(&s->lock);
+    if (s->loop != NULL)
+        ev_async_send(s->loop, &s->wake);
+    return ticket;
+}
+
+bool credential_looked(struct credential_store *s, uint32_t ticket)
+{
+    return (int32_t)(atomic_load(&s->looked) - ticket) >= 0;
 }
 
 bool credential_store_state(const struct credential_store *s, size_t i, int64_t mono_us, struct credential_state *out)

@@ -72,6 +72,9 @@ bool credential_pick_other(struct credential_snapshot *c, struct slice name, uns
     __attribute__((warn_unused_result));
 /* Two keys or more are ready: valid and not set aside. */
 bool credential_spare(const struct credential_snapshot *c, struct slice name, int64_t mono_us);
+/* Its value may be another at any moment: it comes from a file, a token endpoint, a vault or a command, and requests carry it (they are not
+ * signed with it). */
+bool credential_renewable(const struct credential_snapshot *c, struct slice name);
 /* False when credential_pick would answer NONE. */
 bool credential_usable(const struct credential_snapshot *c, struct slice name, int64_t mono_us);
 /* Counts the changes: two snapshots with the same number hold the same values. */
@@ -83,6 +86,12 @@ uint64_t credential_generation(const struct credential_snapshot *c);
  * long each time up to 15 minutes, and have it fetched or read again at once; 429 for retry_after_s, or (-1) from a second on up to a
  * minute. Any status below 400 makes a key good again. Values that were replaced meanwhile are not known any more: ignored. */
 void credential_report(struct credential_store *s, struct slice name, uint32_t serial, int status, int64_t retry_after_s, int64_t mono_us);
+
+/* Any thread: a value was refused, so all keys of this credential are to be looked at now. What comes over the network or from a command is
+ * fetched once for a value, then at most every few seconds. A ticket, never 0. */
+uint32_t credential_look(struct credential_store *s, struct slice name);
+/* Any thread: that look has ended, and what it found is published. */
+bool credential_looked(struct credential_store *s, uint32_t ticket);
 
 /* One key, for people. Strings live until the store changes. */
 struct credential_state {

@@ -90,6 +90,7 @@ bool snapshot_set(struct credential_snapshot *c, size_t i, const struct credenti
 
     s->key_count = (unsigned)o->key_count;
     for (unsigned k = 0; k < s->key_count; k++) {
+        s->renewable = s->renewable || (o->keys[k].secret.env == NULL && o->aws == NULL);
         s->keys[k] = keys[k];
         s->keys[k].name = NULL;
         if (keys[k].value != NULL)
@@ -168,6 +169,12 @@ bool credential_spare(const struct credential_snapshot *c, struct slice name, in
     for (unsigned k = 0; s != NULL && k < s->key_count; k++)
         good += s->keys[k].value != NULL && s->keys[k].back_mono_us == 0 && s->keys[k].value->expires_mono_us > mono_us;
     return good > 1;
+}
+
+bool credential_renewable(const struct credential_snapshot *c, struct slice name)
+{
+    const struct snapshot_credential *s = find(c, name);
+    return s != NULL && s->renewable;
 }
 
 bool credential_usable(const struct credential_snapshot *c, struct slice name, int64_t mono_us)

@@ -15,6 +15,7 @@ struct snapshot_key {
 struct snapshot_credential {
     char *name, *region, *service; /* region NULL: not signed */
     struct credential_aws aws;
+    bool renewable;
     struct snapshot_key keys[CREDENTIAL_KEYS_MAX];
     unsigned key_count;
     uint8_t *turns;        /* keys in the order of smooth weighted round robin */

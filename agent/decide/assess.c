@@ -435,6 +435,11 @@ bool assess_rewrite(struct assessment *s)
         return true;
     if (!rewrite_for(s, s->primary, s->choice.primary, &s->primary_edits, &s->primary_delta))
         return false;
+    if (s->again) {
+        s->fallback_edits = s->primary_edits;
+        s->fallback_delta = s->primary_delta;
+        return true;
+    }
     return s->fallback == NULL || rewrite_for(s, s->fallback, s->choice.fallback, &s->fallback_edits, &s->fallback_delta);
 }
 

@@ -39,6 +39,7 @@ struct assessment {
     struct credential_pick primary_key, fallback_key;
     char primary_payload[SIGV4_HEX + 1], fallback_payload[SIGV4_HEX + 1]; /* SHA-256 of the rewritten body, for those that are signed */
     struct slice notice;
+    bool again;                              /* the fallback is the primary, for when its key is refused and for nothing else */
     bool usage_added;                        /* the request asks for usage in its stream, and the client did not */
     bool downgraded;                         /* alias is not the one that was asked for, but the one a limit asked for instead */
 };

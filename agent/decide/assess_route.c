@@ -145,6 +145,10 @@ static bool select_once(struct assessment *s)
     /* Nothing else to fall back on, but the provider has another key: one that is refused or throttled costs no request. */
     if (s->choice.fallback == NULL && credential_spare(s->credentials, s->choice.primary->target.group, s->route_mono_us))
         s->choice.fallback = s->choice.primary; /* never larger */
+    s->again = s->choice.fallback == NULL && s->ask.endpoint != ENDPOINT_PASSTHROUGH && !s->ask.count_only &&
+               credential_renewable(s->credentials, s->choice.primary->target.group);
+    if (s->again)
+        s->choice.fallback = s->choice.primary;
     s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
     s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
     return true;

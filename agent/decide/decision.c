@@ -402,8 +402,10 @@ void decision_counted(struct decision *d)
     d->trace = d->flight->trace;
     d->flight->hold = d->s.hold;
     d->flight->held = d->s.budget.held;
-    d->flight->primary_key = (struct key_used){ .index = d->s.primary_key.key, .serial = d->s.primary_key.serial };
-    d->flight->fallback_key = (struct key_used){ .index = d->s.fallback_key.key, .serial = d->s.fallback_key.serial };
+    d->flight->primary_key.index = d->s.primary_key.key;
+    d->flight->fallback_key.index = d->s.fallback_key.key;
+    atomic_init(&d->flight->primary_key.serial, d->s.primary_key.serial);
+    atomic_init(&d->flight->fallback_key.serial, d->s.fallback_key.serial);
     d->flight->primary_basis = d->s.primary_basis;
     d->flight->fallback_basis = d->s.fallback_basis;
     d->flight->prices = price_table_ref(d->s.runtime->prices);

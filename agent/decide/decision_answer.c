@@ -100,6 +100,7 @@ void decision_answer_allow(struct decision *d)
         ready = keys_header(s, true, &fallback.credential) && ready;
         v.fallback = (struct verdict_target){ .target = &fallback, .edits = s->fallback_edits, .delta = s->fallback_delta };
         v.fallback_larger = s->choice.fallback_larger;
+        v.again = s->again;
     }
     if (s->ask.endpoint == ENDPOINT_PASSTHROUGH) { /* its body names a model, or none; nothing of an answer is counted */
         primary.model = SLICE_NONE;

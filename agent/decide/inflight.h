@@ -27,7 +27,7 @@ enum inflight_state {
 /* Which of a provider's keys was sent along; never the key. */
 struct key_used {
     unsigned index;  /* in the configuration */
-    uint32_t serial; /* of the value (credential/credential.h); 0: none */
+    _Atomic uint32_t serial; /* of the value (credential/credential.h); 0: none. A second try may get another (decide/again.h) */
 };
 
 struct inflight {

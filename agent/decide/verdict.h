@@ -19,6 +19,7 @@ struct verdict_target {
 struct verdict_allowed {
     struct verdict_target primary, fallback; /* fallback.target NULL: none */
     bool fallback_larger;   /* it takes longer prompts: to be tried when the primary finds the request too long */
+    bool again;             /* the fallback is for a refused key only */
     struct slice alias;
     int64_t hold_nano;
     const struct budget_answer *budget;

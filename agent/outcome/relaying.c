@@ -370,7 +370,7 @@ static void request_begin(struct relayed *s, const struct relay_request *q)
     if (s->flight != NULL)
         meter_start(s);
     rules.group = slice_cstr(s->group);
-    rules.may_retry = s->attempt == 1 && q->groups[1].n > 0;
+    rules.may_retry = s->attempt == 1 && q->groups[1].n > 0 && !q->again;
     relay_stream_init(&s->stream, &rules);
     s->head_seen = true;
     atomic_fetch_add_explicit(&r->agent->counters.relayed, 1, memory_order_relaxed);

@@ -17,6 +17,7 @@ struct relay_request {
     struct slice path;  /* of the target, without the query */
     struct slice id;    /* x-tg-id: the request's id */
     bool larger;        /* x-tg-l: the second try's target takes longer prompts */
+    bool again;         /* x-tg-a: the second try is for a refused key only */
     struct slice groups[2]; /* x-tg-pg, x-tg-fg: provider groups of the first and the second try */
 };
 

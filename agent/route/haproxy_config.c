@@ -193,7 +193,8 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
     fputs("    http-request set-header accept-encoding identity\n"
           "    http-request set-header x-tg-id %[var(txn.tgx.id)]\n"
           "    http-request set-header x-tg-s 1 if { var(txn.tg.stream) -m bool }\n"
-          "    http-request set-header x-tg-l 1 if { var(txn.tg.larger) -m bool }\n", out);
+          "    http-request set-header x-tg-l 1 if { var(txn.tg.larger) -m bool }\n"
+          "    http-request set-header x-tg-a 1 if { var(txn.tg.again) -m bool }\n", out);
     static const char *const attempts[][2] = { { "p", "pri" }, { "f", "fb" } };
     for (size_t i = 0; i < 2; i++) {
         const char *t = attempts[i][0];
@@ -247,22 +248,26 @@ static void put_response(FILE *out, const struct haproxy_plan *p)
                 informing[i][1], informing[i][1]);
     fputs("    http-after-response add-header server-timing %[var(txn.tg.time)] if { var(txn.tg.time) -m found }\n", out);
     if (p->relay)
+        fputs("    use_backend tg_route_stream_again if { var(txn.tg.again) -m bool } { var(txn.tg.stream) -m bool }\n", out);
+    fputs("    use_backend tg_route_again if { var(txn.tg.again) -m bool }\n", out);
+    if (p->relay)
         fputs("    # Streams pass the relay on their way to the second tier.\n"
               "    use_backend tg_route_stream if { var(txn.tg.stream) -m bool }\n", out);
     fputs("    default_backend tg_route\n", out);
 }
 
 /* `sockets`: the beginning of the two servers' paths, which end in -primary.sock and -fallback.sock. */
-static void put_route(FILE *out, const char *name, const char *comment, const char *sockets)
+static void put_route(FILE *out, const char *name, const char *comment, const char *sockets, bool again)
 {
     fprintf(out, "\n%sbackend %s from tg_defaults\n", comment, name);
     fputs("    # A new connection for each request: on a reused one HAProxy would answer some failures with a silent close.\n"
           "    option http-server-close\n"
           "    option redispatch 1\n"
-          "    retries 1\n"
-          "    retry-on 500 502 503 504 conn-failure empty-response junk-response response-timeout\n"
-          "    http-request disable-l7-retry unless { var(txn.tg.fb) -m found }\n"
-          "    use-server primary if TRUE\n", out);
+          "    retries 1\n", out);
+    fputs(again ? "    retry-on 401 403\n"
+                : "    retry-on 500 502 503 504 conn-failure empty-response junk-response response-timeout\n"
+                  "    http-request disable-l7-retry unless { var(txn.tg.fb) -m found }\n", out);
+    fputs("    use-server primary if TRUE\n", out);
     haproxy_put_statuses(out);
     fprintf(out, "    server primary unix@%s-primary.sock weight 0\n    server fallback unix@%s-fallback.sock weight 100\n", sockets,
             sockets);
@@ -275,9 +280,13 @@ static void put_routes(FILE *out, const struct haproxy_plan *p)
     snprintf(sockets, sizeof sockets, "%s/tg", p->run_dir);
     put_route(out, "tg_route",
               "# Two servers, both this HAProxy's own second tier. The first try always goes to primary (use-server); a weight of 0 keeps it out\n"
-              "# of load balancing, so that the one retry, which balances anew, always goes to fallback.\n", sockets);
+              "# of load balancing, so that the one retry, which balances anew, always goes to fallback.\n", sockets, false);
     if (p->relay)
-        put_route(out, "tg_route_stream", "# The same for streams, by way of the agent's relay.\n", p->relay);
+        put_route(out, "tg_route_stream", "# The same for streams, by way of the agent's relay.\n", p->relay, false);
+    put_route(out, "tg_route_again",
+              "# No fallback and one key: a second try only when the provider has refused the key, with what the key is then.\n", sockets, true);
+    if (p->relay)
+        put_route(out, "tg_route_stream_again", "", p->relay, true);
 }
 
 /* Of the first try only. An error's code says it, else the beginning of its message as providers word it; an error with another code of its
@@ -315,6 +324,17 @@ static void put_too_long(FILE *out)
           "    http-response set-status 503 if { var(txn.tgx.long) -m found }\n", out);
 }
 
+/* The first try leaves a refusal of the key as it is, for tg_route_again knows no other; the second asks the agent for the key. */
+static void put_again(FILE *out, int attempt)
+{
+    if (attempt == 1)
+        fputs("    http-after-response set-status 401 if { var(txn.tgx.again) -m found } { res.hdr(x-tg-status) 401 }\n"
+              "    http-after-response set-status 403 if { var(txn.tgx.again) -m found } { res.hdr(x-tg-status) 403 }\n", out);
+    else
+        fputs("    http-request send-spoe-group tollgate again if { var(txn.tgx.again) -m found }\n"
+              "    http-request set-var(txn.tgx.key) var(txn.tg.key) if { var(txn.tg.key) -m found }\n", out);
+}
+
 /* The two second-tier frontends differ in which headers they read and in the number of the attempt. */
 static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name, char t, int attempt)
 {
@@ -325,6 +345,8 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
     if (p->relay && p->socket_group)
         fprintf(out, " group %s", p->socket_group);
     fputs("\n", out);
+    if (attempt == 2)
+        fprintf(out, "    filter spoe engine tollgate config %s/tollgate-spoe.conf\n", p->conf_dir);
     if (p->lua)
         fputs("    option http-buffer-request\n    filter lua.tollgate-splice\n", out);
     fprintf(out,
@@ -340,6 +362,8 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
             "    http-request set-var(txn.tgx.stream) int(1) if { req.hdr(x-tg-s) 1 }\n", t, t, t, t, t);
     if (attempt == 1)
         put_too_long(out);
+    fputs("    http-request set-var(txn.tgx.again) int(1) if { req.hdr(x-tg-a) 1 }\n", out);
+    put_again(out, attempt);
     if (p->lua)
         fprintf(out,
                 "    # The splicer edits the body; its new length is put right here. Chunked bodies need nothing.\n"
