@@ -29,19 +29,41 @@ static bool ports_take(struct slice s, struct haproxy_endpoint *out)
     return dash == NULL || number_take(slice_make(dash + 1, s.n - n - 1), &out->port_last);
 }
 
-static struct slice without(struct slice s, const char *prefix)
+/* Families of addresses that connections are made to; the others (quic4@, udp@, fd@, abns@, rhttp@, ...) have ports and names of their own. */
+static const struct {
+    const char *prefix;
+    bool path;
+} families[] = {
+    { "unix@", true }, { "uxst@", true }, { "stream+unix@", true },
+    { "ipv4@", false }, { "ipv6@", false }, { "tcp@", false }, { "tcp4@", false }, { "tcp6@", false }, { "mptcp@", false },
+    { "mptcp4@", false }, { "mptcp6@", false }, { "stream+ipv4@", false }, { "stream+ipv6@", false },
+};
+
+bool endpoint_family(struct slice *address, bool *path)
 {
-    return slice_starts(s, slice_cstr(prefix)) ? slice_make(s.p + strlen(prefix), s.n - strlen(prefix)) : s;
+    *path = address->n > 0 && address->p[0] == '/';
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        size_t n = strlen(families[i].prefix);
+        if (!slice_starts(*address, slice_make(families[i].prefix, n)))
+            continue;
+        *address = slice_make(address->p + n, address->n - n);
+        *path = families[i].path;
+        return true;
+    }
+    return *path || address->n == 0 || memchr(address->p, '@', address->n) == NULL;
 }
 
 bool endpoint_parse(struct slice address, struct haproxy_endpoint *out)
 {
+    bool path;
+
     *out = (struct haproxy_endpoint){ 0 };
-    if (slice_starts(address, SLICE_LIT("unix@")) || slice_starts(address, SLICE_LIT("/"))) {
-        out->host = without(address, "unix@");
+    if (!endpoint_family(&address, &path))
+        return false;
+    if (path) {
+        out->host = address;
         return true;
     }
-    address = without(without(address, "ipv4@"), "ipv6@");
     size_t colon = address.n;
     while (colon > 0 && address.p[colon - 1] != ':')
         colon--;

@@ -147,6 +147,10 @@ static void review_lua(struct review *r, const struct haproxy_section *s)
         add_line(r, s, load->number, "    tune.lua.bool-sample-conversion normal");
         add_line(r, s, load->number, ".endif");
     }
+    const struct haproxy_line *strict = haproxy_setting(s, "zero-warning", NULL, NULL);
+    if (r->plan->lua && load != NULL && strict != NULL)
+        finding(r, WEIGHT_CONFLICT, s, strict->number,
+                "zero-warning: from 3.1 on HAProxy warns that a setting of tollgate.cfg comes after this file's Lua, and would not start; remove it");
     int64_t mb = maxmem != NULL && maxmem->count > 1 ? haproxy_size(maxmem->words[1]) : 0;
     if (r->plan->lua && mb > 0 && mb < LUA_MAXMEM_MB)
         finding(r, WEIGHT_UNSAFE, s, maxmem->number,

@@ -112,7 +112,9 @@ static void review_server(struct review *r, const struct haproxy_section *s, con
 {
     if (l->count < 3 || l->varies)
         return;
-    struct slice host = slice_cstr(l->words[2]);
+    struct slice host = slice_cstr(strcmp(l->words[0], "server-template") == 0 && l->count > 3 ? l->words[3] : l->words[2]);
+    bool path;
+    (void)endpoint_family(&host, &path);
     const char *colon = memchr(host.p, ':', host.n);
     if (colon != NULL)
         host.n = (size_t)(colon - host.p);

@@ -48,6 +48,9 @@ struct haproxy_endpoint {
     struct slice host; /* "" and "*": every address */
     int port, port_last; /* 0: a unix socket, whose path is `host` */
 };
+/* Takes the family ("ipv4@", "unix@") off the front. False: of a kind that no TCP connection and no path leads to. *path: a unix socket. */
+bool endpoint_family(struct slice *address, bool *path);
+/* False: no address, or of such a kind. */
 bool endpoint_parse(struct slice address, struct haproxy_endpoint *out);
 /* Does it listen on every address? */
 bool endpoint_is_any(const struct haproxy_endpoint *e);

@@ -72,6 +72,10 @@ static void review_compression(struct review *r, const struct haproxy_section *s
 {
     const struct haproxy_section *where = s;
     const struct haproxy_line *algo = haproxy_setting(s, "compression", "algo", &where), *type = haproxy_setting(s, "compression", "type", NULL);
+    if (algo == NULL) { /* from 2.8 on each direction has its own */
+        algo = haproxy_setting(s, "compression", "algo-res", &where);
+        type = haproxy_setting(s, "compression", "type-res", NULL);
+    }
     bool streams = type == NULL;
 
     for (size_t i = 2; type != NULL && i < type->count; i++)

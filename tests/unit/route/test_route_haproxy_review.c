@@ -87,6 +87,21 @@ static const struct {
     { HTTP "frontend f\n bind :80\n", "use_backend to_tollgate if { path_beg /v1/ }" },
     { "frontend f\n filter spoe engine tollgate config /x\n", "http-request deny deny_status 413 if { req.body_len gt 262144 }" },
     { "frontend f\n filter spoe engine other config /x\n", NULL },
+    /* What HAProxy 3 brought. */
+    { "frontend f\n bind quic4@:8080 ssl crt /a.pem alpn h3\n bind quic6@[::]:8080\n", NULL },
+    { "frontend f\n bind abns@x:8080\n bind fd@8080\n bind rhttp@b/s\n bind quic4@\n bind @\n bind unix@\n", NULL },
+    { "frontend f\n bind mptcp4@*:8080\n", "conflict: bind mptcp4@*:8080" },
+    { "backend b\n server s tcp4@api.openai.com:443 ssl\n", "server s is a provider" },
+    { "backend b\n server-template s 1-3 api.openai.com:443 ssl\n", "server s is a provider" },
+    { "backend a\n mode spop\n server a 127.0.0.1:1 proto spop\nbackend l\n mode log\n server a udp@127.0.0.1:514\n", NULL },
+    { "crt-store w\n load crt a.pem alias a\nacme x\n directory https://h/d\ntraces\n trace h1 sink buf0\n", NULL },
+    { "log-profile p\n on any format \"%[req.hdr(authorization)]\"\n", "a.cfg:2: unsafe: the authorization header" },
+    { HTTP "defaults d from e\n timeout server 5s\nbackend b from d\n option http-no-delay\n option abortonclose\n mode http\n server g 127.0.0.1:8080\n",
+      "a.cfg:7: unsafe: timeout server 5s: backend b" },
+    { HTTP "backend b\n compression algo-res gzip\n server g 127.0.0.1:8080\n", "a.cfg:7: unsafe: event streams would be compressed" },
+    { HTTP "backend b\n compression algo-req gzip\n server g 127.0.0.1:8080\n", NULL },
+    { "global\n zero-warning\n tune.lua.bool-sample-conversion normal\n lua-load-per-thread /a.lua\n", "a.cfg:2: conflict: zero-warning" },
+    { "global\n zero-warning\n", NULL },
 };
 
 static void test_findings(void **state)
