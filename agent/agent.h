@@ -72,6 +72,7 @@ struct agent {
     struct rpc_server *admin;       /* the control thread's; NULL before it listens */
     const char *config_file;
     int64_t started_us;
+    int64_t prices_from_us;         /* prices.c: the step that the ledger was last told to be in force; the control thread's */
     struct agent_counters counters;
     atomic_bool ledger_failing;
     pthread_mutex_t lock;

@@ -161,6 +161,7 @@ struct token_usage {
     int64_t output;            /* visible output */
     int64_t output_reasoning;
     int64_t input_audio, output_audio;
+    int64_t images;            /* sent with the request; no tokens: those they make are among the input */
 };
 
 /* The sums over the kinds: what went in, what came out. */

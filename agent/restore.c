@@ -8,11 +8,15 @@
 #include "identity/gateway_key.h"
 #include "decide/inflight.h"
 #include "ledger/read.h"
+#include "prices.h"
 
 #include <stdio.h>
 
 struct load {
     struct agent *agent;
+    struct ledger_reader *reader;
+    struct price_table *prices;      /* of version `version`, the last one asked for; NULL: it is not there */
+    int64_t version;
     struct budget_lookback back;
     bool failed;
     int64_t slots, events, holds;
@@ -110,6 +114,17 @@ static bool on_event(void *user, const struct ledger_row *row)
     return !l->failed;
 }
 
+/* Open requests keep the prices they were decided with. Few versions, in long runs. */
+static struct price_table *prices_of(struct load *l, int64_t version)
+{
+    if (version != l->version) {
+        price_table_unref(l->prices);
+        l->prices = prices_read(l->reader, version);
+        l->version = version;
+    }
+    return l->prices != NULL ? price_table_ref(l->prices) : NULL;
+}
+
 static bool on_open(void *user, const struct ledger_row *row)
 {
     struct load *l = user;
@@ -125,6 +140,7 @@ static bool on_open(void *user, const struct ledger_row *row)
     struct budget_subjects s = { .who = &f->who, .alias = ledger_charged_alias(&f->op.decision), .primary = &f->primary,
                                  .fallback = second != NULL ? &f->fallback : NULL };
     f->held = hold_of(d);
+    f->prices = prices_of(l, d->price_version);
     f->state = INFLIGHT_OPEN;
     /* What the wall clock tells of its age; a start in the future (the clock was set back) counts as now. */
     int64_t age_us = clock_wall_us() - d->started_us;
@@ -147,6 +163,7 @@ static bool load(struct agent *a, const char *file, bool with_holds, char *why, 
 
     if (r == NULL)
         return false;
+    l.reader = r;
     int64_t t0 = clock_mono_us();
     budget_lookback(a->budget, &l.back);
     int64_t first = l.back.slots_from_us < l.back.alias_slots_from_us ? l.back.slots_from_us : l.back.alias_slots_from_us;
@@ -162,6 +179,7 @@ static bool load(struct agent *a, const char *file, bool with_holds, char *why, 
         rc = ledger_read_open(r, on_open, &l);
     if (rc != 0 || l.failed)
         snprintf(why, why_size, "cannot restore balances: %s", rc != 0 ? ledger_reader_error(r) : "out of memory");
+    price_table_unref(l.prices);
     ledger_reader_close(r);
     if (rc != 0 || l.failed)
         return false;

@@ -1,6 +1,7 @@
 #include "runtime.h"
 
 #include "agent.h"
+#include "base/clock.h"
 #include "config/config_credential.h"
 #include "config/config_map.h"
 #include "runtime_routes.h"
@@ -24,8 +25,11 @@ struct runtime *runtime_new(struct agent *agent, struct config *config, struct e
     r->arena = arena_new(65536);
     if (r->arena == NULL)
         goto fail;
-    r->prices = config_prices(config, why, why_size);
-    if (r->prices == NULL || !runtime_routes_build(r, why, why_size))
+    r->prices = config_price_steps(config, &r->prices_count, why, why_size);
+    if (r->prices == NULL)
+        goto fail;
+    r->routed = runtime_prices(r, clock_wall_us())->table;
+    if (!runtime_routes_build(r, why, why_size))
         goto fail;
     struct credential_options *credentials = config_credentials(config, r->arena, &count);
     r->credentials = credential_store_new(credentials, count, previous != NULL ? previous->credentials : NULL, why, why_size);
@@ -69,10 +73,19 @@ void runtime_free(struct runtime *r)
     credential_store_free(r->credentials);
     runtime_zones_free(r);
     access_policy_free(r->access);
-    price_table_unref(r->prices);
+    config_price_steps_free(r->prices, r->prices_count);
     arena_free(r->arena);
     config_free(r->config);
     free(r);
+}
+
+const struct config_price_step *runtime_prices(const struct runtime *r, int64_t wall_us)
+{
+    const struct config_price_step *step = &r->prices[0];
+
+    for (unsigned i = 1; i < r->prices_count && r->prices[i].from_us <= wall_us; i++)
+        step = &r->prices[i];
+    return step;
 }
 
 const struct runtime_model *runtime_model_of(const struct runtime *r, const struct route_alias *alias)

@@ -6,7 +6,7 @@
 #define TOLLGATE_RUNTIME_H
 
 #include "access/access_policy.h"
-#include "config/config.h"
+#include "config/config_prices.h"
 #include "credential/credential.h"
 #include "identity/identity.h"
 #include "price/price.h"
@@ -28,7 +28,7 @@ struct runtime_target {
     size_t drop_count;
     uint16_t mark;                   /* its name in route/affinity.h */
     uint32_t counts_as;              /* index of the alias' first target that counts tokens by the same rules */
-    const struct model_price *price; /* NULL: the table does not have it */
+    const struct model_price *price; /* of runtime.routed; NULL: it does not have it */
     struct token_rules rules;
     const struct tokenizer *tokenizer;
 };
@@ -46,7 +46,9 @@ struct runtime {
     struct identity_store *identity;
     struct credential_store *credentials;
     struct access_policy *access;     /* NULL: none configured */
-    struct price_table *prices;
+    struct config_price_step *prices; /* runtime_prices says which holds when */
+    unsigned prices_count;
+    const struct price_table *routed; /* that was in force when this runtime was made: routes and targets are built from it */
     struct route_table routes;
     struct runtime_model *models;     /* in the order of routes.aliases */
     struct runtime_zone *zones;       /* of the conditions */
@@ -62,6 +64,9 @@ struct runtime *runtime_ref(struct runtime *r);
 void runtime_unref(struct runtime *r);
 /* Control thread. */
 void runtime_free(struct runtime *r);
+
+/* The step in force at `wall_us`. */
+const struct config_price_step *runtime_prices(const struct runtime *r, int64_t wall_us);
 
 /* What belongs to a target that route_select chose. */
 const struct runtime_model *runtime_model_of(const struct runtime *r, const struct route_alias *alias);

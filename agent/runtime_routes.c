@@ -188,7 +188,7 @@ static bool target_fill(struct building *b, size_t i, const struct config_target
     const struct config_provider *p = provider_find(b->r->config, t->provider);
 
     out->provider = p;
-    out->price = price_lookup(b->r->prices, slice_cstr(p->price_as), slice_cstr(t->model), NULL);
+    out->price = price_lookup(b->r->routed, slice_cstr(p->price_as), slice_cstr(t->model), NULL);
     if (!counting_fill(b, i, t, out))
         return false;
     *route = (struct route_target){

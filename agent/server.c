@@ -22,6 +22,7 @@
 #include "observe/audit.h"
 #include "observe/request_log.h"
 #include "outcome/relaying.h"
+#include "prices.h"
 #include "restore.h"
 #include "outcome/routing.h"
 #include "runtime.h"
@@ -138,62 +139,7 @@ static void on_housekeeping(struct ev_loop *loop, ev_timer *timer, int events)
     learning_keep(&s->agent);
     telemetry_tick(&s->agent);
     routing_tick(&s->agent);
-}
-
-struct prices_task {
-    struct agent_task task;
-    struct ledger_op op;
-    struct agent *agent;
-    struct price_table *table;
-};
-
-static void prices_done(struct agent *a, struct agent_task *task)
-{
-    struct prices_task *p = (struct prices_task *)task;
-    (void)a;
-    price_table_unref(p->table);
-    free(p);
-}
-
-static void on_prices_written(struct ledger_op *op, enum ledger_result result)
-{
-    struct prices_task *p = op->user;
-
-    if (result != LEDGER_OK && result != LEDGER_STALE)
-        LOG(LOG_LEVEL_ERROR, "prices_not_recorded", LOG_CSTR("version", price_table_hash(p->table)));
-    agent_post(p->agent, &p->task);
-}
-
-static const struct model_price *price_at(const void *table, size_t i)
-{
-    return price_table_at(table, i);
-}
-
-static void contract_at(const void *table, size_t i, struct slice *name, struct slice *terms)
-{
-    const struct price_contract *c = price_contract_at(table, i);
-    *name = c->name;
-    *terms = c->terms;
-}
-
-static void prices_record(struct agent *a, struct runtime *r)
-{
-    struct prices_task *p = calloc(1, sizeof *p);
-
-    if (p == NULL)
-        return;
-    p->task.run = prices_done;
-    p->agent = a;
-    p->table = price_table_ref(r->prices);
-    p->op = (struct ledger_op){ .kind = LEDGER_PRICES, .done = on_prices_written, .user = p };
-    p->op.prices = (struct ledger_prices){
-        .id = price_table_id(p->table), .hash = slice_cstr(price_table_hash(p->table)),
-        .source = slice_cstr(r->config->prices.file != NULL ? r->config->prices.file : "built-in"),
-        .valid_from_us = clock_wall_us(), .imported_us = clock_wall_us(), .count = price_table_count(p->table), .at = price_at,
-        .contracts = price_contract_count(p->table), .contract_at = contract_at,
-        .table = p->table,
-    };
-    ledger_submit(a->ledger, &p->op);
+    prices_tick(&s->agent);
 }
 
 static void log_apply(const struct config *c)
@@ -279,7 +225,7 @@ static void reload(struct server *s)
     for (unsigned i = 0; i < a->worker_count; i++)
         worker_runtime_changed(&a->workers[i]);
     reload_over(a, true);
-    LOG(LOG_LEVEL_INFO, "reloaded", LOG_CSTR("file", a->config_file), LOG_CSTR("prices", price_table_hash(fresh->prices)));
+    LOG(LOG_LEVEL_INFO, "reloaded", LOG_CSTR("file", a->config_file), LOG_CSTR("prices", price_table_hash(fresh->routed)));
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *signal, int events)
@@ -487,7 +433,7 @@ int server_run(const char *config_file)
     if (ok) {
         LOG(LOG_LEVEL_INFO, "started", LOG_CSTR("version", TOLLGATE_VERSION), LOG_CSTR("config", config_file),
             LOG_INT("workers", s->agent.worker_count), LOG_CSTR("ledger", s->config->ledger.file),
-            LOG_CSTR("prices", price_table_hash(s->agent.runtime->prices)));
+            LOG_CSTR("prices", price_table_hash(s->agent.runtime->routed)));
         auditing_loaded(&s->agent, "agent", "start", true);
         ev_run(s->agent.loop, 0);
         (void)auditing_note(&s->agent, "agent", "stop", NULL, NULL);

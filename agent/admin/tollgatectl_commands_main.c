@@ -94,7 +94,7 @@ const struct ctl_command ctl_commands[] = {
                  "import FILE [--dry-run] [--ledger FILE | --config FILE] [--format table|csv|json]" },
       .about = "list prints the table in force; MODEL: only models whose name contains it. import checks FILE (models.dev or LiteLLM format) "
                "and shows what differs from the table in force; then, without --dry-run, how to put it in force. Nothing is changed: the "
-               "configuration's prices.file decides.\n\nIn force is the ledger's active version; without a ledger, the configuration's table "
+               "configuration's prices.file and prices.scheduled decide.\n\nIn force is the ledger's active version; without a ledger, the configuration's table "
                "or the built-in one.",
       .options = { LEDGER, CONFIG, SOCKET, { "--dry-run", NULL, "only show the differences" }, FORMAT, JSON }, .status = STATUS_PLAIN,
       .run = ctl_prices },

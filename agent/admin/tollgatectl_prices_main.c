@@ -3,6 +3,7 @@
 #include "config/config.h"
 #include "config/config_map.h"
 #include "ledger/read.h"
+#include "prices.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -60,8 +61,6 @@ struct price_table *ctl_prices_of_file(const struct ctl_place *p, const char *fi
 struct active {
     int64_t id;
     char source[200];
-    struct price_builder *builder;
-    bool failed;
 };
 
 static bool note_active(void *user, const struct ledger_price_version *v)
@@ -75,44 +74,24 @@ static bool note_active(void *user, const struct ledger_price_version *v)
     return true;
 }
 
-static bool add_model(void *user, const struct model_price *m)
-{
-    struct active *a = user;
-
-    a->failed = price_builder_add(a->builder, m) != PRICE_DONE;
-    return !a->failed;
-}
-
-static bool add_contract(void *user, struct slice name, struct slice terms)
-{
-    struct active *a = user;
-
-    a->failed = price_builder_contract_terms(a->builder, name, terms) != PRICE_DONE;
-    return !a->failed;
-}
-
 /* NULL without a word when the ledger has no price table yet. */
 static struct price_table *prices_of_ledger(const struct ctl_place *p, char *source, size_t size, bool *failed)
 {
-    struct active a = { .builder = price_builder_new() };
+    struct active a = { .id = 0 };
     struct price_table *t = NULL;
     char why[400];
     struct ledger_reader *r = ledger_reader_open(p->file, why, sizeof why);
 
-    *failed = r == NULL || a.builder == NULL;
+    *failed = r == NULL;
     if (r == NULL) {
         fprintf(stderr, "tollgatectl: %s\n", why);
-    } else if (ledger_read_price_versions(r, note_active, &a) != 0 ||
-               (a.id != 0 && ledger_read_prices(r, a.id, add_model, &a) != 0) ||
-               (a.id != 0 && !a.failed && ledger_read_contracts(r, a.id, add_contract, &a) != 0) || a.failed) {
-        fprintf(stderr, "tollgatectl: ledger %s: %s\n", p->file, ledger_reader_error(r));
+    } else if (ledger_read_price_versions(r, note_active, &a) != 0 || (a.id != 0 && (t = prices_read(r, a.id)) == NULL)) {
+        fprintf(stderr, "tollgatectl: ledger %s: cannot read its price table: %s\n", p->file, ledger_reader_error(r));
         *failed = true;
     } else if (a.id != 0) {
-        t = price_builder_finish(a.builder);
         snprintf(source, size, "ledger %s, from %s", p->file, a.source);
     }
     ledger_reader_close(r);
-    price_builder_free(a.builder);
     return t;
 }
 
@@ -207,6 +186,8 @@ static void on_diff(void *user, enum price_change change, const struct model_pri
     if (change == PRICE_CHANGED) {
         if (b->request_pico != a->request_pico)
             add_line(d, "changed", a, "per million requests", true, b->request_pico, true, a->request_pico);
+        if (b->image_pico != a->image_pico)
+            add_line(d, "changed", a, "per million images", true, b->image_pico, true, a->image_pico);
         diff_tiers(d, b, a);
     }
     if (table_rows(d->t) == rows) /* limits, status, or what follows from rules */
@@ -217,7 +198,8 @@ static void say_how(const struct ctl_place *p, const char *file)
 {
     char *path = realpath(file, NULL);
 
-    printf("\nTo put it in force: set prices.file: %s in %s, then: tollgatectl reload --socket %s\n", path != NULL ? path : file,
+    printf("\nTo put it in force: set prices.file: %s in %s, or name it under prices.scheduled with the instant it is valid from; then: "
+           "tollgatectl reload --socket %s\n", path != NULL ? path : file,
            p->config_file != NULL ? p->config_file : "the agent's configuration", p->admin);
     free(path);
 }

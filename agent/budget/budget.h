@@ -44,7 +44,7 @@ struct budget_use {
  * fixed_tokens + output * choices. At `ceiling` that must give the hold. */
 struct budget_clamp {
     int64_t ceiling; /* output tokens of one choice that `hold` was computed with */
-    int64_t floor;   /* least ceiling that is still worth it; 0: the ceiling cannot be lowered */
+    int64_t floor;   /* least ceiling that is still worth it; 0: only limits with a floor of their own lower it */
     int64_t choices; /* n; >= 1 */
     int64_t fixed_nano, fixed_tokens;
     int64_t pico_per_output; /* 10^-12 dollars per output token, the dearer of primary and fallback */

@@ -49,7 +49,7 @@ struct budget_limit {
     const int *thresholds;    /* per cent of the amount that was really used, 1..1000; default 50 80 100 (downgrade: 90) */
     unsigned thresholds_count;
     int64_t clamp_floor; /* least output tokens when a hold is made to fit by lowering the output ceiling; 0: what the request
-                            says, -1: never lower because of this limit */
+                            says (in the agent: it is not lowered), -1: never lower because of this limit */
     unsigned slots;      /* rolling only: sub-slots, 4..96, default 24. The window is exact to one sub-slot, on the strict side */
 };
 

@@ -61,7 +61,7 @@ static bool use_valid(const struct budget_use *u)
 
 static bool clamp_valid(const struct budget_clamp *c)
 {
-    return c->floor > 0 && c->ceiling > c->floor && c->choices >= 1 && c->fixed_nano >= 0 && c->fixed_tokens >= 0 &&
+    return c->floor >= 0 && c->ceiling > c->floor && c->choices >= 1 && c->fixed_nano >= 0 && c->fixed_tokens >= 0 &&
            c->pico_per_output >= 0;
 }
 
@@ -165,7 +165,7 @@ static int64_t ceiling_for(const struct budget_ask *ask, const struct account *a
     }
     int64_t floor = l->clamp_floor > c->floor ? l->clamp_floor : c->floor;
     /* No lower than before: the hold and its parts contradict each other. */
-    return n < floor || n >= c->ceiling ? -1 : (int64_t)n;
+    return floor == 0 || n < floor || n >= c->ceiling ? -1 : (int64_t)n;
 }
 
 /* Lowers the ceiling until every limit in b->scratch has room. False: refuse. */

@@ -289,10 +289,28 @@ struct config_limit {
     int64_t slots;
 };
 
+/* USD per million tokens, as written. */
+struct config_rates {
+    char *input, *output, *cached_input, *cache_write, *cache_write_1h, *reasoning, *audio_input, *audio_output;
+};
+
+/* From above + 1 input tokens on, for the whole request. */
+struct config_tier {
+    int64_t above;
+    struct config_rates rates;
+};
+
 struct config_price {
-    char *provider, *model, *input, *output, *cached_input, *cache_write, *cache_write_1h, *reasoning, *audio_input, *audio_output; /* USD per
-                                                                                                      million tokens, as written */
+    char *provider, *model;
+    struct config_rates rates;
     char *request;    /* USD per request */
+    char *image;      /* USD per image sent */
+    struct config_tier *tiers;
+    unsigned tiers_count;
+};
+
+struct config_scheduled {
+    char *file, *valid_from;
 };
 
 /* Lists that are empty do not restrict. */
@@ -311,6 +329,8 @@ struct config_contract {
 
 struct config_prices {
     char *file;       /* may be NULL: the table that came with tollgate */
+    struct config_scheduled *scheduled; /* catalogues that take its place, ascending by valid_from */
+    unsigned scheduled_count;
     struct config_contract *contracts;
     unsigned contracts_count;
     struct config_price *overrides;

@@ -3,11 +3,8 @@
 #include "access/access_policy.h"
 #include "config/config_doc.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { CATALOGUE_MAX = 64 << 20 };
 
 static void *grab(struct arena *a, size_t count, size_t size)
 {
@@ -203,122 +200,6 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
     };
 }
 
-static struct slice *slices_of(char **texts, unsigned count, struct arena *a)
-{
-    struct slice *out = grab(a, count, sizeof *out);
-
-    for (unsigned i = 0; i < count; i++)
-        out[i] = slice_cstr(texts[i]);
-    return out;
-}
-
-static struct price_override override_of(const struct config_price *p, struct slice provider, struct slice model)
-{
-    struct price_override o = { .provider = provider, .model = model };
-
-    o.usd_per_million[PRICE_INPUT] = slice_cstr(p->input);
-    o.usd_per_million[PRICE_OUTPUT] = slice_cstr(p->output);
-    o.usd_per_million[PRICE_CACHED] = slice_cstr(p->cached_input);
-    o.usd_per_million[PRICE_CACHE_WRITE] = slice_cstr(p->cache_write);
-    o.usd_per_million[PRICE_CACHE_WRITE_1H] = slice_cstr(p->cache_write_1h);
-    o.usd_per_million[PRICE_REASONING] = slice_cstr(p->reasoning);
-    o.usd_per_million[PRICE_AUDIO_IN] = slice_cstr(p->audio_input);
-    o.usd_per_million[PRICE_AUDIO_OUT] = slice_cstr(p->audio_output);
-    o.usd_per_request = slice_cstr(p->request);
-    return o;
-}
-
-static bool override_add(struct price_builder *b, const struct config_price *p, char *why, size_t why_size)
-{
-    struct price_override o = override_of(p, slice_cstr(p->provider), slice_cstr(p->model));
-    return price_builder_override(b, &o, why, why_size) == PRICE_DONE;
-}
-
-static bool contract_add(struct price_builder *b, const struct config_contract *c, char *why, size_t why_size)
-{
-    struct arena *a = arena_new(1024);
-    if (a == NULL)
-        abort();
-    struct price_contract_text t = {
-        .name = slice_cstr(c->name), .discount = slice_cstr(c->discount),
-        .organizations = { slices_of(c->organizations, c->organizations_count, a), c->organizations_count },
-        .teams = { slices_of(c->teams, c->teams_count, a), c->teams_count },
-        .providers = { slices_of(c->providers, c->providers_count, a), c->providers_count },
-        .models = { slices_of(c->models, c->models_count, a), c->models_count },
-    };
-    struct price_override rates;
-    if (c->rates != NULL) {
-        rates = override_of(c->rates, t.providers.count > 0 ? t.providers.items[0] : SLICE_NONE,
-                            t.models.count > 0 ? t.models.items[0] : SLICE_NONE);
-        t.rates = &rates;
-    }
-    bool ok = price_builder_contract(b, &t, why, why_size) == PRICE_DONE;
-    arena_free(a);
-    return ok;
-}
-
-static char *catalogue_read(const char *file, size_t *n, char *why, size_t why_size)
-{
-    FILE *f = fopen(file, "rbe");
-    char *text = NULL;
-
-    if (f == NULL) {
-        snprintf(why, why_size, "cannot open %s: %s", file, strerror(errno));
-        return NULL;
-    }
-    text = malloc(CATALOGUE_MAX);
-    *n = text == NULL ? 0 : fread(text, 1, CATALOGUE_MAX, f);
-    if (*n == 0 || *n == CATALOGUE_MAX) {
-        snprintf(why, why_size, "%s is empty, unreadable or larger than %d bytes", file, CATALOGUE_MAX);
-        free(text);
-        text = NULL;
-    }
-    fclose(f);
-    return text;
-}
-
-struct price_table *config_prices(const struct config *c, char *why, size_t why_size)
-{
-    struct price_import_report report;
-    struct price_table *table = NULL;
-    char *text = NULL, reason[256] = "";
-    struct slice json = price_builtin_json();
-    struct price_builder *b = price_builder_new();
-
-    if (b == NULL) {
-        snprintf(why, why_size, "out of memory");
-        return NULL;
-    }
-    if (c->prices.file != NULL) {
-        size_t n = 0;
-        text = catalogue_read(c->prices.file, &n, why, why_size);
-        if (text == NULL)
-            goto out;
-        json = slice_make(text, n);
-    }
-    if (price_import_json(b, json, &report, reason, sizeof reason) != PRICE_DONE) {
-        snprintf(why, why_size, "%s: %s", c->prices.file != NULL ? c->prices.file : "built-in prices", reason);
-        goto out;
-    }
-    for (unsigned i = 0; i < c->prices.overrides_count; i++)
-        if (!override_add(b, &c->prices.overrides[i], reason, sizeof reason)) {
-            snprintf(why, why_size, "prices.overrides[%u]: %s", i, reason);
-            goto out;
-        }
-    for (unsigned i = 0; i < c->prices.contracts_count; i++)
-        if (!contract_add(b, &c->prices.contracts[i], reason, sizeof reason)) {
-            snprintf(why, why_size, "prices.contracts[%u]: %s", i, reason);
-            goto out;
-        }
-    table = price_builder_finish(b);
-    if (table == NULL)
-        snprintf(why, why_size, "out of memory");
-out:
-    free(text);
-    price_builder_free(b);
-    return table;
-}
-
 /* Messages of the concerns begin with the place they mean, "issuers[1].audiences: ..." or "limit \"x\": window: ...": turned into a line. */
 static void place_error(const struct config *c, const struct config_doc *doc, struct config_errors *errors, const char *why,
                         const char *otherwise)
@@ -373,9 +254,10 @@ void config_map_check(const struct config *c, const struct config_doc *doc, stru
     if (access == NULL)
         place_error(c, doc, errors, why, "access");
     access_policy_free(access);
-    struct price_table *prices = config_prices(c, why, sizeof why);
-    if (prices == NULL)
+    unsigned steps_count;
+    struct config_price_step *steps = config_price_steps(c, &steps_count, why, sizeof why);
+    if (steps == NULL)
         place_error(c, doc, errors, why, "prices");
-    price_table_unref(prices);
+    config_price_steps_free(steps, steps != NULL ? steps_count : 0);
     arena_free(a);
 }

@@ -8,7 +8,7 @@
 #include "budget/options.h"
 #include "config/config.h"
 #include "identity/identity.h"
-#include "price/price.h"
+#include "config/config_prices.h"
 #include "route/haproxy_config.h"
 
 struct config_doc;
@@ -17,8 +17,6 @@ struct config_doc;
 struct budget_options config_budget(const struct config *c, struct arena *a);
 struct identity_options config_identity(const struct config *c, struct arena *a);
 struct haproxy_plan config_haproxy(const struct config *c, struct arena *a);
-/* The catalogue (prices.file, else the built-in one) with the overrides on top. NULL with a reason. */
-struct price_table *config_prices(const struct config *c, char *why, size_t why_size) __attribute__((warn_unused_result));
 /* Runs every concern's check; adds what they refuse, with lines. */
 void config_map_check(const struct config *c, const struct config_doc *doc, struct config_errors *errors);
 

@@ -338,34 +338,48 @@ static const cyaml_schema_field_t limit_fields[] = {
 };
 ENTRY(limit_entry, config_limit, limit_fields);
 
+#define RATES(s, m)                                                                                                    \
+    TEXT_OPT("cached_input", s, m.cached_input), TEXT_OPT("cache_write", s, m.cache_write), TEXT_OPT("cache_write_1h", s, m.cache_write_1h), \
+        TEXT_OPT("reasoning", s, m.reasoning), TEXT_OPT("audio_input", s, m.audio_input), TEXT_OPT("audio_output", s, m.audio_output)
+
+static const cyaml_schema_field_t tier_fields[] = {
+    INT_OPT("above", config_tier, above),
+    TEXT_OPT("input", config_tier, rates.input),
+    TEXT_OPT("output", config_tier, rates.output),
+    RATES(config_tier, rates),
+    CYAML_FIELD_END
+};
+ENTRY(tier_entry, config_tier, tier_fields);
+
 static const cyaml_schema_field_t price_fields[] = {
     TEXT("provider", config_price, provider),
     TEXT("model", config_price, model),
-    TEXT("input", config_price, input),
-    TEXT("output", config_price, output),
-    TEXT_OPT("cached_input", config_price, cached_input),
-    TEXT_OPT("cache_write", config_price, cache_write),
-    TEXT_OPT("cache_write_1h", config_price, cache_write_1h),
-    TEXT_OPT("reasoning", config_price, reasoning),
-    TEXT_OPT("audio_input", config_price, audio_input),
-    TEXT_OPT("audio_output", config_price, audio_output),
+    TEXT("input", config_price, rates.input),
+    TEXT("output", config_price, rates.output),
+    RATES(config_price, rates),
     TEXT_OPT("request", config_price, request),
+    TEXT_OPT("image", config_price, image),
+    LIST_OPT("tiers", config_price, tiers, &tier_entry),
     CYAML_FIELD_END
 };
 ENTRY(price_entry, config_price, price_fields);
 
 static const cyaml_schema_field_t contract_rates_fields[] = {
-    TEXT_OPT("input", config_price, input),
-    TEXT_OPT("output", config_price, output),
-    TEXT_OPT("cached_input", config_price, cached_input),
-    TEXT_OPT("cache_write", config_price, cache_write),
-    TEXT_OPT("cache_write_1h", config_price, cache_write_1h),
-    TEXT_OPT("reasoning", config_price, reasoning),
-    TEXT_OPT("audio_input", config_price, audio_input),
-    TEXT_OPT("audio_output", config_price, audio_output),
+    TEXT_OPT("input", config_price, rates.input),
+    TEXT_OPT("output", config_price, rates.output),
+    RATES(config_price, rates),
     TEXT_OPT("request", config_price, request),
+    TEXT_OPT("image", config_price, image),
+    LIST_OPT("tiers", config_price, tiers, &tier_entry),
     CYAML_FIELD_END
 };
+
+static const cyaml_schema_field_t scheduled_fields[] = {
+    TEXT("file", config_scheduled, file),
+    TEXT("valid_from", config_scheduled, valid_from),
+    CYAML_FIELD_END
+};
+ENTRY(scheduled_entry, config_scheduled, scheduled_fields);
 
 static const cyaml_schema_field_t contract_fields[] = {
     TEXT("name", config_contract, name),
@@ -381,6 +395,7 @@ ENTRY(contract_entry, config_contract, contract_fields);
 
 static const cyaml_schema_field_t prices_fields[] = {
     TEXT_OPT("file", config_prices, file),
+    LIST_OPT("scheduled", config_prices, scheduled, &scheduled_entry),
     LIST_OPT("contracts", config_prices, contracts, &contract_entry),
     LIST_OPT("overrides", config_prices, overrides, &price_entry),
     BOOL_OPT("allow_unpriced", config_prices, allow_unpriced),

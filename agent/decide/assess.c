@@ -244,6 +244,23 @@ static void ceiling_find(struct assessment *s)
     }
 }
 
+struct price_terms assess_terms(const struct assessment *s, const struct runtime_target *t, const struct route_target *r)
+{
+    const struct model_price *list = s->prices == s->runtime->routed ? t->price
+                                                                     : price_lookup(s->prices, r->target.provider, r->target.model, NULL);
+
+    return price_terms_for(s->prices, list, &s->who, r->target.provider, r->target.model);
+}
+
+static int64_t images_of(const struct ask *ask)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; (ask->features & ASK_IMAGES) && i < ask->part_count; i++)
+        n += ask->parts[i].kind == PART_IMAGE;
+    return n;
+}
+
 static bool unpriced(struct assessment *s, const struct runtime_target *t, const struct route_target *r)
 {
     if (s->runtime->config->prices.allow_unpriced)
@@ -251,20 +268,20 @@ static bool unpriced(struct assessment *s, const struct runtime_target *t, const
     return refuse(s, 400, "model_not_priced", "unpriced",
                   arena_printf(s->arena, "Model \"%.*s\" has no known price for %.*s (%s), so its cost cannot be held to a budget. The "
                                "operators can add it under prices.overrides.", SLICE_FMT(s->ask.model), SLICE_FMT(r->target.provider),
-                               t->price == NULL ? "not in the price table" : "only partly published, or zero"));
+                               assess_terms(s, t, r).list == NULL ? "not in the price table" : "only partly published, or zero"));
 }
 
 /* The most the request can cost at one target. False: refused. */
 static bool target_hold(struct assessment *s, const struct runtime_target *t, const struct route_target *r, int64_t input,
                         int64_t ceiling, int64_t *nano)
 {
-    struct price_ask ask = { .input = input, .output = ceiling, .choices = s->ask.choices };
+    struct price_ask ask = { .input = input, .output = ceiling, .choices = s->ask.choices, .images = s->images };
 
     if (s->ask.endpoint != ENDPOINT_MESSAGES)
         ask.kinds = 1u << PRICE_INPUT | 1u << PRICE_CACHED | 1u << PRICE_OUTPUT | 1u << PRICE_REASONING |
                     ((s->ask.features & ASK_AUDIO) ? 1u << PRICE_AUDIO_IN | 1u << PRICE_AUDIO_OUT : 0);
     *nano = 0;
-    struct price_terms terms = price_terms_for(s->runtime->prices, t->price, &s->who, r->target.provider, r->target.model);
+    struct price_terms terms = assess_terms(s, t, r);
     if (terms.billed == NULL || terms.billed->status != PRICE_OK)
         return unpriced(s, t, r);
     ask.discount_bp = terms.discount_bp;
@@ -319,6 +336,7 @@ bool assess_price(struct assessment *s)
         return permission_counted(s);
     }
     estimates_finish(s);
+    s->images = images_of(&s->ask);
     if (s->ask.count_only) { /* no provider is asked: nothing to pay, no output */
         s->hold_nano = s->ceiling = 0;
         return permission_counted(s);

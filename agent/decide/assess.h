@@ -14,6 +14,7 @@
 struct assessment {
     struct arena *arena;
     struct runtime *runtime;
+    struct price_table *prices;              /* the runtime's, in force when the request came */
     struct http_request rq;
     struct identity who;
     struct ask ask;
@@ -31,6 +32,7 @@ struct assessment {
     struct token_estimate estimate, fallback_estimate; /* by the built-in rules until assess_price puts in what was learned */
     struct token_basis primary_basis, fallback_basis;
     int64_t ceiling;                         /* output tokens of one choice that the request is held to; 0 where there is no output */
+    int64_t images;                          /* sent with it */
     int64_t hold_nano;
     struct budget_answer budget;
     struct budget_hold hold;
@@ -43,6 +45,9 @@ struct assessment {
     bool usage_added;                        /* the request asks for usage in its stream, and the client did not */
     bool downgraded;                         /* alias is not the one that was asked for, but the one a limit asked for instead */
 };
+
+/* What a target is charged by. */
+struct price_terms assess_terms(const struct assessment *s, const struct runtime_target *t, const struct route_target *r);
 
 /* Walks the arguments of `llm-request` into rq; slices point into the payload. False: no such message. */
 bool assess_read(struct spop_bytes payload, struct http_request *rq, struct arena *a);

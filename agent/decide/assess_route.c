@@ -88,9 +88,7 @@ static int64_t output_expected(const struct assessment *s)
 
 static int64_t cost_expected(const struct assessment *s, size_t i, int64_t input, int64_t output)
 {
-    const struct target *r = &s->alias->targets[i].target;
-    struct price_terms terms = price_terms_for(s->runtime->prices, runtime_model_of(s->runtime, s->alias)->targets[i].price, &s->who,
-                                               r->provider, r->model);
+    struct price_terms terms = assess_terms(s, &runtime_model_of(s->runtime, s->alias)->targets[i], &s->alias->targets[i]);
     struct token_usage u = { .input = input > 0 ? input : 0, .output = output * s->ask.choices };
     int64_t nano;
 

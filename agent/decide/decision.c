@@ -271,6 +271,7 @@ void decision_start(struct worker *w, struct connection *c, struct spop_notify *
     d->ticket = notify->ticket;
     d->s.runtime = runtime_ref(w->runtime);
     d->started_us = clock_wall_us();
+    d->s.prices = runtime_prices(d->s.runtime, d->started_us)->table;
     d->started_mono_us = clock_mono_us();
     d->s.ask.choices = 1;
     d->s.ask.max_output = -1;
@@ -408,7 +409,7 @@ void decision_counted(struct decision *d)
     atomic_init(&d->flight->fallback_key.serial, d->s.fallback_key.serial);
     d->flight->primary_basis = d->s.primary_basis;
     d->flight->fallback_basis = d->s.fallback_basis;
-    d->flight->prices = price_table_ref(d->s.runtime->prices);
+    d->flight->prices = price_table_ref(d->s.prices);
     d->flight->submitted_mono_us = clock_mono_us();
     d->flight->stop_tokens = assess_stop(&d->s);
     d->flight->conversation_key = assess_route_longer(&d->s);

@@ -39,7 +39,7 @@ struct inflight {
     struct identity who;             /* without groups */
     struct target primary, fallback; /* fallback.group empty: none. No credentials */
     bool has_fallback;
-    struct price_table *prices;      /* that the hold was computed with; NULL after a restart: the current one */
+    struct price_table *prices;      /* that the hold was computed with; NULL: the ledger does not have them after a restart */
     struct key_used primary_key, fallback_key; /* zero after a restart */
     struct token_basis primary_basis, fallback_basis; /* for learning; zero after a restart */
     struct budget_hold hold;

@@ -1,5 +1,6 @@
 #include "decide/preview.h"
 
+#include "base/clock.h"
 #include "decide/assess_route.h"
 #include "config/config_map.h"
 #include "dialect/dialect.h"
@@ -75,8 +76,10 @@ static bool surroundings_make(struct preview *p, const struct preview_options *o
     p->runtime.agent = a;
     p->runtime.arena = p->s.arena;
     p->runtime.config = o->config != NULL ? o->config : config_own(p);
-    if (p->runtime.config == NULL || (p->runtime.prices = config_prices(p->runtime.config, why, why_size)) == NULL)
+    if (p->runtime.config == NULL || (p->runtime.prices = config_price_steps(p->runtime.config, &p->runtime.prices_count, why, why_size)) == NULL)
         return false;
+    p->s.prices = runtime_prices(&p->runtime, clock_wall_us())->table;
+    p->runtime.routed = p->s.prices;
     if (!routes_build(p, o->encoding, why, why_size))
         return false;
     if (o->config == NULL)
@@ -239,7 +242,7 @@ bool preview_make(struct preview *p, const struct preview_options *o, char *why,
 void preview_free(struct preview *p)
 {
     runtime_zones_free(&p->runtime);
-    price_table_unref(p->runtime.prices);
+    config_price_steps_free(p->runtime.prices, p->runtime.prices_count);
     affinity_free(p->agent.affinity);
     breaker_table_free(p->agent.breakers);
     token_learner_free(p->agent.learner);

@@ -132,7 +132,8 @@ struct ledger_correction {
     struct ledger_subject *subject; /* NULL: nobody asks. Zeroed by the caller; filled when done says LEDGER_OK; the caller clears it */
 };
 
-/* A price table: becomes the active one. Importing a version that is there already only adds a validity from valid_from_us. */
+/* A price table: becomes the active one. Importing a version that is there already only adds a validity from valid_from_us. With
+ * valid_from_us 0 it adds none: the version is known, and the active one stays. */
 struct ledger_prices {
     int64_t id;              /* price_table_id */
     struct slice hash, source;

@@ -87,6 +87,8 @@ int price_rows_write(struct price_rows *r, const struct ledger_prices *p)
     }
     for (size_t i = 0; fresh && result == LEDGER_OK && i < p->contracts; i++)
         result = write_contract(r, p, i);
+    if (p->valid_from_us == 0)
+        return result;
     sqlite3_bind_int64(r->s[ADD_VALIDITY], 1, p->id);
     sqlite3_bind_int64(r->s[ADD_VALIDITY], 2, p->valid_from_us);
     sqlite3_bind_int64(r->s[ADD_VALIDITY], 3, p->imported_us);

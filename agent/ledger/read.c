@@ -500,6 +500,7 @@ static bool each_price(struct columns *c, void *fn, void *user)
     g->m.context = integer(c);
     g->m.input_limit = integer(c);
     g->m.output_limit = integer(c);
+    g->m.image_pico = integer(c);
     return true;
 }
 
@@ -507,7 +508,7 @@ int ledger_read_prices(struct ledger_reader *r, int64_t version, ledger_price_fn
 {
     struct gathering g = { .fn = fn, .user = user };
     int rc = read_all(r, "SELECT p.provider, p.model, p.tier, p.above, " USAGE("p") ", p.request_pico, p.published, p.status, p.overridden,"
-                         " p.context, p.input_limit, p.output_limit FROM price AS p WHERE p.version = ?1 ORDER BY p.provider, p.model, p.tier",
+                         " p.context, p.input_limit, p.output_limit, p.image_pico FROM price AS p WHERE p.version = ?1 ORDER BY p.provider, p.model, p.tier",
                       version, each_price, NULL, &g);
     if (rc == 0 && !g.ended && !g.failed)
         hand_on(&g);

@@ -140,7 +140,7 @@ static const char *call_status(void *user, const msgpack_object *params, msgpack
     put_text(p, "version", slice_cstr(TOLLGATE_VERSION));
     put_int(p, "uptime_s", (clock_wall_us() - a->started_us) / 1000000);
     put_text(p, "config", slice_cstr(a->config_file));
-    put_text(p, "prices", slice_cstr(price_table_hash(r->prices)));
+    put_text(p, "prices", slice_cstr(price_table_hash(runtime_prices(r, clock_wall_us())->table)));
     put_int(p, "workers", a->worker_count);
     put_counters(p, a);
     put_haproxy(p, a);

@@ -199,6 +199,7 @@ static const char *explain(struct agent *a, const struct wish *w, msgpack_packer
     bool allowed = false;
     const char *why = NULL;
 
+    s.prices = runtime_prices(s.runtime, now_us)->table;
     if (s.arena == NULL) {
         why = "out of memory";
     } else if (!request_make(w, &s)) {

@@ -9,6 +9,7 @@ struct costing {
     int64_t cost_nano;
     int64_t discount_nano;     /* what list prices would have made it dearer; below 0: cheaper; 0 without a list price */
     int64_t prompt_saved_nano; /* what its cached input would have cost more at the full input price; at least 0 */
+    int64_t price_version;
 };
 
 /* Of `usage` at the fallback or the primary target. False when that has no price: *out is all 0. */

@@ -117,7 +117,7 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
         .discount_nano = v->price.discount_nano,
         .prompt_saved_nano = v->price.prompt_saved_nano,
         .provider_cost_nano = -1,
-        .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
+        .price_version = v->price.price_version != 0 ? v->price.price_version : f->op.decision.price_version,
         .ttft_us = v->ttft_us,
         .tpot_ns = v->tpot_ns,
         .total_us = v->total_us,
@@ -162,7 +162,7 @@ static void correct(struct agent *a, struct inflight *f, const struct judgement 
     const struct ledger_correction c = {
         .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT("late_record"), .known_by = v->known_by,
         .usage = v->usage, .cost_nano = v->cost_nano - f->settled_nano, .discount_nano = v->price.discount_nano,
-        .price_version = f->prices != NULL ? price_table_id(f->prices) : f->op.decision.price_version,
+        .price_version = v->price.price_version != 0 ? v->price.price_version : f->op.decision.price_version,
     };
 
     if (x != NULL)

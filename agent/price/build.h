@@ -14,6 +14,7 @@
 struct price_raw_tier {
     int64_t above;
     int64_t pico[PRICE_KINDS]; /* -1: not published */
+    unsigned believed;         /* as in price_raw */
 };
 
 struct price_raw {
@@ -22,7 +23,7 @@ struct price_raw {
     unsigned believed;         /* bits: a 0 here means 0 (overrides) */
     struct price_raw_tier tiers[PRICE_TIERS];
     unsigned tier_count;
-    int64_t request_pico;
+    int64_t request_pico, image_pico;
     int64_t context, input_limit, output_limit;
     unsigned lacks;
     bool unmeasured;           /* charges exist that no usage record carries, or tiers of another kind */

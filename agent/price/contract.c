@@ -78,14 +78,16 @@ static bool put_rates(cJSON *array, int64_t above, const struct price_rates *r)
 
 static bool put_own(cJSON *o, const struct model_price *m)
 {
-    char request[21];
+    char request[21], image[21];
     cJSON *rates = cJSON_AddArrayToObject(o, "rates");
     bool ok = rates != NULL && put_rates(rates, 0, &m->base);
 
     for (unsigned i = 0; ok && i < m->tier_count; i++)
         ok = put_rates(rates, m->tiers[i].above, &m->tiers[i].rates);
     snprintf(request, sizeof request, "%lld", (long long)m->request_pico);
-    return ok && cJSON_AddStringToObject(o, "request", request) != NULL;
+    snprintf(image, sizeof image, "%lld", (long long)m->image_pico);
+    return ok && cJSON_AddStringToObject(o, "request", request) != NULL &&
+           (m->image_pico == 0 || cJSON_AddStringToObject(o, "image", image) != NULL);
 }
 
 static bool put_scope(cJSON *o, const char *name, const struct price_scope *s, struct arena *a)
@@ -129,12 +131,12 @@ static bool read_figures(const char *text, int64_t *out, int count)
     return true;
 }
 
-static bool read_own(const cJSON *rates, const char *request, struct model_price *m)
+static bool read_own(const cJSON *rates, const char *request, const char *image, struct model_price *m)
 {
     const cJSON *line;
     unsigned n = 0;
 
-    if (request == NULL || !read_figures(request, &m->request_pico, 1))
+    if (request == NULL || !read_figures(request, &m->request_pico, 1) || (image != NULL && !read_figures(image, &m->image_pico, 1)))
         return false;
     cJSON_ArrayForEach(line, rates) {
         int64_t v[PRICE_KINDS + 1];
@@ -279,7 +281,8 @@ int price_builder_contract_terms(struct price_builder *b, struct slice name, str
     for (int i = 0; ok && i < SCOPES; i++)
         ok = read_scope(cJSON_GetObjectItemCaseSensitive(o, scope_names[i]), scope_at(&c, i), b->arena);
     if (ok && rates != NULL) {
-        ok = one_model(&c.providers, &c.models) && read_own(rates, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "request")), &own) &&
+        ok = one_model(&c.providers, &c.models) && read_own(rates, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "request")),
+                                                             cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "image")), &own) &&
              price_valid(&own);
         c.own = &own;
     }

@@ -67,8 +67,17 @@ static bool read_field(struct json_cursor *c, struct price_raw *raw, struct slic
     return json_skip(c);
 }
 
+/* Of images, where no usage record tells them from the tokens of `beside`: beyond its price they cannot be billed. */
+static const struct {
+    const char *name;
+    int beside; /* PRICE_KINDS: none */
+} image_fields[] = {
+    { "output_cost_per_image", PRICE_KINDS }, { "input_cost_per_image_token", PRICE_INPUT }, { "output_cost_per_image_token", PRICE_OUTPUT }
+};
+
 struct entry {
     struct price_raw raw;
+    int64_t images[sizeof image_fields / sizeof *image_fields];
     struct slice provider, mode;
 };
 
@@ -92,6 +101,11 @@ static bool read_key(struct json_cursor *c, struct entry *e, struct slice key, s
     }
     if (slice_eq_cstr(key, "input_cost_per_request") && kind != JSON_NULL)
         return price_read_rate(c, USD_PER_TOKEN, PRICE_REQUEST_MAX, &e->raw.request_pico, report);
+    if (slice_eq_cstr(key, "input_cost_per_image") && kind != JSON_NULL)
+        return price_read_rate(c, USD_PER_TOKEN, PRICE_REQUEST_MAX, &e->raw.image_pico, report);
+    for (size_t i = 0; i < sizeof image_fields / sizeof *image_fields; i++)
+        if (slice_eq_cstr(key, image_fields[i].name) && kind != JSON_NULL)
+            return price_read_rate(c, USD_PER_TOKEN, PRICE_REQUEST_MAX, &e->images[i], report);
     if (kind == JSON_FALSE)
         e->raw.lacks |= slice_eq_cstr(key, "supports_function_calling") ? ASK_TOOLS : slice_eq_cstr(key, "supports_vision") ? ASK_IMAGES
                         : slice_eq_cstr(key, "supports_audio_input") ? ASK_AUDIO
@@ -141,6 +155,10 @@ static bool read_model(struct json_cursor *c, struct slice name, struct price_li
     }
     e.raw.provider = provider_name(e.provider);
     e.raw.model = model_name(name, e.provider);
+    for (size_t i = 0; i < sizeof image_fields / sizeof *image_fields; i++) {
+        int64_t covered = image_fields[i].beside < PRICE_KINDS ? e.raw.pico[image_fields[i].beside] : 0;
+        e.raw.unmeasured = e.raw.unmeasured || e.images[i] > covered;
+    }
     e.raw.no_output = slice_eq_cstr(e.mode, "embedding") || slice_eq_cstr(e.mode, "rerank") || price_is_outputless(name);
     price_resolve(&e.raw, &m);
     return price_list_add(list, &m);

@@ -13,7 +13,10 @@
  *   cache write for 1 hour      1.6 times the 5-minute write (Anthropic: 2 and 1.25 times input), never below it; else input
  *   reasoning                   the output price (providers bill it as output)
  *   audio in, audio out         the input, the output price
+ *   per image sent              nothing beside the tokens it makes
  *   in a tier                   the dearer of the base rate and what the rules above give within the tier
+ * What no usage record tells apart cannot be billed: a price per image that is answered with, dearer tokens of images. A catalogue that
+ * has such a price: PRICE_HALF.
  * No input or no output price: PRICE_HALF, which is not cheap but unpriced. Output may be 0 for embeddings and rerankers. All 0 in
  * a catalogue: PRICE_ZERO; an override may say 0 and is then believed (PRICE_OK). */
 #ifndef TOLLGATE_PRICE_PRICE_H
@@ -54,6 +57,7 @@ struct price_ask {
     unsigned kinds;         /* bit per price_kind that can occur (1u << PRICE_CACHE_WRITE when the request asks for caching, ...);
                              * input, cached, output and reasoning are always taken to be possible; 0: all kinds */
     int32_t discount_bp;    /* contract discount in basis points (1/100 %), 0..10000 */
+    int64_t images;         /* sent with the request */
 };
 
 /* The most the request can cost: each token at the dearest kind possible, in the dearest tier that `input` can reach, rounded up to
@@ -149,11 +153,17 @@ int price_builder_add(struct price_builder *b, const struct model_price *m) __at
 /* Prices from the configuration, decimal text in USD per million tokens ("2.50"); an empty slice leaves the catalogue's figure. A model
  * the catalogue does not know needs input and output. Naming input or output alone keeps nothing derived from the old figures:
  * what the override does not say and the catalogue did not publish follows the rules above. Tiers of the catalogue are dropped when
- * input or output is overridden. PRICE_EVALUE with `why` saying what to change. */
+ * input or output is overridden, or tiers are; a tier of an override names at least one rate, what it leaves out follows the rules above. PRICE_EVALUE with `why` saying what to change. */
+struct price_override_tier {
+    int64_t above;
+    struct slice usd_per_million[PRICE_KINDS];
+};
 struct price_override {
     struct slice provider, model;
     struct slice usd_per_million[PRICE_KINDS];
-    struct slice usd_per_request;
+    struct slice usd_per_request, usd_per_image;
+    const struct price_override_tier *tiers; /* from above + 1 input tokens of all kinds on, for the whole request */
+    size_t tier_count;
     int64_t context, output_limit; /* 0: as before */
 };
 int price_builder_override(struct price_builder *b, const struct price_override *o, char *why, size_t why_size)

@@ -30,7 +30,7 @@ int price_hold(const struct model_price *m, const struct price_ask *ask, int64_t
     if (m->status != PRICE_OK)
         return PRICE_EUNPRICED;
     if (ask->input < 0 || ask->output < 0 || ask->choices < 1 || ask->discount_bp < 0 || ask->discount_bp > BP_ALL ||
-        ask->output > INT64_MAX / ask->choices)
+        ask->output > INT64_MAX / ask->choices || ask->images < 0)
         return PRICE_ERANGE;
     unsigned kinds = ask->kinds ? ask->kinds | always : ~0u;
     wide max = 0;
@@ -42,7 +42,7 @@ int price_hold(const struct model_price *m, const struct price_ask *ask, int64_t
         if (sum > max)
             max = sum;
     }
-    max = discounted(max + m->request_pico, ask->discount_bp);
+    max = discounted(max + m->request_pico + (wide)ask->images * m->image_pico, ask->discount_bp);
     wide unit = (wide)PICO_PER_NANO * BP_ALL, result = (max + unit - 1) / unit;
     if (result > INT64_MAX)
         return PRICE_ERANGE;
@@ -93,7 +93,9 @@ int price_cost(const struct model_price *m, const struct token_usage *u, int32_t
         return PRICE_EUNPRICED;
     if (discount_bp < 0 || discount_bp > BP_ALL)
         return PRICE_ERANGE;
-    wide input = 0, sum = m->request_pico;
+    if (u->images < 0)
+        return PRICE_ERANGE;
+    wide input = 0, sum = m->request_pico + (wide)u->images * m->image_pico;
     for (int k = 0; k < PRICE_KINDS; k++) {
         if (count[k] < 0)
             return PRICE_ERANGE;

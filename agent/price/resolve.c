@@ -20,7 +20,7 @@ struct price_raw_tier *price_raw_tier(struct price_raw *raw, int64_t above)
     }
     memmove(&raw->tiers[i + 1], &raw->tiers[i], (raw->tier_count - i) * sizeof raw->tiers[0]);
     raw->tier_count++;
-    raw->tiers[i].above = above;
+    raw->tiers[i] = (struct price_raw_tier){ .above = above };
     for (int k = 0; k < PRICE_KINDS; k++)
         raw->tiers[i].pico[k] = -1;
     return &raw->tiers[i];
@@ -59,7 +59,7 @@ static void resolve_tier(const struct price_raw *raw, const struct price_raw_tie
         pico[PRICE_INPUT] = base->pico[PRICE_INPUT];
     if (pico[PRICE_OUTPUT] < 0)
         pico[PRICE_OUTPUT] = base->pico[PRICE_OUTPUT];
-    unsigned published = fill(pico, raw->believed, out->rates.pico);
+    unsigned published = fill(pico, raw->believed | t->believed, out->rates.pico);
     for (int k = 0; k < PRICE_KINDS; k++)
         if (!(published & 1u << k) && out->rates.pico[k] < base->pico[k])
             out->rates.pico[k] = base->pico[k];
@@ -84,7 +84,7 @@ static enum price_status status_of(const struct price_raw *raw)
 void price_resolve(const struct price_raw *raw, struct model_price *out)
 {
     *out = (struct model_price){ .provider = raw->provider, .model = raw->model, .status = status_of(raw),
-                                 .request_pico = raw->request_pico, .context = raw->context, .input_limit = raw->input_limit,
+                                 .request_pico = raw->request_pico, .image_pico = raw->image_pico, .context = raw->context, .input_limit = raw->input_limit,
                                  .output_limit = raw->output_limit, .lacks = raw->lacks,
                                  .tier_count = raw->tier_count };
     out->published = fill(raw->pico, raw->believed, out->base.pico);

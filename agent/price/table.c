@@ -72,7 +72,8 @@ static bool valid_rates(const struct price_rates *r)
 
 bool price_valid(const struct model_price *m)
 {
-    bool ok = m->tier_count <= PRICE_TIERS && valid_rates(&m->base) && m->request_pico >= 0 && m->request_pico <= PRICE_REQUEST_MAX;
+    bool ok = m->tier_count <= PRICE_TIERS && valid_rates(&m->base) && m->request_pico >= 0 && m->request_pico <= PRICE_REQUEST_MAX &&
+              m->image_pico >= 0 && m->image_pico <= PRICE_REQUEST_MAX;
     for (unsigned i = 0; ok && i < m->tier_count; i++)
         ok = valid_rates(&m->tiers[i].rates) && m->tiers[i].above > (i ? m->tiers[i - 1].above : 0);
     return ok && m->status <= PRICE_OK;
@@ -182,30 +183,67 @@ static void raw_of(const struct model_price *m, struct price_raw *raw)
     for (int k = 0; k < PRICE_KINDS; k++)
         raw->pico[k] = m->published & 1u << k ? m->base.pico[k] : -1;
     raw->request_pico = m->request_pico;
+    raw->image_pico = m->image_pico;
     raw->context = m->context;
     raw->input_limit = m->input_limit;
     raw->output_limit = m->output_limit;
     raw->lacks = m->lacks;
 }
 
-static int override_rates(const struct price_override *o, struct price_raw *raw, char *why, size_t why_size)
+/* The rates that are given; their bits are added to `believed`. */
+static bool rates_read(const struct slice usd[PRICE_KINDS], struct slice model, int64_t pico[PRICE_KINDS], unsigned *believed, char *why,
+                       size_t why_size)
 {
     for (int k = 0; k < PRICE_KINDS; k++) {
-        if (o->usd_per_million[k].n == 0)
+        if (usd[k].n == 0)
             continue;
-        if (price_parse_decimal(o->usd_per_million[k], 6, &raw->pico[k], NULL) != PRICE_DONE || raw->pico[k] > PRICE_PICO_MAX) {
-            snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per million tokens, 0 to 100000, like 2.50", SLICE_FMT(o->model),
-                     SLICE_FMT(o->usd_per_million[k]));
-            return PRICE_EVALUE;
+        if (price_parse_decimal(usd[k], 6, &pico[k], NULL) != PRICE_DONE || pico[k] > PRICE_PICO_MAX) {
+            snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per million tokens, 0 to 100000, like 2.50", SLICE_FMT(model),
+                     SLICE_FMT(usd[k]));
+            return false;
         }
-        raw->believed |= 1u << k;
+        *believed |= 1u << k;
     }
-    if (o->usd_per_request.n && (price_parse_decimal(o->usd_per_request, 12, &raw->request_pico, NULL) != PRICE_DONE ||
-                                 raw->request_pico > PRICE_REQUEST_MAX)) {
-        snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per request, 0 to 1000", SLICE_FMT(o->model), SLICE_FMT(o->usd_per_request));
-        return PRICE_EVALUE;
+    return true;
+}
+
+static bool piece_read(struct slice usd, const char *piece, struct slice model, int64_t *pico, char *why, size_t why_size)
+{
+    if (usd.n == 0 || (price_parse_decimal(usd, 12, pico, NULL) == PRICE_DONE && *pico <= PRICE_REQUEST_MAX))
+        return true;
+    snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per %s, 0 to 1000", SLICE_FMT(model), SLICE_FMT(usd), piece);
+    return false;
+}
+
+static bool tiers_read(const struct price_override *o, struct price_raw *raw, char *why, size_t why_size)
+{
+    raw->tier_count = 0;
+    if (o->tier_count > PRICE_TIERS) {
+        snprintf(why, why_size, "price of %.*s: more than %d tiers", SLICE_FMT(o->model), PRICE_TIERS);
+        return false;
     }
-    return PRICE_DONE;
+    for (size_t i = 0; i < o->tier_count; i++) {
+        const struct price_override_tier *from = &o->tiers[i];
+        struct price_raw_tier *t = from->above > 0 ? price_raw_tier(raw, from->above) : NULL;
+        if (t == NULL || raw->tier_count != i + 1) {
+            snprintf(why, why_size, "price of %.*s: \"above\" of a tier must be a number of input tokens, in each another one", SLICE_FMT(o->model));
+            return false;
+        }
+        if (!rates_read(from->usd_per_million, o->model, t->pico, &t->believed, why, why_size))
+            return false;
+        if (t->believed == 0) {
+            snprintf(why, why_size, "price of %.*s: the tier above %lld names no rate", SLICE_FMT(o->model), (long long)from->above);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool override_rates(const struct price_override *o, struct price_raw *raw, char *why, size_t why_size)
+{
+    return rates_read(o->usd_per_million, o->model, raw->pico, &raw->believed, why, why_size) &&
+           piece_read(o->usd_per_request, "request", o->model, &raw->request_pico, why, why_size) &&
+           piece_read(o->usd_per_image, "image", o->model, &raw->image_pico, why, why_size) && tiers_read(o, raw, why, why_size);
 }
 
 int price_override_resolve(const struct price_builder *b, const struct price_override *o, struct model_price *m, char *why, size_t why_size)
@@ -216,9 +254,8 @@ int price_override_resolve(const struct price_builder *b, const struct price_ove
     price_raw_init(&raw);
     if (old)
         raw_of(old, &raw);
-    int rc = override_rates(o, &raw, why, why_size);
-    if (rc != PRICE_DONE)
-        return rc;
+    if (!override_rates(o, &raw, why, why_size))
+        return PRICE_EVALUE;
     raw.provider = o->provider;
     raw.model = o->model;
     raw.no_output = price_is_outputless(o->model);
@@ -231,8 +268,10 @@ int price_override_resolve(const struct price_builder *b, const struct price_ove
     }
     price_resolve(&raw, m);
     if (old && !(raw.believed & main_kinds)) {
-        m->tier_count = old->tier_count;
-        memcpy(m->tiers, old->tiers, sizeof m->tiers);
+        if (o->tier_count == 0) {
+            m->tier_count = old->tier_count;
+            memcpy(m->tiers, old->tiers, sizeof m->tiers);
+        }
         m->status = old->status;
     }
     m->overridden = true;
@@ -269,6 +308,10 @@ static void hash_model(EVP_MD_CTX *md, const struct model_price *m)
     n = snprintf(line, sizeof line, " %d %d %u %lld %lld %lld %lld", (int)m->status, m->overridden, m->published, (long long)m->request_pico,
                  (long long)m->context, (long long)m->input_limit, (long long)m->output_limit);
     EVP_DigestUpdate(md, line, (size_t)n);
+    if (m->image_pico > 0) { /* nothing where there is none: older versions keep their names */
+        n = snprintf(line, sizeof line, " image %lld", (long long)m->image_pico);
+        EVP_DigestUpdate(md, line, (size_t)n);
+    }
     hash_rates(md, &m->base);
     for (unsigned i = 0; i < m->tier_count; i++) {
         n = snprintf(line, sizeof line, " above %lld", (long long)m->tiers[i].above);
@@ -424,7 +467,7 @@ const struct model_price *price_lookup(const struct price_table *t, struct slice
 static bool same(const struct model_price *a, const struct model_price *b)
 {
     bool equal = a->status == b->status && a->overridden == b->overridden && a->published == b->published &&
-                 a->request_pico == b->request_pico && a->context == b->context && a->input_limit == b->input_limit &&
+                 a->request_pico == b->request_pico && a->image_pico == b->image_pico && a->context == b->context && a->input_limit == b->input_limit &&
                  a->output_limit == b->output_limit && a->tier_count == b->tier_count &&
                  memcmp(&a->base, &b->base, sizeof a->base) == 0;
     for (unsigned i = 0; equal && i < a->tier_count; i++)

@@ -389,6 +389,26 @@ static void the_output_ceiling_is_lowered_to_what_the_money_affords(void **state
     budget_free(b);
 }
 
+/* A request without a floor of its own, as the agent's: limits that name one lower it, others do not. */
+static void only_limits_with_a_floor_lower_what_has_none(void **state)
+{
+    struct budget_limit l = team_day;
+    struct budget_hold h;
+    struct budget_answer a;
+    struct budget_ask q = { .hold = { 40 * USD, 2100, 1 },
+                            .clamp = { .ceiling = 1000, .choices = 1, .fixed_tokens = 100, .pico_per_output = INT64_C(40000000000) } };
+    const struct who w = { .team = "red", .user = "ann", .model = "m", .provider = "p" };
+    (void)state;
+    for (int floor = 0; floor <= 251; floor += floor == 0 ? 250 : 1) { /* $10 left: 250 tokens */
+        l.clamp_floor = floor;
+        struct budget *b = engine(&l, 1);
+        assert_int_equal(ask_full(b, w, &q, 0, &h, &a), BUDGET_ALLOWED);
+        assert_int_equal(ask_full(b, w, &q, 0, &h, &a), floor == 250 ? BUDGET_CLAMPED : BUDGET_REFUSED);
+        assert_int_equal(a.output_ceiling, floor == 250 ? 250 : 1000);
+        budget_free(b);
+    }
+}
+
 static void soft_limits_warn_and_each_threshold_is_told_once_a_window(void **state)
 {
     struct budget_limit l = team_day;
@@ -544,6 +564,7 @@ int main(void)
         cmocka_unit_test(provider_limits_hold_both_legs_and_settle_the_one_that_served),
         cmocka_unit_test(an_overrun_is_booked_in_full),
         cmocka_unit_test(the_output_ceiling_is_lowered_to_what_the_money_affords),
+        cmocka_unit_test(only_limits_with_a_floor_lower_what_has_none),
         cmocka_unit_test(soft_limits_warn_and_each_threshold_is_told_once_a_window),
         cmocka_unit_test(a_downgrade_is_asked_for_before_money_runs_out),
         cmocka_unit_test(limits_are_looked_at_without_holding),
