@@ -1,7 +1,6 @@
 #include "observe/activity.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <uthash.h>
 
@@ -164,14 +163,28 @@ static void count(struct dimension *d, const char *name, const struct event *e, 
     slot_count(s, e);
 }
 
+/* "a/b", or "a"; cut. This runs with every decision. */
+static void join(char out[ACTIVITY_NAME], const char *a, const char *b)
+{
+    size_t n = strlen(a), more = strlen(b);
+
+    memcpy(out, a, n); /* texts of events are shorter */
+    if (more > 0) {
+        out[n++] = '/';
+        more = more < ACTIVITY_NAME - 1 - n ? more : ACTIVITY_NAME - 1 - n;
+        memcpy(out + n, b, more);
+    }
+    out[n + more] = '\0';
+}
+
 void activity_count(struct activity *a, const struct event *e, int64_t mono_us)
 {
-    char target[ACTIVITY_NAME], user[2 * ACTIVITY_NAME];
+    char target[ACTIVITY_NAME], user[ACTIVITY_NAME];
     int64_t epoch = mono_us / slot_us;
 
-    snprintf(target, sizeof target, "%s%s%s", e->group, e->model[0] != '\0' ? "/" : "", e->model);
-    snprintf(user, sizeof user, "%s%s%s", e->team, e->user[0] != '\0' ? "/" : "", e->user);
-    user[ACTIVITY_NAME - 1] = '\0';
+    _Static_assert(sizeof e->group < ACTIVITY_NAME && sizeof e->team < ACTIVITY_NAME, "their texts fit");
+    join(target, e->group, e->model);
+    join(user, e->team, e->user);
     pthread_mutex_lock(&a->lock);
     count(&a->by[ACTIVITY_ALL], "", e, epoch);
     count(&a->by[ACTIVITY_TEAM], e->team, e, epoch);
