@@ -138,7 +138,8 @@ const struct ctl_command ctl_commands[] = {
       .status = "0 done or started, 1 failed or refused, 2 wrong usage", .run = ctl_archive },
     { .name = "request", .summary = "find a request by the id its client got",
       .forms = { "ID [--day DATE] [--ledger FILE | --config FILE] [--format table|csv|json]" },
-      .about = "Looks through that day or month (UTC), without --day through the last 31 days, newest first. --ledger may name an archive.",
+      .about = "Prints the request and its tries at providers, each with the provider's own id of it, which its support asks for. Looks through that day "
+               "or month (UTC), without --day through the last 31 days, newest first. --ledger may name an archive.",
       .options = { { "--day", "DATE", "a day (2026-11-23) or a month (2026-11), UTC" }, LEDGER, CONFIG, FORMAT, JSON },
       .status = "0 found, 1 not found or failed, 2 wrong usage", .run = ctl_request },
     { .name = "audit", .summary = "what was done to the agent, by whom; whether that record is whole", .words = "verify|list",

@@ -183,8 +183,8 @@ enum answer answer_request(sqlite3 *db, const struct question *q, FILE *json, ch
     if (a != ANSWER_GIVEN || !found)
         return a != ANSWER_GIVEN ? a : ANSWER_UNKNOWN;
     fputs(",\"attempts\":", json);
-    a = rows_put(db, &one, "SELECT number, provider_group, provider, model, http_status, outcome, first_byte_us, total_us, started_us"
-                           " FROM attempt WHERE request = :id ORDER BY number", json, why, why_size);
+    a = rows_put(db, &one, "SELECT number, provider_group, provider, model, http_status, outcome, first_byte_us, total_us, started_us,"
+                           " provider_request_id FROM attempt WHERE request = :id ORDER BY number", json, why, why_size);
     if (a != ANSWER_GIVEN)
         return a;
     fputs(",\"corrections\":", json);

@@ -139,7 +139,12 @@ def test_each_tries_own_id_is_kept(stack, sub, settled):
     done = subprocess.run(
         [build_folder() / "tollgatectl", "request", request, "--ledger", stack.ledger_file, "--json"], capture_output=True, text=True, timeout=PATIENCE
     )
-    assert json.loads(done.stdout)["rows"][0]["provider_request_id"] == "req_beta_served"
+    answer = json.loads(done.stdout)
+    assert answer["rows"][0]["provider_request_id"] == "req_beta_served"
+    tries = [(t["number"], t["group"], t["http_status"], t["outcome"], t["provider_request_id"]) for t in answer["attempts"]]
+    assert tries == [(1, "alpha", 500, "error", "req_alpha_failed"), (2, "beta", 200, "ok", "req_beta_served")]
+    people = subprocess.run([build_folder() / "tollgatectl", "request", request, "--ledger", stack.ledger_file], capture_output=True, text=True, timeout=PATIENCE)
+    assert "req_alpha_failed" in people.stdout and "req_beta_served" in people.stdout
 
 
 def test_decisions_can_be_left_out(stack, sub, settled):

@@ -53,6 +53,13 @@ function life(r, attempts) {
 const facts = (pairs) => el('dl', { class: 'facts' }, pairs.filter(([, v]) => v !== null && v !== undefined && v !== '' && v !== false)
   .map(([k, v]) => el('div', {}, el('dt', {}, k), el('dd', {}, v))));
 
+/** What a provider's support asks for; each try has its own. */
+function providerIds(r, attempts) {
+  const tries = attempts.filter((a) => a.provider_request_id);
+  if (!tries.length) return r.provider_request_id && el('code', {}, r.provider_request_id);
+  return tries.flatMap((a, i) => [i ? ', ' : '', el('code', {}, a.provider_request_id), tries.length > 1 ? ` (${name(a.provider, '–')})` : '']);
+}
+
 function content({ request: r, attempts, corrections }, close) {
   const corrected = corrections.reduce((sum, c) => sum + c.cost_nano, 0);
   return [
@@ -61,7 +68,7 @@ function content({ request: r, attempts, corrections }, close) {
       el('small', {}, r.state === 'open' ? 'held at most' : `${{ reported: 'as the provider reported', counted: 'counted from what was delivered', bounded: 'unknown: the bound was charged', none: 'no provider did any work' }[r.known_by] ?? r.known_by}; held ${dollars(r.hold_nano)} before`)),
     life(r, attempts),
     facts([
-      ['Request id', el('code', {}, r.request_id)], ['Person', name(r.user_name, '')], ['Subject', r.subject !== r.user_name && r.subject], ['Team', r.team], ['Organization', r.organization], ['Application', r.application],
+      ['Request id', el('code', {}, r.request_id)], ['Provider’s request id', providerIds(r, attempts)], ['Person', name(r.user_name, '')], ['Subject', r.subject !== r.user_name && r.subject], ['Team', r.team], ['Organization', r.organization], ['Application', r.application],
       ['Cost centre', r.cost_center], ['Asked for', `${r.alias} (${r.endpoint}${r.stream ? ', stream' : ''})`],
       ['Planned', [r.planned_provider, r.planned_model].filter(Boolean).join(' · ')], ['Fallback', [r.fallback_provider, r.fallback_model].filter(Boolean).join(' · ')],
       ['Served by', [r.provider, r.model].filter(Boolean).join(' · ')], ['Status', r.http_status && String(r.http_status)], ['Outcome', (r.outcome ?? r.deny_reason ?? '').replaceAll('_', ' ')],
