@@ -271,6 +271,27 @@ static bool unpriced(struct assessment *s, const struct runtime_target *t, const
                                assess_terms(s, t, r).list == NULL ? "not in the price table" : "only partly published, or zero"));
 }
 
+/* Price tables have the standard service tier; flex costs less. What else a client can ask for costs more (OpenAI "priority": about
+ * twice), so a hold would not cover it. */
+static bool service_tier_priced(struct assessment *s, const struct runtime_target *t, const struct route_target *r)
+{
+    static const char *const priced[] = { "auto", "default", "standard", "standard_only", "flex" };
+    struct slice tier = s->ask.service_tier;
+    bool ok = tier.n == 0 || s->runtime->config->prices.allow_unpriced;
+
+    for (size_t i = 0; !ok && i < sizeof priced / sizeof *priced; i++)
+        ok = slice_eq_cstr(tier, priced[i]);
+    for (size_t i = 0; !ok && i < t->drop_count; i++) /* left out, or set by the operators */
+        ok = strcmp(t->drop[i].name, "service_tier") == 0;
+    if (ok)
+        return true;
+    refuse(s, 400, "service_tier_not_priced", "unpriced",
+           arena_printf(s->arena, "The price of service_tier \"%.*s\" at %.*s is not known, so its cost cannot be held to a budget. Leave "
+                        "service_tier out.", tier.n > 64 ? 64 : (int)tier.n, tier.p, SLICE_FMT(r->target.provider)));
+    s->no.param = "service_tier";
+    return false;
+}
+
 /* The most the request can cost at one target. False: refused. */
 static bool target_hold(struct assessment *s, const struct runtime_target *t, const struct route_target *r, int64_t input,
                         int64_t ceiling, int64_t *nano)
@@ -284,6 +305,8 @@ static bool target_hold(struct assessment *s, const struct runtime_target *t, co
     struct price_terms terms = assess_terms(s, t, r);
     if (terms.billed == NULL || terms.billed->status != PRICE_OK)
         return unpriced(s, t, r);
+    if (!service_tier_priced(s, t, r))
+        return false;
     ask.discount_bp = terms.discount_bp;
     int rc = price_hold(terms.billed, &ask, nano);
     if (rc != PRICE_DONE)

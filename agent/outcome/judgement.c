@@ -1,6 +1,7 @@
 #include "outcome/judgement.h"
 
 #include "agent.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "decide/inflight.h"
 #include "settle/delivered.h"
@@ -8,8 +9,10 @@
 #include "settle/usage.h"
 #include "tokens/estimate.h"
 
+enum { CLAIM_APART_NANO = 100, CLAIM_APART_PART = 100 }; /* rounding, and 1 % */
+
 /* `first` is Anthropic's from message_start, or empty. */
-static bool reported(struct slice first, struct slice last, struct token_usage *out, const char **why)
+static bool reported(struct slice first, struct slice last, struct judgement *out, const char **why)
 {
     struct usage_report all, later;
 
@@ -19,7 +22,9 @@ static bool reported(struct slice first, struct slice last, struct token_usage *
     all = later;
     if (first.n > 0 && usage_parse(first, &all, why) == 0)
         usage_merge(&all, &later);
-    *out = all.tokens;
+    out->usage = all.tokens;
+    out->claimed = all.cost_nano >= 0;
+    out->claimed_nano = all.cost_nano;
     return true;
 }
 
@@ -60,7 +65,7 @@ static bool count_delivered(struct agent *a, const struct inflight *f, const str
     const struct tokenizer *t = tokenizer_set_find(a->tokenizers, slice_cstr(rules.encoding));
     if (t == NULL || delivered_read(r->body, r->sse, arena, &got) != 0)
         goto out;
-    if (got.terminal && reported(got.first_usage, got.usage, &v->usage, &why)) {
+    if (got.terminal && reported(got.first_usage, got.usage, v, &why)) {
         v->known_by = KNOWN_REPORTED;
         ok = true;
         goto out;
@@ -90,7 +95,7 @@ static void usage_find(struct agent *a, const struct inflight *f, const struct s
 
     /* A stream that was cut can have told usage that does not cover what came after: Anthropic's first event does. */
     if (r->usage.n > 0 && !(cut && r->body.n > 0)) {
-        if (reported(r->first_usage, r->usage, &v->usage, &why)) {
+        if (reported(r->first_usage, r->usage, v, &why)) {
             v->known_by = KNOWN_REPORTED;
             return;
         }
@@ -118,6 +123,21 @@ static void price(struct agent *a, const struct inflight *f, struct judgement *v
         v->known_by = KNOWN_BOUNDED;
         v->cost_nano = f->op.decision.hold_nano;
     }
+}
+
+/* A provider that charges otherwise than the price table says is told of, with both figures. */
+static void compare_claim(const struct inflight *f, const struct judgement *v)
+{
+    static struct log_gate gate;
+    int64_t apart = v->claimed_nano > v->cost_nano ? v->claimed_nano - v->cost_nano : v->cost_nano - v->claimed_nano;
+    unsigned held = 0;
+
+    if (v->claimed && v->known_by == KNOWN_REPORTED && apart > CLAIM_APART_NANO && apart > v->cost_nano / CLAIM_APART_PART &&
+        log_gate_open(&gate, clock_mono_us(), 10, &held))
+        LOG(LOG_LEVEL_WARN, "provider_cost_differs", LOG_STR("request_id", f->request_id),
+            LOG_STR("provider", v->fallback ? f->fallback.provider : f->primary.provider),
+            LOG_STR("model", v->fallback ? f->fallback.model : f->primary.model), LOG_INT("cost_nano", v->cost_nano),
+            LOG_INT("claimed_nano", v->claimed_nano), LOG_INT("suppressed", held));
 }
 
 static const char *outcome_of(const struct settle_record *r, const struct inflight *f, bool second)
@@ -151,6 +171,7 @@ void judgement_of_record(struct agent *a, const struct inflight *f, const struct
     if (good)
         usage_find(a, f, r, v);
     price(a, f, v);
+    compare_claim(f, v);
     int64_t output = token_usage_output(&v->usage);
     if (output > 1 && r->first_ms >= 0 && r->last_ms >= r->first_ms)
         v->tpot_ns = (r->last_ms - r->first_ms) * 1000000 / (output - 1);

@@ -16,6 +16,8 @@ struct judgement {
     struct token_usage usage;
     int64_t cost_nano;
     struct costing price; /* of the usage; all 0 when it is not known */
+    bool claimed;             /* the provider says what it cost; it is compared, never charged */
+    int64_t claimed_nano;
     const char *outcome;
     int status;
     bool fallback, own; /* own: the gateway answered it */

@@ -116,7 +116,7 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
         .cost_nano = v->cost_nano,
         .discount_nano = v->price.discount_nano,
         .prompt_saved_nano = v->price.prompt_saved_nano,
-        .provider_cost_nano = -1,
+        .provider_cost_nano = v->claimed ? v->claimed_nano : -1,
         .price_version = v->price.price_version != 0 ? v->price.price_version : f->op.decision.price_version,
         .ttft_us = v->ttft_us,
         .tpot_ns = v->tpot_ns,

@@ -2,7 +2,10 @@
 
 #include <cjson/cJSON.h>
 
+#include <math.h>
+
 #define JSON_MOST 65536
+#define COST_MOST 1000000.0 /* USD */
 
 struct reading {
     const cJSON *object;
@@ -114,6 +117,15 @@ static void anthropic(struct reading *r, struct usage_report *out)
     u->output = output < 0 ? 0 : output;
 }
 
+/* The provider's claim, in whatever precision it came: no amount is ever made of it. */
+static int64_t claimed_cost(const struct reading *r)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(r->object, "cost");
+    bool usable = cJSON_IsNumber(v) && v->valuedouble >= 0 && v->valuedouble <= COST_MOST;
+
+    return usable ? llround(v->valuedouble * 1e9) : -1;
+}
+
 static bool has(const struct reading *r, const char *key)
 {
     return cJSON_GetObjectItemCaseSensitive(r->object, key) != NULL;
@@ -131,9 +143,11 @@ static int read_usage(struct reading *r, struct usage_report *out, const char **
         *why = "usage holds a count that is no whole number from 0 to 1000000000";
     else if (!out->has_input && !out->has_output)
         *why = "usage names no tokens";
-    else
+    else {
+        out->cost_nano = claimed_cost(r);
         return 0;
-    *out = (struct usage_report){ 0 };
+    }
+    *out = (struct usage_report){ .cost_nano = -1 };
     return -1;
 }
 
@@ -141,7 +155,7 @@ int usage_parse(struct slice json, struct usage_report *out, const char **why)
 {
     const char *end = NULL;
 
-    *out = (struct usage_report){ 0 };
+    *out = (struct usage_report){ .cost_nano = -1 };
     *why = "usage is no JSON object";
     if (json.n == 0 || json.n > JSON_MOST)
         return -1;
@@ -175,4 +189,6 @@ void usage_merge(struct usage_report *into, const struct usage_report *later)
     into->has_input = into->has_input || later->has_input;
     into->has_output = into->has_output || later->has_output;
     into->clamped = into->clamped || later->clamped;
+    if (later->cost_nano >= 0)
+        into->cost_nano = later->cost_nano;
 }

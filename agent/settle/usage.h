@@ -22,6 +22,7 @@ struct usage_report {
     struct token_usage tokens;
     bool has_input, has_output; /* which totals the object named; Anthropic's message_delta may name only output */
     bool clamped;
+    int64_t cost_nano;          /* what the object says it cost (OpenRouter: `cost` in USD), to be compared, never charged; -1: nothing usable */
 };
 
 /* `json` is the usage object itself. 0; -1 with a static phrase in *why when it names no count at all (null, {}), or is refused. */

@@ -23,6 +23,7 @@ STACK = {
         f'name: crowd-day, level: team, match: ["crowd-*"], amount: "${CROWD_BUDGET / 1e9:.9f}", window: day, time_zone: UTC',
         'name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: UTC',
         'name: client-tpm, level: user, match: ["hasty-*"], unit: tokens, amount: "3000/min", window: bucket, burst: "3000"',
+        'name: team-tokens, level: team, match: ["bucket-*"], unit: tokens, amount: "10/hour", window: bucket, burst: "10000"',
     )
 }
 
@@ -94,16 +95,16 @@ def test_a_refused_stream_is_plain_json(stack, sdk, sub):
     assert caught.value.code == "insufficient_quota"
 
 
-async def crowd(stack, token, marker, count, behaviour):
+async def crowd(stack, token, marker, count, behaviour, stream=False):
     limits = httpx.Limits(max_connections=count)
-    body = request(f"{marker} [[{behaviour}]]", max_tokens=CROWD_OUTPUT)
+    body = request(f"{marker} [[{behaviour}]]", max_tokens=CROWD_OUTPUT, stream=stream)
     async with httpx.AsyncClient(limits=limits, timeout=PATIENCE * 3) as client:
 
         async def one():
             answer = await client.post(
                 stack.gateway + "/v1/chat/completions", json=body, headers={"Authorization": "Bearer " + token}
             )
-            return answer.status_code, answer.json()
+            return answer.status_code, None if stream and answer.status_code == 200 else answer.json()
 
         return await asyncio.gather(*(one() for _ in range(count)))
 
@@ -133,6 +134,42 @@ def test_200_at_once_on_a_budget_for_20(stack, sub, behaviour, cheap):
         assert 20 <= served <= CROWD_BUDGET // (700 * OUT)
     else:
         assert served == 20
+
+
+def test_100_streams_at_once_on_a_bucket_of_tokens(stack, sub, settled_all):
+    """Tokens are taken before the provider is asked, and those of a stream count once."""
+    token = stack.person(sub, team="bucket-" + sub)
+    answers = asyncio.run(crowd(stack, token, sub, 100, "completion_tokens=1000 accept_delay=0.2", stream=True))
+    served = sum(status == 200 for status, _ in answers)
+    assert {body["error"]["code"] for status, body in answers if status != 200} == {"rate_limit_exceeded"}
+    assert len(stack.received("alpha", sub)) == served
+    used = [row["input"] + row["output"] for row in settled_all(sub, served)]
+    assert served == 10_000 // (used[0]) == 9 and all(one == used[0] > 1000 for one in used)
+    account = next(a for a in ledger.accounts(stack, "team-tokens") if a["subject"] == "team=bucket-" + sub)
+    assert sum(used) - 10 <= account["used"] <= sum(used) and account["held"] == 0  # it fills again, slowly
+
+
+@pytest.fixture
+def settled_all(stack):
+    def rows(sub, count):
+        found = lambda: [row for row in ledger.requests(stack, sub) if row["state"] == "settled"]  # noqa: E731
+        return wait_for(lambda: len(r := found()) == count and r, f"{count} settlements")
+
+    return rows
+
+
+@pytest.mark.parametrize("tier", ["priority", "scale", "PRIORITY", ""])
+def test_a_service_tier_without_a_price_is_refused(stack, sub, tier):
+    """It costs more than the price table says: a hold would not cover it."""
+    status, _, answer = stack.post(stack.person(sub), request(sub, service_tier=tier or "flex"))
+    if tier:
+        error = json.loads(answer)["error"]
+        assert (status, error["param"], error["code"]) == (400, "service_tier", "service_tier_not_priced")
+        row = wait_for(lambda: ledger.requests(stack, sub), "the refusal's row")[-1]
+        assert (row["state"], row["deny_reason"], row["cost"], row["hold"]) == ("denied", "unpriced", 0, 0)
+    else:
+        assert status == 200, answer
+    assert len(stack.received("alpha", sub)) == (0 if tier else 1)
 
 
 def test_limits_are_per_team(stack, sdk, sub):

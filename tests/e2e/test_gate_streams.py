@@ -111,6 +111,23 @@ def test_no_usage_in_a_plain_answer_is_counted(stack, sdk, sub, settled):
     assert row["known_by"] == "counted" and row["output"] == 25
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("cost", [0.0, 0.00002, 900000.0, -5.0, 1e300])
+def test_a_cost_the_provider_claims_is_kept_and_never_charged(stack, sdk, sub, settled, cost, stream):
+    stack.behave("alpha", cost=cost, prompt_tokens=50, completion_tokens=20)
+    answer = sdk(stack.person(sub)).chat.completions.create(**body(sub, stream=stream))
+    if stream:
+        assert list(answer)
+    row = settled(sub)
+    usual = 50 * PRICES["openai", "gpt-4o-mini"][0] + 20 * PRICES["openai", "gpt-4o-mini"][1]
+    assert (row["known_by"], row["cost"]) == ("reported", usual)
+    kept = stack.query("SELECT provider_cost_nano AS n FROM request WHERE id = ?", row["id"])[0]["n"]
+    assert kept == (round(cost * 1e9) if 0 <= cost <= 1e6 else None)
+    if kept is not None:
+        said = f"provider_cost_differs request_id={row['request_id']}"
+        wait_for(lambda: said in stack.agent.log.read_text(errors="replace"), said)
+
+
 def test_zero_usage_is_not_missing_usage(stack, sdk, sub, settled):
     stack.behave("alpha", prompt_tokens=0, completion_tokens=0)
     sdk(stack.person(sub)).chat.completions.create(**body(sub, stream=False))

@@ -66,6 +66,7 @@ def spent(stack):
     token, lowered = stack.person("running-ann", team="running"), stack.person("running-low", team="running-lowered")
     for number in range(3):
         send(stack, token, "solo", f"hello {number} [[completion_tokens=700 cached_tokens=3]]")
+    send(stack, token, "solo", "as a stream, counted once [[completion_tokens=300]]", stream=True)
     send(stack, token, "chat-default", "primary answers [[completion_tokens=500]]")
     stack.behave("alpha", status=503)
     send(stack, token, "chat-default", "fallback answers [[completion_tokens=600]]")
@@ -74,10 +75,10 @@ def spent(stack):
     stack.behave("alpha", status=503)
     send(stack, lowered, "chat-default", "dear [[completion_tokens=900]]", n=4)
     stack.behave("alpha")
-    at_rest(stack, 7)
+    at_rest(stack, 8)
     headers = send(stack, lowered, "chat-default", "cheap [[completion_tokens=800]]")
     assert "model lowered to solo" in headers["x-tollgate-notice"]
-    at_rest(stack, 8)
+    at_rest(stack, 9)
     return stack
 
 
@@ -100,7 +101,7 @@ def test_repriced_requests_count_at_once_and_as_after_a_restart(spent):
     spent.reload()
     wait_for(lambda: len(spent.query("SELECT * FROM price_version")) == 2, "the new price table")
     done = json.loads(ctl("reprice", "--config", spent.config, "--json").stdout)
-    assert done["total"]["changed"] == 7 and done["bounded"] == 1
+    assert done["total"]["changed"] == 8 and done["bounded"] == 1
     extra = done["total"]["difference_nano"]
     team = ("running-total", "global", "usd")
     wait_for(lambda: counted(spent)[team] == before[team] + extra, "the correction in the running balances")

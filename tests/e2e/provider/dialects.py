@@ -58,6 +58,7 @@ class Answer:
         self.output = total
         self.words = [(" " if i else "") + WORDS[i % len(WORDS)] for i in range(total - self.reasoning)]
         self.with_usage = not b.no_usage
+        self.cost = b.cost
 
     @property
     def text(self):
@@ -66,6 +67,7 @@ class Answer:
     def chat_usage(self):
         n = self.ask.choices
         return {
+            **({} if self.cost is None else {"cost": self.cost}),
             "prompt_tokens": self.prompt,
             "completion_tokens": self.output * n,
             "total_tokens": self.prompt + self.output * n,

@@ -59,6 +59,28 @@ static void kinds_are_disjoint(void **state)
     }
 }
 
+static void a_claimed_cost_is_read_in_its_range_only(void **state)
+{
+    static const struct {
+        const char *value;
+        int64_t nano;
+    } table[] = { { "0", 0 }, { "0.00014", 140000 }, { "1e-9", 1 }, { "1000000", INT64_C(1000000000000000) }, { "1000000.1", -1 },
+                  { "-0.1", -1 }, { "1e300", -1 }, { "\"0.1\"", -1 }, { "null", -1 }, { "[1]", -1 } };
+    struct usage_report r, later = { .cost_nano = -1 };
+    const char *why;
+    char json[128];
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        snprintf(json, sizeof json, "{\"prompt_tokens\":3,\"completion_tokens\":4,\"cost\":%s}", table[i].value);
+        assert_int_equal(usage_parse(slice_cstr(json), &r, &why), 0);
+        assert_true(r.cost_nano == table[i].nano && r.tokens.input == 3 && r.tokens.output == 4);
+        usage_merge(&r, &later);
+        assert_true(r.cost_nano == table[i].nano);
+    }
+    assert_int_equal(usage_parse(SLICE_LIT("{\"prompt_tokens\":3}"), &r, &why), 0);
+    assert_int_equal(r.cost_nano, -1);
+}
+
 static void nonsense_is_refused(void **state)
 {
     static const char *const bad[] = {
@@ -94,6 +116,7 @@ static void later_usage_replaces(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(kinds_are_disjoint), T(nonsense_is_refused), T(later_usage_replaces) };
+    const struct CMUnitTest tests[] = { T(kinds_are_disjoint), T(a_claimed_cost_is_read_in_its_range_only), T(nonsense_is_refused),
+                                        T(later_usage_replaces) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
