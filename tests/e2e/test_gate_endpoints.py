@@ -41,6 +41,54 @@ def test_endpoint_is_metered(stack, name):
         assert sent[ceiling_key] == 1024, "the ceiling the hold was computed with is written into the request"
 
 
+# What each API says of 100 prompt tokens, 40 of them cached, and 12 visible and 5 reasoning tokens: input, cached, output, reasoning.
+SPLIT = {
+    "chat": (60, 40, 12, 5),
+    "chat, three choices": (60, 40, 36, 15),
+    "responses": (60, 40, 12, 5),
+    "completions": (60, 40, 12, 5),
+    "embeddings": (100, 0, 0, 0),
+    "messages": (60, 40, 17, 0),
+}
+
+
+def ask_for(name, text, stream):
+    if name.startswith("chat"):
+        body = {"model": "solo", "max_tokens": 60, "messages": [{"role": "user", "content": text}], "n": 3 if "three" in name else 1}
+        path = "/v1/chat/completions"
+    else:
+        path, make, _ = ASKS[name]
+        body = make(text)
+    return path, {**body, "stream": True} if stream else body
+
+
+def cases(*without):
+    return [(name, stream) for name in SPLIT for stream in (False, True) if not (stream and name in ("embeddings", *without))]
+
+
+@pytest.mark.parametrize("name, stream", cases("completions"))
+def test_each_token_is_charged_once(stack, sub, settled, name, stream):
+    text = f"{sub} [[prompt_tokens=100 cached_tokens=40 completion_tokens=12 reasoning_tokens=5]]"
+    path, body = ask_for(name, text, stream)
+    status, _, answer = stack.post(stack.person(sub), body, path=path)
+    assert status == 200, answer
+    row = settled(sub)
+    split = tuple(row[kind] for kind in ("input", "input_cached", "output", "output_reasoning"))
+    assert (row["known_by"], split) == ("reported", SPLIT[name])
+    assert row["cost"] == sum(count * rate for count, rate in zip(split, (150, 75, 600, 600), strict=True))
+
+
+@pytest.mark.parametrize("name", ["chat", "responses", "messages"])
+@pytest.mark.parametrize("fault", ["cut_after=25", "no_usage=1"])
+def test_streams_of_every_api_are_charged_for_what_they_delivered(stack, sub, settled, name, fault):
+    """Also where the usage comes at the end only, or came at the beginning with one token."""
+    path, body = ask_for(name, f"{sub} [[completion_tokens={40 if 'cut' in fault else 25} {fault}]]", True)
+    stack.post(stack.person(sub), body, path=path)
+    row = settled(sub)
+    assert (row["known_by"], row["output"], row["output_reasoning"]) == ("counted", 25, 0)
+    assert row["cost"] == row["input"] * 150 + 25 * 600 and row["input"] == row["input_counted"]
+
+
 @pytest.mark.parametrize("name", ASKS)
 def test_endpoint_needs_a_token(stack, name):
     path, make, _ = ASKS[name]
