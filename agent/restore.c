@@ -69,19 +69,29 @@ static struct budget_use hold_of(const struct ledger_decision *d)
     return (struct budget_use){ .nano = d->hold_nano, .tokens = input + output, .requests = 1 };
 }
 
-/* Of what is not known token limits count the hold, which roll-ups do not have. */
-static bool on_bounded(void *user, const struct ledger_row *row)
+/* What roll-ups do not tell of a request, into the limits that are loaded from them. */
+static bool load_beside(struct load *l, const struct ledger_row *row, const struct budget_use *use)
 {
-    struct load *l = user;
     struct identity who = restore_identity(l->agent, &row->decision.who);
     struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
     struct budget_subjects s = { .who = &who, .alias = ledger_charged_alias(&row->decision), .primary = &target };
-    struct budget_use use = { .tokens = hold_of(&row->decision).tokens };
     int64_t slot = row->decision.started_us / BUDGET_SLOT_US * BUDGET_SLOT_US;
 
-    l->failed = (slot >= l->back.slots_from_us && budget_load_slot(l->agent->budget, &s, slot, &use) != 0) ||
-                (slot >= l->back.alias_slots_from_us && budget_load_alias_slot(l->agent->budget, &s, slot, &use) != 0);
+    l->failed = (slot >= l->back.slots_from_us && budget_load_slot(l->agent->budget, &s, slot, use) != 0) ||
+                (slot >= l->back.alias_slots_from_us && budget_load_alias_slot(l->agent->budget, &s, slot, use) != 0);
     return !l->failed;
+}
+
+/* Of what is not known token limits count the hold. */
+static bool on_bounded(void *user, const struct ledger_row *row)
+{
+    return load_beside(user, row, &(struct budget_use){ .tokens = hold_of(&row->decision).tokens });
+}
+
+/* A request that nobody answered was given back. */
+static bool on_unsent(void *user, const struct ledger_row *row)
+{
+    return load_beside(user, row, &(struct budget_use){ .requests = -1 });
 }
 
 static bool on_event(void *user, const struct ledger_row *row)
@@ -94,7 +104,8 @@ static bool on_event(void *user, const struct ledger_row *row)
     struct target target = target_of(row->settlement.served.group.n > 0 ? &row->settlement.served : &row->decision.primary);
     struct budget_subjects s = { .who = &who, .alias = ledger_charged_alias(&row->decision), .primary = &target };
     struct budget_use held = hold_of(&row->decision);
-    struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = token_usage_total(&row->settlement.usage), .requests = 1 };
+    struct budget_use use = { .nano = row->settlement.cost_nano, .tokens = token_usage_total(&row->settlement.usage),
+                              .requests = !ledger_row_unsent(row) };
     if (row->known_now == KNOWN_BOUNDED)
         use.tokens = held.tokens;
     struct budget_over over = { .settled_us = row->settlement.settled_us };
@@ -173,6 +184,8 @@ static bool load(struct agent *a, const char *file, bool with_holds, char *why, 
         rc = ledger_read_alias_slots(r, l.back.alias_slots_from_us, on_alias_slot, &l);
     if (rc == 0 && !l.failed && first != INT64_MAX)
         rc = ledger_read_bounded(r, first, on_bounded, &l);
+    if (rc == 0 && !l.failed && first != INT64_MAX)
+        rc = ledger_read_unsent(r, first, on_unsent, &l);
     if (rc == 0 && !l.failed && l.back.events_from_us != INT64_MAX)
         rc = ledger_read_recent(r, l.back.events_from_us, on_event, &l);
     if (rc == 0 && !l.failed && with_holds)

@@ -37,7 +37,7 @@ struct budget_subjects {
 #define BUDGET_ASK_MAX INT64_C(1000000000000000) /* of one request: a million dollars, 10^15 tokens */
 
 struct budget_use {
-    int64_t nano, tokens, requests; /* never negative, but in budget_adjust */
+    int64_t nano, tokens, requests; /* never negative, but in budget_adjust and in slots being loaded */
 };
 
 /* How the hold shrinks with the output ceiling: nano = fixed_nano + output * choices * pico_per_output / 1000 (rounded up), tokens =

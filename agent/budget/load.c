@@ -170,7 +170,9 @@ static int load_slot(struct budget *b, const struct budget_subjects *s, int64_t 
     int r = budget_collect(b, b->limits, b->limit_count, &v, which, &count);
     for (unsigned i = 0; r == 0 && i < count; i++) {
         struct account *a = b->scratch[i].account;
-        load_amount(b, a, slot_instant(b, slot_start_us), book_clip(unit_of(use, a->limit->unit)));
+        int64_t amount = book_clip(unit_of(use, a->limit->unit));
+        if (amount > 0 || a->limit->kind != KIND_BUCKET) /* what a bucket gets back out of its order could be too much */
+            load_amount(b, a, slot_instant(b, slot_start_us), amount);
     }
     pthread_mutex_unlock(&b->lock);
     return r;

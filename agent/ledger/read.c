@@ -233,6 +233,12 @@ int ledger_read_bounded(struct ledger_reader *r, int64_t since_us, ledger_row_fn
                     KNOWN_NOW " = 3 ORDER BY r.started_us", since_us, each_row, &fn, user);
 }
 
+int ledger_read_unsent(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user)
+{
+    return read_all(r, REQUEST " FROM request_row AS r INDEXED BY request_unsent" JOINS " WHERE r.known_by = 4 AND r.attempts = 0"
+                    " AND r.started_us >= ?1 AND r.state = 1 AND coalesce(r.http_status, 0) <> 200 ORDER BY r.started_us", since_us, each_row, &fn, user);
+}
+
 /* ---- roll-ups ---------------------------------------------------------------------------------------------------- */
 
 static bool each_slot(struct columns *c, void *fn, void *user)

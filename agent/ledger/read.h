@@ -33,6 +33,13 @@ int ledger_read_recent(struct ledger_reader *r, int64_t since_us, ledger_row_fn 
 /* Settled ones of which nothing is known to this day, by started_us. */
 int ledger_read_bounded(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
 
+/* Settled ones that were given back: no provider was asked, and the gateway did not answer either. By started_us. */
+int ledger_read_unsent(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
+static inline bool ledger_row_unsent(const struct ledger_row *row)
+{
+    return row->settlement.known_by == KNOWN_NONE && row->settlement.attempts == 0 && row->settlement.http_status != 200;
+}
+
 /* Sums over the settled and refused requests (and corrections) of 15 minutes, by who, provider group, provider and model (served,
  * or planned when nothing was served). Open requests are not in it. */
 struct ledger_slot {

@@ -1,7 +1,9 @@
 """What limits count in a running agent is what the ledger says: after corrections, and after kill -9 and a restart."""
 
 import json
+import os
 import signal
+import threading
 
 import pytest
 
@@ -95,13 +97,36 @@ def test_a_restart_changes_no_balance(spent):
     assert restarted(spent) == before
 
 
+def test_what_was_given_back_stays_given_back(spent):
+    """Answers that came too late: HAProxy has refused in the agent's place, no provider was asked."""
+    token, statuses = spent.person("running-late", team="running-late"), []
+    send(spent, token, "solo", "known from now on")
+    body = {"model": "solo", "max_tokens": 100, "messages": [{"role": "user", "content": "late"}]}
+    os.kill(spent.agent.pid, signal.SIGSTOP)
+    try:
+        clients = [threading.Thread(target=lambda: statuses.append(spent.post(token, body)[0])) for _ in range(6)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+    finally:
+        os.kill(spent.agent.pid, signal.SIGCONT)
+    assert statuses == [503] * 6
+    send(spent, token, "solo", "after them")
+    wait_for(lambda: not any(account["held"] for account in ledger.budgets(spent)), "the end of all holds")
+    wait_for(lambda: spent.query("SELECT count(*) AS n FROM open_holds")[0]["n"] == 0, "the end of all open rows")
+    before = counted(spent)
+    assert before["running-requests", "user=running-late", "requests"] == 2
+    assert restarted(spent) == before
+
+
 def test_repriced_requests_count_at_once_and_as_after_a_restart(spent):
     before = counted(spent)
     spent.write_configuration(configuration(spent) + TWICE)
     spent.reload()
     wait_for(lambda: len(spent.query("SELECT * FROM price_version")) == 2, "the new price table")
     done = json.loads(ctl("reprice", "--config", spent.config, "--json").stdout)
-    assert done["total"]["changed"] == 8 and done["bounded"] == 1
+    assert done["total"]["changed"] == 10 and done["bounded"] == 1
     extra = done["total"]["difference_nano"]
     team = ("running-total", "global", "usd")
     wait_for(lambda: counted(spent)[team] == before[team] + extra, "the correction in the running balances")

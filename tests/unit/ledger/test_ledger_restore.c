@@ -167,9 +167,48 @@ static void what_is_unknown_to_this_day(void **state)
     place_remove(&p);
 }
 
+static bool see_unsent(void *user, const struct ledger_row *row)
+{
+    *(int64_t *)user = *(int64_t *)user * 10 + row->decision.id;
+    assert_true(ledger_row_unsent(row));
+    return true;
+}
+
+/* Given back: 1 and 4. Not 2, which a provider refused, nor 3, which the gateway answered itself, nor 5, which was never allowed. */
+static void what_no_provider_was_asked_for(void **state)
+{
+    static const struct {
+        int attempts, status;
+    } rows[] = { { 0, 0 }, { 1, 503 }, { 0, 200 }, { 0, 503 } };
+    struct place p;
+    char why[200];
+    int64_t seen = 0;
+    (void)state;
+    place_make(&p);
+    struct ledger *l = open_ledger(p.file);
+    for (int64_t id = 1; id <= 4; id++) {
+        struct ledger_op d = decision(id, T0 + id, LEDGER_OPEN), s = settlement(id, 0);
+        s.settlement.known_by = KNOWN_NONE;
+        s.settlement.usage = (struct token_usage){ 0 };
+        s.settlement.attempts = rows[id - 1].attempts;
+        s.settlement.http_status = rows[id - 1].status;
+        assert_int_equal(submit(l, &d), LEDGER_OK);
+        assert_int_equal(submit(l, &s), LEDGER_OK);
+    }
+    struct ledger_op denied = decision(5, T0 + 5, LEDGER_DENIED);
+    assert_int_equal(submit(l, &denied), LEDGER_OK);
+    struct ledger_reader *r = ledger_reader_open(p.file, why, sizeof why);
+    assert_int_equal(ledger_read_unsent(r, T0, see_unsent, &seen), 0);
+    assert_true(seen == 14);
+    ledger_reader_close(r);
+    ledger_close(l);
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(corrections_tell_whom_they_are_charged_to),
-                                        cmocka_unit_test(sums_by_alias_outlive_the_archive), cmocka_unit_test(what_is_unknown_to_this_day) };
+                                        cmocka_unit_test(sums_by_alias_outlive_the_archive), cmocka_unit_test(what_is_unknown_to_this_day),
+                                        cmocka_unit_test(what_no_provider_was_asked_for) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
