@@ -86,6 +86,8 @@ static struct slice block_next(struct slice text, enum certificate_role role)
                                              { "-----BEGIN X509 CRL-----", NULL, NULL } };
     const char *first = NULL;
 
+    if (text.n == 0)
+        return SLICE_NONE;
     for (int i = 0; i < 3 && begins[role == CERTIFICATE_CRL][i] != NULL; i++) {
         const char *begin = begins[role == CERTIFICATE_CRL][i], *at = memmem(text.p, text.n, begin, strlen(begin));
         if (at != NULL && (first == NULL || at < first))
