@@ -1,5 +1,7 @@
 #include "base/json_scan.h"
 
+#include "base/utf8.h"
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -144,19 +146,18 @@ bool json_scan_enter(struct json_scan *s)
     return true;
 }
 
-static int hex4(const char *p)
+/* 16 + value, so that 0 is no digit. */
+static const uint8_t hex_digits[256] = {
+    ['0'] = 16, ['1'] = 17, ['2'] = 18, ['3'] = 19, ['4'] = 20, ['5'] = 21, ['6'] = 22, ['7'] = 23, ['8'] = 24, ['9'] = 25,
+    ['a'] = 26, ['b'] = 27, ['c'] = 28, ['d'] = 29, ['e'] = 30, ['f'] = 31,
+    ['A'] = 26, ['B'] = 27, ['C'] = 28, ['D'] = 29, ['E'] = 30, ['F'] = 31
+};
+
+static inline int hex4(const char *p)
 {
-    int v = 0;
-    for (int i = 0; i < 4; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if (c >= '0' && c <= '9')
-            v = v * 16 + (c - '0');
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-            v = v * 16 + ((c | 32) - 'a' + 10);
-        else
-            return -1;
-    }
-    return v;
+    unsigned a = hex_digits[(unsigned char)p[0]], b = hex_digits[(unsigned char)p[1]], c = hex_digits[(unsigned char)p[2]],
+             d = hex_digits[(unsigned char)p[3]];
+    return a & b & c & d & 16 ? (int)((a & 15) << 12 | (b & 15) << 8 | (c & 15) << 4 | (d & 15)) : -1;
 }
 
 /* Reads \uXXXX or a surrogate pair at p (which points behind "\u"); returns the bytes used, 0 for a bad escape. *code is 0xfffd for a
@@ -180,6 +181,9 @@ static size_t unicode_escape(const char *p, const char *end, uint32_t *code, boo
     return 4;
 }
 
+static const bool short_escapes[256] = { ['"'] = true, ['\\'] = true, ['/'] = true, ['b'] = true,
+                                         ['f'] = true, ['n'] = true,  ['r'] = true, ['t'] = true };
+
 /* One escape; p is behind the backslash. NULL: error set. */
 static const char *check_escape(struct json_scan *s, const char *p, bool *lone)
 {
@@ -188,7 +192,7 @@ static const char *check_escape(struct json_scan *s, const char *p, bool *lone)
         return NULL;
     }
     if (*p != 'u') {
-        if (*p != '\0' && strchr("\"\\/bfnrt", *p) != NULL)
+        if (short_escapes[(unsigned char)*p])
             return p + 1;
         fail_at(s, p - 1, "has an unknown escape in a string");
         return NULL;
@@ -246,9 +250,10 @@ static int utf8_sequence(const char *p, const char *end)
     return n;
 }
 
-/* A run of non-ASCII. NULL: error set. */
+/* A run of non-ASCII, and perhaps more of the string. NULL: error set. */
 static const char *check_utf8(struct json_scan *s, const char *p)
 {
+    p += utf8_json_blocks((const uint8_t *)p, (const uint8_t *)s->end);
     while (p < s->end && (unsigned char)*p >= 0x80) {
         /* The usual three bytes of CJK without the general checks. */
         if ((unsigned char)*p >= 0xe1 && (unsigned char)*p <= 0xec && s->end - p >= 3 && continues(p + 1, 0x80, 0xbf) &&
@@ -285,7 +290,9 @@ bool json_scan_string(struct json_scan *s, struct json_text *out)
             break;
         if (c == '\\') {
             escaped = true;
-            p = check_escape(s, p + 1, &lone);
+            do
+                p = check_escape(s, p + 1, &lone);
+            while (p != NULL && p < s->end && *p == '\\');
         } else if (c >= 0x80) {
             p = check_utf8(s, p);
         } else {

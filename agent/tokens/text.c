@@ -1,6 +1,6 @@
 #include "tokens/text.h"
 
-#include "tokens/utf8.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 

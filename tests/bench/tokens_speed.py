@@ -131,6 +131,8 @@ def texts(name):
     yield "truncated, spaced", truncated_tokens(r, name, MB, " ")
     yield "rulers", ("-" * 1024 + "a") * (MB // 1025)
     yield "rulers of slashes", ("/" * 1024 + "a") * (MB // 1025)
+    yield "row of dashes", "-" * MB
+    yield "no UTF-8, spaced", b"\xfb\xfb \xe1" * (MB // 4)
     yield "16 MB letters", letters(MB) * 16
     yield "16 MB truncated", truncated_tokens(r, name, 16 * MB, "")
     yield "16 MB blanks", " " * 16 * MB
@@ -138,6 +140,8 @@ def texts(name):
 
 def by_tiktoken(oracle, text):
     """MB/s, tokens. Texts on which it takes quadratic time or overflows its stack are measured on a part, or not at all."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
     part = text[:20_000] if len(text) > 100 and " " not in text[:2000].strip() else text
     try:
         start = time.process_time()
@@ -150,7 +154,7 @@ def by_tiktoken(oracle, text):
 def run(program, made, *arguments):
     with tempfile.NamedTemporaryFile() as file:
         for title, text in made:
-            data = text.encode()
+            data = text if isinstance(text, bytes) else text.encode()
             file.write(title.replace(" ", "_").encode() + b"\0" + str(len(data)).encode() + b"\0" + data)
         file.flush()
         command = [program, file.name, *arguments]

@@ -62,6 +62,49 @@ static void not_json(void **state)
     }
 }
 
+enum { LONG_BEFORE = 150, LONG_ALL = 350 };
+
+/* What the short text has in its string, behind ever more of a long string of mixed characters: mistakes are found where they are. */
+static void check_in_long_string(const char *text, bool good, size_t at, bool truncated)
+{
+    static const char *const filler[] = { "h", "\xc3\xa9", "\xd0\xbc", "\xd0\xb8", " ", "\xe4\xb8\xad", "\xf0\x9f\x98\x80", "\xe6\x96\x87", "," };
+    char all[LONG_ALL];
+    size_t length = strlen(text) - 1, n = 1;
+
+    all[0] = '"';
+    for (size_t k = 0; n < LONG_BEFORE; k++) {
+        struct json_scan s;
+        struct json_text t;
+        size_t m = n + length;
+        memcpy(all + n, text + 1, length);
+        if (!truncated) { /* more behind it, of which nothing may be seen first */
+            memset(all + m, 'x', LONG_ALL - m);
+            m = LONG_ALL;
+            all[m - 1] = '"';
+        }
+        char *p = tight(all, m);
+        json_scan_begin(&s, slice_make(p, m));
+        if (json_scan_string(&s, &t) != good)
+            fail_msg("%s behind %zu bytes: %s", text, n, good ? s.error : "accepted");
+        if (!good && (s.error_at != n + at - 1 || s.truncated != truncated))
+            fail_msg("%s behind %zu bytes: \"%s\" at %zu, want %zu", text, n, s.error, s.error_at, n + at - 1);
+        free(p);
+        const char *more = filler[k % (sizeof filler / sizeof *filler)];
+        memcpy(all + n, more, strlen(more));
+        n += strlen(more);
+    }
+}
+
+static void mistakes_in_long_strings(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (bad[i].text[0] == '"')
+            check_in_long_string(bad[i].text, false, bad[i].at, bad[i].truncated);
+    check_in_long_string("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uFFFF", true, 0, false);
+    check_in_long_string("\"\\ud83d\\ude00\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", true, 0, false);
+}
+
 static void depth_is_bounded(void **state)
 {
     const size_t n = 1 << 20;
@@ -145,7 +188,7 @@ static void integers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(whole_documents), T(not_json), T(depth_is_bounded), T(runs_end_where_they_end), T(unescaping),
+    const struct CMUnitTest tests[] = { T(whole_documents), T(not_json), T(mistakes_in_long_strings), T(depth_is_bounded), T(runs_end_where_they_end), T(unescaping),
                                         T(escaping_is_ascii), T(integers) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

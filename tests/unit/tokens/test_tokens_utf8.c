@@ -1,5 +1,5 @@
 #include "tokens/text.h"
-#include "tokens/utf8.h"
+#include "base/utf8.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,6 +38,19 @@ static void check(const uint8_t *p, size_t n, uint8_t stop)
         assert_true(whole - found < 64);
 #endif
     free(copy);
+}
+
+/* Up to what may not stand in a JSON string as it is. */
+static void check_json(const uint8_t *p, size_t n, uint8_t stop)
+{
+    size_t before = 0, found = utf8_json_blocks(p, p + n);
+    while (before < n && p[before] != '"' && p[before] != '\\' && p[before] >= 0x20)
+        before++;
+    assert_true(found <= before);
+    assert_int_equal(whole_characters(p, p + found, stop), found);
+#ifdef __SSE2__
+    assert_true(before - found < 64);
+#endif
 }
 
 static const char *const well_formed[] = { "a", " ", "\n", "\302\200", "\337\277", "\340\240\200", "\355\237\277", "\356\200\200", "\357\277\277",
@@ -100,12 +113,34 @@ static void test_stops(void **state)
     }
 }
 
+static void test_stops_of_json(void **state)
+{
+    static const uint8_t stops[] = { '"', '\\', '\n', 0, 0x1f };
+    uint8_t text[300];
+    unsigned seed = 4;
+    (void)state;
+    for (size_t at = 0; at < 200 * sizeof stops; at++) {
+        size_t n = fill(text, sizeof text, &seed), start = 0;
+        bool valid;
+        for (size_t i = 0; i < n; i++)
+            text[i] = text[i] == '\n' ? 0x7f : text[i]; /* which may stand there */
+        while (start < at / sizeof stops)
+            start += text_sequence(text + start, text + n, &valid);
+        check_json(text, n, 0);
+        text[start] = stops[at % sizeof stops];
+        if (start + 1 < n && text[start + 1] >= 0x80 && text[start + 1] < 0xc0)
+            n = start + 1; /* the rest of a character that is no more */
+        check_json(text, n, stops[at % sizeof stops]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_well_formed),
         cmocka_unit_test(test_one_mistake_at_every_place),
         cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_stops_of_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,6 @@
-#include "tokens/utf8.h"
+#include "base/utf8.h"
+
+#include <stdbool.h>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -13,7 +15,7 @@ struct bytes {
 #define BELOW(x, c) _mm_cmplt_epi8(x, _mm_set1_epi8((char)(c)))
 #define ABOVE(x, c) _mm_cmpgt_epi8(x, _mm_set1_epi8((char)(c)))
 
-static inline struct bytes read_bytes(const uint8_t *p, uint8_t stop)
+static inline struct bytes read_bytes(const uint8_t *p, uint8_t stop, bool json)
 {
     struct bytes b = { 0 };
     for (unsigned i = 0; i < 64; i += 16) {
@@ -30,10 +32,12 @@ static inline struct bytes read_bytes(const uint8_t *p, uint8_t stop)
         b.is_f4 |= BITS(EQUAL(x, 0xf4));
         b.never |= BITS(_mm_or_si128(EQUAL(_mm_and_si128(x, _mm_set1_epi8((char)0xfe)), 0xc0), ABOVE(x, 0xf4)));
         b.stop |= BITS(EQUAL(x, stop));
+        b.stop |= json ? BITS(_mm_or_si128(EQUAL(x, '"'), BELOW(x, 0x20))) : 0;
     }
     b.from_e0 &= b.high;
     b.from_f0 &= b.high;
     b.never &= b.high;
+    b.stop &= ~b.high; /* which are below 0x20 as signed bytes */
     return b;
 }
 
@@ -42,11 +46,11 @@ static inline unsigned first_bit(uint64_t x)
     return x ? (unsigned)__builtin_ctzll(x) : 64;
 }
 
-size_t utf8_blocks(const uint8_t *p, const uint8_t *end, uint8_t stop)
+static inline __attribute__((always_inline)) size_t blocks(const uint8_t *p, const uint8_t *end, uint8_t stop, bool json)
 {
     const uint8_t *start = p;
     while (end - p >= 64) {
-        const struct bytes b = read_bytes(p, stop);
+        const struct bytes b = read_bytes(p, stop, json);
         uint64_t lead = b.high & ~b.below_c0, follows = lead << 1 | b.from_e0 << 2 | b.from_f0 << 3;
         uint64_t wrong = (follows ^ b.below_c0) | b.never | (b.is_e0 << 1 & b.below_a0) | (b.is_f0 << 1 & b.below_90) |
                          (b.is_ed << 1 & ~b.below_a0) | (b.is_f4 << 1 & ~b.below_90);
@@ -64,11 +68,26 @@ size_t utf8_blocks(const uint8_t *p, const uint8_t *end, uint8_t stop)
     return (size_t)(p - start);
 }
 
+size_t utf8_blocks(const uint8_t *p, const uint8_t *end, uint8_t stop)
+{
+    return blocks(p, end, stop, false);
+}
+
+size_t utf8_json_blocks(const uint8_t *p, const uint8_t *end)
+{
+    return blocks(p, end, '\\', true);
+}
+
 #else
 
 size_t utf8_blocks(const uint8_t *p, const uint8_t *end, uint8_t stop)
 {
     (void)p, (void)end, (void)stop;
+    return 0;
+}
+size_t utf8_json_blocks(const uint8_t *p, const uint8_t *end)
+{
+    (void)p, (void)end;
     return 0;
 }
 #endif
