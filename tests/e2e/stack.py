@@ -158,7 +158,7 @@ listen:
   settle: unix@{s.sockets}/settle.sock
   ring: {f"unix@{s.sockets}/ring.sock" if s.unix_ring else f"127.0.0.1:{s.ports['ring']}"}
   admin: {s.sockets}/admin.sock
-workers: 2
+workers: {s.workers}
 metrics: {{listen: "127.0.0.1:{s.ports["metrics"]}"}}
 haproxy:
   bind:
@@ -225,6 +225,7 @@ class Stack:
         binds=None,
         certificates=(),
         passthrough=(),
+        workers=2,
         traces=None,
         unix_ring=False,
     ):
@@ -246,6 +247,7 @@ class Stack:
         self.binds = binds  # binds(stack): more addresses for clients, each the inside of a YAML mapping
         self.certificates = certificates  # rules for client certificates
         self.passthrough = passthrough
+        self.workers = workers
         self.traces = traces  # where traces go: the inside of a YAML mapping
         self.unix_ring = unix_ring
         self.introspect = introspection  # durations of the answers' cache: "cache: 1s, stale: 5s"
