@@ -1,5 +1,6 @@
 #include "identity/certificate.h"
 
+#include "identity/certificate_cache.h"
 #include "identity/claims.h"
 
 #include <openssl/evp.h>
@@ -133,12 +134,12 @@ bool certificate_parse(struct slice der, struct arena *a, struct certificate *ou
     return ok;
 }
 
-bool certificate_read(const struct http_request *rq, int64_t now_s, struct arena *a, struct certificate *out, struct fault *f)
+bool certificate_read(struct certificate_cache *k, const struct http_request *rq, int64_t now_s, struct arena *a, struct certificate *out, struct fault *f)
 {
     if (!rq->certificate_used || rq->certificate_verify != 0)
         return fail(f, "certificate_unverified",
                     SLICE_LIT("the client certificate was not verified: it is not from an authority that is accepted here, expired or revoked"));
-    if (!certificate_parse(rq->certificate, a, out, f))
+    if (!certificate_cache_parse(k, rq->certificate, a, out, f))
         return false;
     if (now_s > out->until_s)
         return fail(f, "certificate_expired", SLICE_LIT("the client certificate has expired; get a new one and connect anew"));

@@ -12,6 +12,8 @@
 
 enum { CERTIFICATE_MAX = 16 * 1024, CERTIFICATE_NAMES_MAX = 64 };
 
+struct certificate_cache;
+
 /* What rules look at. Names are as `openssl x509 -nameopt RFC2253` prints them (RFC 2253: control characters, commas and bytes beyond
  * ASCII are escaped). Slices are in the caller's arena. */
 struct certificate {
@@ -25,8 +27,8 @@ struct certificate {
 
 /* False: `f` says why. Looks at no dates. */
 bool certificate_parse(struct slice der, struct arena *a, struct certificate *out, struct fault *f) __attribute__((warn_unused_result));
-/* The certificate that came with the request: verified by HAProxy, and in force at now_s. */
-bool certificate_read(const struct http_request *rq, int64_t now_s, struct arena *a, struct certificate *out, struct fault *f)
+/* The certificate that came with the request: verified by HAProxy, and in force at now_s. `k` may be NULL. */
+bool certificate_read(struct certificate_cache *k, const struct http_request *rq, int64_t now_s, struct arena *a, struct certificate *out, struct fault *f)
     __attribute__((warn_unused_result));
 /* The first rule that matches makes the identity; its slices are the certificate's, the options' or in `a`. */
 bool certificate_map(const struct identity_options *o, const struct certificate *c, struct arena *a, struct identity *out, struct fault *f)

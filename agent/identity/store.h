@@ -40,6 +40,7 @@ struct identity_verifier {
     identity_ready_fn *ready;
     void *user;
     struct cache *cache;
+    struct certificate_cache *certificates; /* NULL: none */
     void *digest; /* EVP_MD_CTX, set up once */
     struct snapshot_reader revocations, keys;
     struct slice key_secret; /* of the keys' hashes; the caller's */

@@ -1,5 +1,6 @@
 #include "identity/cache.h"
 #include "identity/certificate.h"
+#include "identity/certificate_cache.h"
 #include "identity/claims.h"
 #include "identity/gateway_key.h"
 #include "identity/introspect.h"
@@ -34,12 +35,14 @@ struct identity_verifier *identity_verifier_new(struct identity_store *s, struct
     if (v == NULL)
         return NULL;
     v->cache = cache_new(entries, entries * CACHE_BYTES_PER_ENTRY);
+    v->certificates = certificate_cache_new(); /* without memory it goes on without */
     v->digest = EVP_MD_CTX_new();
     EVP_MD *sha256 = EVP_MD_fetch(NULL, "SHA256", NULL); /* once: looking it up costs more than the digest */
     bool good = v->cache != NULL && v->digest != NULL && sha256 != NULL && EVP_DigestInit_ex(v->digest, sha256, NULL) == 1;
     EVP_MD_free(sha256);
     if (!good) {
         cache_free(v->cache);
+        certificate_cache_free(v->certificates);
         EVP_MD_CTX_free(v->digest);
         free(v);
         return NULL;
@@ -75,6 +78,7 @@ void identity_verifier_free(struct identity_verifier *v)
         ev_async_stop(v->loop, &v->notify);
     store_unref(s);
     cache_free(v->cache);
+    certificate_cache_free(v->certificates);
     EVP_MD_CTX_free(v->digest);
     snapshot_reader_clear(&v->revocations);
     snapshot_reader_clear(&v->keys);
@@ -394,7 +398,7 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
     struct certificate c = { .from_s = 0 };
     struct fault f = { 0 };
 
-    if ((rq->certificate_used || rq->certificate_verify > 0) && !certificate_read(rq, now_us / 1000000, a, &c, &f))
+    if ((rq->certificate_used || rq->certificate_verify > 0) && !certificate_read(v->certificates, rq, now_us / 1000000, a, &c, &f))
         return verifier_refuse(no, &f);
     if (by_certificate(rq, token))
         return verify_certificate(v, &c, token.n > 0, now_us, a, out, no);

@@ -1,6 +1,7 @@
 /* Client certificates: what is read of them, which never counts, which rule decides, and that HAProxy's word on them is obeyed. Made here
  * with OpenSSL; only what HAProxy would have verified is not signed by anybody but itself. */
 #include "identity/certificate.h"
+#include "identity/certificate_cache.h"
 #include "token_maker.h"
 
 #include <ctype.h>
@@ -180,24 +181,24 @@ static void test_haproxy_has_the_word(void **state)
     struct certificate c;
     struct fault f = { 0 };
 
-    assert_true(certificate_read(&good, UNTIL_S, m->arena, &c, &f) && certificate_read(&good, FROM_S, m->arena, &c, &f));
-    assert_false(certificate_read(&good, UNTIL_S + 1, m->arena, &c, &f));
+    assert_true(certificate_read(NULL, &good, UNTIL_S, m->arena, &c, &f) && certificate_read(NULL, &good, FROM_S, m->arena, &c, &f));
+    assert_false(certificate_read(NULL, &good, UNTIL_S + 1, m->arena, &c, &f));
     assert_string_equal(f.reason, "certificate_expired");
-    assert_false(certificate_read(&good, FROM_S - 1, m->arena, &c, &f));
+    assert_false(certificate_read(NULL, &good, FROM_S - 1, m->arena, &c, &f));
     assert_string_equal(f.reason, "certificate_not_yet_valid");
     struct http_request bad = good;
     for (int verify = -1; verify <= 80; verify++) {
         bad.certificate_verify = verify;
-        if (certificate_read(&bad, UNTIL_S, m->arena, &c, &f) != (verify == 0))
+        if (certificate_read(NULL, &bad, UNTIL_S, m->arena, &c, &f) != (verify == 0))
             fail_msg("verify %d", verify);
     }
     bad = good;
     bad.certificate_used = false;
-    assert_false(certificate_read(&bad, UNTIL_S, m->arena, &c, &f));
+    assert_false(certificate_read(NULL, &bad, UNTIL_S, m->arena, &c, &f));
     assert_string_equal(f.reason, "certificate_unverified");
     bad = good;
     bad.certificate = SLICE_NONE;
-    assert_false(certificate_read(&bad, UNTIL_S, m->arena, &c, &f));
+    assert_false(certificate_read(NULL, &bad, UNTIL_S, m->arena, &c, &f));
     assert_string_equal(f.reason, "certificate_malformed");
 }
 
@@ -314,11 +315,87 @@ static void test_beside_tokens(void **state)
     unlink(path);
 }
 
+/* ---- the cache ---------------------------------------------------------------------------------------------------------- */
+
+static bool same_slice(struct slice a, struct slice b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static bool same_certificate(const struct certificate *a, const struct certificate *b)
+{
+    bool same = same_slice(a->fingerprint, b->fingerprint) && same_slice(a->issuer, b->issuer) && same_slice(a->subject, b->subject) &&
+                same_slice(a->common_name, b->common_name) && a->alternative_count == b->alternative_count && a->from_s == b->from_s &&
+                a->until_s == b->until_s;
+    for (size_t i = 0; same && i < a->alternative_count; i++)
+        same = same_slice(a->alternative_names[i], b->alternative_names[i]);
+    return same;
+}
+
+/* Three times as many as there is room for, each asked for twice in a row and again at the end: always what the certificate itself says. */
+static void test_cache(void **state)
+{
+    enum { MANY = 3 * CERTIFICATE_CACHE_PLACES };
+    struct maker *m = *state;
+    struct certificate_cache *k = certificate_cache_new();
+    struct arena *a = arena_new(4096);
+    struct slice *der = calloc(MANY, sizeof *der);
+    struct certificate plain, cached;
+    struct fault f;
+
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < MANY; i++) {
+            struct slice name = arena_printf(m->arena, "host-%d", i);
+            if (round == 0)
+                der[i] = make(m, &(struct wish){ .cn = name, .organization = i % 3 ? SLICE_NONE : SLICE_LIT("Acme") });
+            arena_reset(a, 4096);
+            assert_true(certificate_parse(der[i], a, &plain, &f));
+            assert_true(certificate_cache_parse(k, der[i], a, &cached, &f) && same_certificate(&plain, &cached));
+            uint64_t misses = certificate_cache_misses(k);
+            assert_true(certificate_cache_parse(k, der[i], a, &cached, &f) && same_certificate(&plain, &cached));
+            assert_int_equal(certificate_cache_misses(k), misses); /* the second one was there */
+        }
+    assert_true(certificate_cache_misses(k) >= 2 * MANY - CERTIFICATE_CACHE_PLACES); /* not more are kept than there is room for */
+
+    uint64_t misses = certificate_cache_misses(k);
+    for (int i = 0; i < 3; i++) { /* what cannot be read is not kept, nor taken for its neighbour */
+        assert_false(certificate_cache_parse(k, slice_make(der[0].p, der[0].n - 1), a, &cached, &f));
+        assert_string_equal(f.reason, "certificate_malformed");
+    }
+    assert_int_equal(certificate_cache_misses(k), misses + 3);
+    assert_false(certificate_cache_parse(k, SLICE_NONE, a, &cached, &f));
+    assert_true(certificate_cache_parse(NULL, der[0], a, &cached, &f)); /* without a cache */
+    certificate_cache_free(k);
+    certificate_cache_free(NULL);
+    arena_free(a);
+    free(der);
+}
+
+/* Dates are looked at whatever the cache holds. */
+static void test_cached_and_expired(void **state)
+{
+    struct maker *m = *state;
+    struct certificate_cache *k = certificate_cache_new();
+    struct http_request rq = { .certificate_used = true, .certificate = make(m, &(struct wish){ .cn = SLICE_LIT("a") }) };
+    struct certificate c;
+    struct fault f;
+
+    assert_true(certificate_read(k, &rq, UNTIL_S, m->arena, &c, &f));
+    assert_false(certificate_read(k, &rq, UNTIL_S + 1, m->arena, &c, &f));
+    assert_string_equal(f.reason, "certificate_expired");
+    rq.certificate_verify = 1;
+    assert_false(certificate_read(k, &rq, UNTIL_S, m->arena, &c, &f));
+    assert_string_equal(f.reason, "certificate_unverified");
+    assert_int_equal(certificate_cache_misses(k), 1);
+    certificate_cache_free(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names), cmocka_unit_test(test_names_that_do_not_count), cmocka_unit_test(test_what_cannot_be_read),
         cmocka_unit_test(test_haproxy_has_the_word), cmocka_unit_test(test_rules), cmocka_unit_test(test_beside_tokens),
+        cmocka_unit_test(test_cache), cmocka_unit_test(test_cached_and_expired),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
