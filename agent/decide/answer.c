@@ -1,12 +1,15 @@
 #include "decide/answer.h"
 
 #include "decide/answer_models.h"
+#include "decide/inflight.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+#define REQUESTS "/tollgate/v1/requests/"
 
 static bool add_text(cJSON *o, const char *name, struct slice value, struct arena *a)
 {
@@ -78,10 +81,52 @@ static cJSON *budget_json(const struct assessment *s, struct budget *b, int64_t 
 
 bool answer_path(struct slice path)
 {
-    return slice_eq_cstr(path, "/tollgate/v1/budget") || slice_eq_cstr(path, "/v1/models") || slice_starts(path, SLICE_LIT("/v1/models/"));
+    return slice_eq_cstr(path, "/tollgate/v1/budget") || slice_eq_cstr(path, "/v1/models") || slice_starts(path, SLICE_LIT("/v1/models/")) ||
+           slice_starts(path, SLICE_LIT(REQUESTS));
 }
 
-enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_us, int64_t mono_us, struct slice *body)
+static bool same_caller(const struct identity *a, const struct identity *b)
+{
+    return slice_eq(a->subject, b->subject) && slice_eq(a->issuer, b->issuer) && slice_eq(a->key_id, b->key_id);
+}
+
+static cJSON *cost_json(const struct inflight *f, struct arena *a)
+{
+    static const char *const known[] = { [KNOWN_OPEN] = "open", [KNOWN_REPORTED] = "reported", [KNOWN_COUNTED] = "counted", [KNOWN_BOUNDED] = "bounded",
+                                         [KNOWN_NONE] = "none" };
+    enum inflight_state state = atomic_load(&f->state);
+    bool ended = state == INFLIGHT_SETTLED || state == INFLIGHT_EXPIRED;
+    cJSON *o = cJSON_CreateObject();
+
+    if (add_text(o, "request_id", f->request_id, a) && add_text(o, "model", f->op.decision.alias, a) &&
+        cJSON_AddStringToObject(o, "state", ended ? "settled" : "open") != NULL &&
+        cJSON_AddStringToObject(o, "known_by", known[ended ? atomic_load(&f->settled_by) : KNOWN_OPEN]) != NULL &&
+        add_amount(o, "hold_usd", f->op.decision.hold_nano, BUDGET_USD) &&
+        (ended ? add_amount(o, "cost_usd", atomic_load(&f->settled_nano), BUDGET_USD) : cJSON_AddNullToObject(o, "cost_usd") != NULL))
+        return o;
+    cJSON_Delete(o);
+    return NULL;
+}
+
+/* Of the caller's own requests; whether another one exists is not told. */
+static cJSON *request_json(struct assessment *s, struct inflight_table *t)
+{
+    const size_t skip = sizeof REQUESTS - 1;
+    struct inflight *f = inflight_find(t, slice_make(s->rq.path.p + skip, s->rq.path.n - skip));
+    cJSON *o = NULL;
+
+    if (f != NULL && same_caller(&f->who, &s->who))
+        o = cost_json(f, s->arena);
+    else
+        s->no = refusal_make(404, "invalid_request_error", "request_not_found", "request_unknown",
+                             SLICE_LIT("No request of yours with this id is under way or has ended within the last 30 seconds; older ones are in the "
+                                       "gateway's ledger."));
+    if (f != NULL)
+        inflight_unref(f);
+    return o;
+}
+
+enum answer_kind answer_own(struct assessment *s, struct budget *b, struct inflight_table *t, int64_t now_us, int64_t mono_us, struct slice *body)
 {
     cJSON *o = NULL;
 
@@ -91,7 +136,9 @@ enum answer_kind answer_own(struct assessment *s, struct budget *b, int64_t now_
         o = budget_json(s, b, now_us, mono_us);
     else if (slice_eq_cstr(s->rq.path, "/v1/models"))
         o = answer_models(s);
-    else if ((o = answer_model(s)) == NULL && s->no.status != 0)
+    else
+        o = slice_starts(s->rq.path, SLICE_LIT(REQUESTS)) ? request_json(s, t) : answer_model(s);
+    if (o == NULL && s->no.status != 0)
         return ANSWER_REFUSED;
     char *text = o != NULL ? cJSON_PrintUnformatted(o) : NULL;
     *body = text != NULL ? arena_copy(s->arena, slice_cstr(text)) : SLICE_NONE;

@@ -125,7 +125,7 @@ static bool answered_own(struct decision *d)
 {
     struct slice body;
 
-    switch (answer_own(&d->s, d->worker->agent->budget, d->started_us, clock_mono_us(), &body)) {
+    switch (answer_own(&d->s, d->worker->agent->budget, d->worker->agent->inflight, d->started_us, clock_mono_us(), &body)) {
     case ANSWER_NOT_OURS:
         return false;
     case ANSWER_BODY:

@@ -59,7 +59,10 @@ struct inflight {
     int first_status;                /* of an attempt that was given up; 0 none */
     int64_t total_us;
     int64_t settled_mono_us;
-    int64_t settled_nano, settled_tokens; /* when EXPIRED: what was booked */
+    /* What was booked, once SETTLED or EXPIRED; written by the control thread, read by workers for the client who asks. */
+    _Atomic int64_t settled_nano;
+    _Atomic enum known_by settled_by;
+    int64_t settled_tokens;          /* the control thread's alone */
     /* What the relay has to do with it. */
     int64_t stop_tokens;             /* output tokens after which a stream is ended; 0: never */
     atomic_int relay_cause[2];       /* enum relay_cause: why it gave up the first, the second try */

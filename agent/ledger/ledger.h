@@ -120,7 +120,7 @@ void ledger_subject_clear(struct ledger_subject *s);
 
 /* A change to a settled request, booked as a row of its own. Amounts are differences and may be negative; the sums of row and
  * corrections must not become so (LEDGER_INVALID). Booked into the 15 minutes the request started in, or, when that month is
- * closed, into those of booked_us. */
+ * closed, into those of booked_us (or of the first open instant, when booked_us lies in a closed month too). */
 struct ledger_correction {
     int64_t id;              /* of the decision */
     int64_t booked_us;

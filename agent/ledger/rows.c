@@ -425,7 +425,8 @@ static int write_correction(struct rows *r, const struct ledger_correction *c)
     int rc = closed_before(r, &closed);
     if (rc != SQLITE_OK)
         return verdict(rc);
-    int64_t account_us = row.started_us < closed ? c->booked_us : row.started_us;
+    int64_t open_us = c->booked_us > closed ? c->booked_us : closed; /* a clock that was set back reopens no month */
+    int64_t account_us = row.started_us < closed ? open_us : row.started_us;
     sqlite3_bind_int64(s, 1, c->id);
     sqlite3_bind_int64(s, 2, c->booked_us);
     sqlite3_bind_int64(s, 3, account_us);

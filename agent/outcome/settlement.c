@@ -93,7 +93,8 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
         budget_release(a->budget, f->hold, clock_mono_us());
     else
         budget_settle(a->budget, f->hold, &actual, clock_mono_us());
-    f->settled_nano = v->cost_nano;
+    atomic_store(&f->settled_nano, v->cost_nano);
+    atomic_store(&f->settled_by, v->known_by);
     f->settled_tokens = v->known_by == KNOWN_BOUNDED ? f->held.tokens : use.tokens;
     if (s == NULL) {
         /* The hold stays open in the ledger, and expires to its bound after a restart: too much, never too little. */
@@ -161,7 +162,7 @@ static void correct(struct agent *a, struct inflight *f, const struct judgement 
     struct correcting *x = calloc(1, sizeof *x);
     const struct ledger_correction c = {
         .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT("late_record"), .known_by = v->known_by,
-        .usage = v->usage, .cost_nano = v->cost_nano - f->settled_nano, .discount_nano = v->price.discount_nano,
+        .usage = v->usage, .cost_nano = v->cost_nano - atomic_load(&f->settled_nano), .discount_nano = v->price.discount_nano,
         .price_version = v->price.price_version != 0 ? v->price.price_version : f->op.decision.price_version,
     };
 
@@ -175,6 +176,8 @@ static void correct(struct agent *a, struct inflight *f, const struct judgement 
         return;
     }
     inflight_ref(f);
+    atomic_store(&f->settled_nano, v->cost_nano);
+    atomic_store(&f->settled_by, v->known_by);
     atomic_fetch_add_explicit(&a->counters.corrected, 1, memory_order_relaxed);
     telemetry_corrected(a, f, &c);
 }

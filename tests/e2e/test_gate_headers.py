@@ -2,9 +2,12 @@
 
 import json
 import re
+import threading
+from decimal import Decimal
 
 import httpx2 as httpx
 import pytest
+from stack import wait_for
 
 STACK = {
     "limits": (
@@ -80,6 +83,54 @@ def test_the_gateway_s_own_answers(stack, sub, name):
     told(answer)
     assert answer.headers["x-tollgate-cost-usd"] == "0.00"
     assert "x-tollgate-hold-usd" not in answer.headers and "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_the_cost_of_a_request_by_its_id(stack, sub, stream):
+    """As soon as it is settled; the ledger's row says the same. Nobody else is told that it exists."""
+    token = stack.person(sub, team="told")
+    answer = ask(stack, token, chat(sub, stream=stream))
+    path = "/tollgate/v1/requests/" + answer.headers["x-tollgate-request-id"]
+
+    def settled():
+        told_now = ask(stack, token, None, path, "GET")
+        assert told_now.status_code == 200, told_now.text
+        assert told_now.json()["hold_usd"] == answer.headers["x-tollgate-hold-usd"]
+        return told_now.json()["state"] == "settled" and told_now
+
+    found = wait_for(settled, "the settlement")
+    told(found)
+    row = wait_for(lambda: stack.query("SELECT cost_usd, known_by FROM request WHERE request_id = ? AND state = 'settled'",
+                                       answer.headers["x-tollgate-request-id"]), "the row")[0]
+    assert Decimal(found.json()["cost_usd"]) == Decimal(row["cost_usd"]) > 0
+    assert (found.json()["known_by"], found.json()["model"]) == (row["known_by"], "solo") == ("reported", "solo")
+    other = ask(stack, stack.person(sub + "-other", team="told"), None, path, "GET")
+    assert other.status_code == 404 and other.json()["error"]["code"] == "request_not_found"
+    assert ask(stack, None, None, path, "GET").status_code == 401
+    assert ask(stack, token, {}, path, "POST").status_code == 405
+
+
+def test_a_request_under_way_has_no_cost_yet(stack, sub):
+    token = stack.person(sub, team="told")
+    done = []
+    thread = threading.Thread(target=lambda: done.append(ask(stack, token, chat(f"{sub} [[accept_delay=1.5]]"))))
+    thread.start()
+    try:
+        sent = wait_for(lambda: stack.received("alpha", sub), "the request to reach the provider")[0]
+        identifier = {name.lower(): value for name, value in sent["headers"]}["x-client-request-id"]
+        answer = ask(stack, token, None, "/tollgate/v1/requests/" + identifier, "GET").json()
+    finally:
+        thread.join(60)
+    if answer["state"] == "open":  # a slow machine may have missed it
+        assert answer["cost_usd"] is None and answer["known_by"] == "open" and float(answer["hold_usd"]) > 0
+    assert done[0].status_code == 200
+
+
+def test_of_an_unknown_request_nothing_is_told(stack, sub):
+    for identifier in ("no-such-id", "", "a/b", "%2e%2e"):
+        answer = ask(stack, stack.person(sub, team="told"), None, "/tollgate/v1/requests/" + identifier, "GET")
+        assert answer.status_code == 404 and answer.json()["error"]["code"] == "request_not_found"
+        told(answer)
 
 
 REFUSED = {

@@ -200,6 +200,12 @@ static void closed_months_stay(void **state)
     assert_int_equal(query(p.file, "SELECT cost_nano FROM spend_by_cost_center_month WHERE month = '2026-09'"), 1000);
     assert_int_equal(query(p.file, "SELECT cost_nano FROM spend_by_cost_center_month WHERE month = '2026-10'"), -100);
     query_text(p.file, "SELECT cost_usd FROM spend_by_cost_center_month WHERE month = '2026-10'", "-0.000000100");
+    /* Booked by a clock that was set back: September stays as it is. */
+    struct ledger_op back = correction(1, october - DAY_US, -50);
+    assert_int_equal(submit(l, &back), LEDGER_OK);
+    assert_int_equal(query(p.file, "SELECT cost_nano FROM spend_by_cost_center_month WHERE month = '2026-09'"), 1000);
+    assert_int_equal(query(p.file, "SELECT cost_nano FROM spend_by_cost_center_month WHERE month = '2026-10'"), -150);
+    assert_int_equal(query(p.file, "SELECT account_us FROM correction_row ORDER BY id DESC LIMIT 1"), october);
     assert_int_equal(query(p.file, "SELECT count(*) FROM rollup_mismatch"), 0);
     ledger_close(l);
     place_remove(&p);
