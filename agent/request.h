@@ -115,7 +115,7 @@ struct ask {
     int64_t max_output;           /* the client's own ceiling for one choice; -1 when absent */
     int64_t choices;              /* n, or best_of when larger; 1 when absent (for embeddings 1) */
     int64_t thinking_budget;      /* Anthropic thinking.budget_tokens, part of max_output and below it; -1 when absent */
-    struct slice service_tier;    /* as sent, decoded; empty when absent */
+    struct slice service_tier, inference_geo, speed; /* as sent, decoded; empty when absent */
     unsigned features;            /* ask_feature bits */
     struct slice user_field;      /* `user` as sent by the client, decoded; never an identity */
     const struct ask_part *parts;

@@ -271,24 +271,33 @@ static bool unpriced(struct assessment *s, const struct runtime_target *t, const
                                assess_terms(s, t, r).list == NULL ? "not in the price table" : "only partly published, or zero"));
 }
 
-/* Price tables have the standard service tier; flex costs less. What else a client can ask for costs more (OpenAI "priority": about
- * twice), so a hold would not cover it. */
-static bool service_tier_priced(struct assessment *s, const struct runtime_target *t, const struct route_target *r)
+/* What a client can ask for that costs more than the price table says, so that a hold would not cover it: OpenAI's service tier
+ * "priority" about twice, Anthropic's inference in one region a tenth, its fast mode several times. Known not to cost more: `priced`. */
+static bool surcharge_refused(struct assessment *s, const struct runtime_target *t, const struct route_target *r)
 {
-    static const char *const priced[] = { "auto", "default", "standard", "standard_only", "flex" };
-    struct slice tier = s->ask.service_tier;
-    bool ok = tier.n == 0 || s->runtime->config->prices.allow_unpriced;
+    static const char *const tiers[] = { "auto", "default", "standard", "standard_only", "flex", NULL }, *const geos[] = { "global", NULL },
+                      *const speeds[] = { "standard", NULL };
+    const struct {
+        const char *name;
+        struct slice value;
+        const char *const *priced;
+    } members[] = { { "service_tier", s->ask.service_tier, tiers }, { "inference_geo", s->ask.inference_geo, geos }, { "speed", s->ask.speed, speeds } };
 
-    for (size_t i = 0; !ok && i < sizeof priced / sizeof *priced; i++)
-        ok = slice_eq_cstr(tier, priced[i]);
-    for (size_t i = 0; !ok && i < t->drop_count; i++) /* left out, or set by the operators */
-        ok = strcmp(t->drop[i].name, "service_tier") == 0;
-    if (ok)
+    for (size_t k = 0; k < sizeof members / sizeof *members; k++) {
+        struct slice v = members[k].value;
+        bool ok = v.n == 0 || s->runtime->config->prices.allow_unpriced;
+        for (const char *const *word = members[k].priced; !ok && *word != NULL; word++)
+            ok = slice_eq_cstr(v, *word);
+        for (size_t i = 0; !ok && i < t->drop_count; i++) /* left out, or set by the operators */
+            ok = strcmp(t->drop[i].name, members[k].name) == 0;
+        if (ok)
+            continue;
+        refuse(s, 400, "option_not_priced", "unpriced",
+               arena_printf(s->arena, "What %s \"%.*s\" costs at %.*s is not known, so it cannot be held to a budget. Leave %s out.",
+                            members[k].name, v.n > 64 ? 64 : (int)v.n, v.p, SLICE_FMT(r->target.provider), members[k].name));
+        s->no.param = members[k].name;
         return true;
-    refuse(s, 400, "service_tier_not_priced", "unpriced",
-           arena_printf(s->arena, "The price of service_tier \"%.*s\" at %.*s is not known, so its cost cannot be held to a budget. Leave "
-                        "service_tier out.", tier.n > 64 ? 64 : (int)tier.n, tier.p, SLICE_FMT(r->target.provider)));
-    s->no.param = "service_tier";
+    }
     return false;
 }
 
@@ -305,7 +314,7 @@ static bool target_hold(struct assessment *s, const struct runtime_target *t, co
     struct price_terms terms = assess_terms(s, t, r);
     if (terms.billed == NULL || terms.billed->status != PRICE_OK)
         return unpriced(s, t, r);
-    if (!service_tier_priced(s, t, r))
+    if (surcharge_refused(s, t, r))
         return false;
     ask.discount_bp = terms.discount_bp;
     int rc = price_hold(terms.billed, &ask, nano);

@@ -216,13 +216,13 @@ static void schema(struct walk *w)
 void dialect_messages(struct walk *w)
 {
     enum { MODEL, MESSAGES, SYSTEM, TOOLS, TOOL_CHOICE, MAX_TOKENS, STREAM, THINKING, SERVICE_TIER, MCP, CONTAINER, OUTPUT_FORMAT,
-           OUTPUT_CONFIG, READ };
+           OUTPUT_CONFIG, INFERENCE_GEO, SPEED, READ };
     static const struct slice names[] = {
         FIELD("model"), FIELD("messages"), FIELD("system"), FIELD("tools"), FIELD("tool_choice"), FIELD("max_tokens"), FIELD("stream"),
         FIELD("thinking"), FIELD("service_tier"), FIELD("mcp_servers"), FIELD("container"), FIELD("output_format"),
-        FIELD("output_config"),
+        FIELD("output_config"), FIELD("inference_geo"), FIELD("speed"),
         FIELD("metadata"), FIELD("stop_sequences"), FIELD("temperature"), FIELD("top_k"), FIELD("top_p"),
-        FIELD("context_management"), FIELD("cache_control"), FIELD("inference_geo"), FIELD("betas"),
+        FIELD("context_management"), FIELD("cache_control"), FIELD("betas"),
     };
     struct fields f = FIELDS(names, READ, true);
 
@@ -239,6 +239,8 @@ void dialect_messages(struct walk *w)
         case STREAM: walk_stream(w); break;
         case THINKING: thinking(w); break;
         case SERVICE_TIER: walk_optional(w, &w->ask->service_tier); break;
+        case INFERENCE_GEO: walk_optional(w, &w->ask->inference_geo); break;
+        case SPEED: walk_optional(w, &w->ask->speed); break;
         case MCP: unseen(w, 0); break;
         case CONTAINER: unseen(w, ASK_STORED); break;
         default: schema(w);

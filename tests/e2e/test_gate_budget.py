@@ -164,12 +164,24 @@ def test_a_service_tier_without_a_price_is_refused(stack, sub, tier):
     status, _, answer = stack.post(stack.person(sub), request(sub, service_tier=tier or "flex"))
     if tier:
         error = json.loads(answer)["error"]
-        assert (status, error["param"], error["code"]) == (400, "service_tier", "service_tier_not_priced")
+        assert (status, error["param"], error["code"]) == (400, "service_tier", "option_not_priced")
         row = wait_for(lambda: ledger.requests(stack, sub), "the refusal's row")[-1]
         assert (row["state"], row["deny_reason"], row["cost"], row["hold"]) == ("denied", "unpriced", 0, 0)
     else:
         assert status == 200, answer
     assert len(stack.received("alpha", sub)) == (0 if tier else 1)
+
+
+@pytest.mark.parametrize(
+    "member, value, status", [("inference_geo", "us", 400), ("inference_geo", "global", 200), ("speed", "fast", 400), ("speed", "standard", 200)]
+)
+def test_what_costs_more_at_anthropic_is_refused(stack, sub, member, value, status):
+    body = {"model": "solo", "max_tokens": 20, "messages": [{"role": "user", "content": sub}], member: value}
+    got, _, answer = stack.post(stack.person(sub), body, path="/v1/messages")
+    assert got == status, answer
+    assert len(stack.received("alpha", sub)) == (1 if status == 200 else 0)
+    if status == 400:
+        assert member in json.loads(answer)["error"]["message"]
 
 
 def test_limits_are_per_team(stack, sdk, sub):
