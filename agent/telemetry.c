@@ -150,6 +150,7 @@ static void event_target(struct event *e, const struct target *t)
 
 static void event_who(struct event *e, const struct identity *who)
 {
+    EVENT_TEXT(e->organization, who->organization);
     EVENT_TEXT(e->team, who->team);
     EVENT_TEXT(e->user, who->user);
     EVENT_TEXT(e->application, who->application);
@@ -167,6 +168,7 @@ static struct event event_of(const struct decision *d, enum event_kind kind)
         .decision_us = clock_mono_us() - d->started_mono_us, .ttft_us = -1, .tpot_ns = -1, .total_us = -1,
     };
 
+    e.ledger_id = d->flight != NULL ? d->flight->op.decision.id : d->op.decision.id;
     EVENT_TEXT(e.request_id, s->rq.id);
     event_who(&e, &s->who);
     EVENT_TEXT(e.alias, s->alias != NULL ? s->alias->name : s->ask.model);
@@ -216,6 +218,7 @@ static struct event event_of_flight(const struct inflight *f, enum event_kind ki
         .decision_us = -1, .ttft_us = -1, .tpot_ns = -1, .total_us = -1,
     };
 
+    e.ledger_id = d->id;
     EVENT_TEXT(e.request_id, f->request_id);
     event_who(&e, &f->who);
     EVENT_TEXT(e.alias, d->alias);

@@ -47,6 +47,10 @@ struct console_options {
     bool (*sign_out)(void *user, char *url, size_t size);
     /* Writes a JSON array of the limits this person may see. */
     void (*budgets)(void *user, const struct console_person *who, FILE *json);
+    /* The place behind all that has happened; then what has happened behind *cursor and this person may see, as JSON objects with the columns of
+     * live.c, one a line, at most `max`; *cursor moves on. Returns how many more there were. */
+    uint64_t (*now)(void *user);
+    uint64_t (*happened)(void *user, const struct console_person *who, uint64_t *cursor, size_t max, FILE *json);
 };
 
 /* NULL with a reason in `why`. The strings must live as long as the console. */

@@ -6,18 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Decisions as they reach the ledger, as server-sent events: each new row once when it is decided and once when it is settled. Every
- * stream looks for itself, once a second; a busy second's overflow is counted, not shown. */
+/* Decisions and settlements as they happen, as server-sent events: first the newest rows of the ledger, then what the agent tells, each request
+ * once when it is decided and once when it is settled. Every stream asks for itself; a busy moment's overflow is counted, not shown. */
 
-enum { STREAMS_MAX = 24, TICK_MS = 1000, FIRST = 30, ROWS_MAX = 200, OPEN_MAX = 500, QUIET_TICKS = 15, ANSWER_MS = 3000 };
+enum { STREAMS_MAX = 24, TICK_MS = 500, FIRST = 30, ROWS_MAX = 200, QUIET_TICKS = 30, ANSWER_MS = 3000 };
 
 struct stream {
     struct console *c;
     struct exchange who; /* for the scope; its connection is not used */
     char cookie[SESSION_COOKIE];
-    int64_t last_id;
-    int64_t open[OPEN_MAX];
-    size_t open_count;
+    uint64_t cursor;
     bool begun, over;
     int quiet;
     char *text; /* not yet sent */
@@ -29,89 +27,56 @@ struct stream {
     " r.deny_reason, r.http_status, r.outcome, r.hold_nano, r.cost_nano, r.ttft_us, r.total_us, r.fallback"                         \
     " FROM request_row AS r JOIN who AS w ON w.id = r.who LEFT JOIN target AS t ON t.id = coalesce(r.served, r.plan) WHERE "
 
-static void open_add(struct stream *s, int64_t id)
+static void event_put(FILE *out, const char *json, size_t n)
 {
-    if (s->open_count == OPEN_MAX) {
-        memmove(s->open, s->open + 1, (OPEN_MAX - 1) * sizeof *s->open);
-        s->open_count--;
-    }
-    s->open[s->open_count++] = id;
+    fprintf(out, "event: request\ndata: %.*s\n\n", (int)n, json);
 }
 
-static void open_remove(struct stream *s, int64_t id)
+/* The newest rows, the oldest of them first. */
+static void first_rows(struct stream *s, FILE *out)
 {
-    for (size_t i = 0; i < s->open_count; i++)
-        if (s->open[i] == id) {
-            memmove(s->open + i, s->open + i + 1, (s->open_count - i - 1) * sizeof *s->open);
-            s->open_count--;
-            return;
-        }
-}
-
-static void rows_put(struct stream *s, sqlite3_stmt *ask, FILE *out)
-{
-    while (ask != NULL && sqlite3_step(ask) == SQLITE_ROW) {
-        int64_t id = sqlite3_column_int64(ask, 0);
-        if (sqlite3_column_int(ask, 7) == 0)
-            open_add(s, id);
-        else
-            open_remove(s, id);
-        fputs("event: request\ndata: ", out);
-        json_row(out, ask);
-        fputs("\n\n", out);
-    }
-    sqlite3_finalize(ask);
-}
-
-static sqlite3_stmt *settled_ask(sqlite3 *db, const struct stream *s, const struct question *q)
-{
-    char *ids = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&ids, &n);
-
-    if (out == NULL)
-        return NULL;
-    for (size_t i = 0; i < s->open_count; i++)
-        fprintf(out, "%s%" PRId64, i > 0 ? "," : "[", s->open[i]);
-    fputs(s->open_count > 0 ? "]" : "[]", out);
-    sqlite3_stmt *ask = fclose(out) == 0 ? data_ask(db, COLUMNS "r.id IN (SELECT value FROM json_each(:ids)) AND r.state <> 0", q) : NULL;
-    if (ask != NULL)
-        data_bind_text(ask, ":ids", ids);
-    free(ids);
-    return ask;
-}
-
-static int64_t number_of(sqlite3 *db, const char *sql, const struct question *q)
-{
-    sqlite3_stmt *ask = data_ask(db, sql, q);
-    int64_t v = ask != NULL && sqlite3_step(ask) == SQLITE_ROW ? sqlite3_column_int64(ask, 0) : 0;
-    sqlite3_finalize(ask);
-    return v;
-}
-
-/* What happened since the last look. */
-static void look(struct stream *s, FILE *out)
-{
-    struct question q = { .limit = ROWS_MAX };
+    struct question q = { .limit = FIRST };
     sqlite3 *db = data_take(s->c->data, ANSWER_MS);
 
     if (db == NULL)
         return;
     api_scope(&s->who, &q);
-    int64_t newest = number_of(db, "SELECT coalesce(max(id), 0) FROM request_row", &q), from = s->last_id;
-    if (!s->begun) {
-        from = newest > FIRST ? newest - FIRST : 0;
-    } else if (newest - from > ROWS_MAX) {
-        fprintf(out, "event: skipped\ndata: %" PRId64 "\n\n", newest - from - ROWS_MAX);
-        from = newest - ROWS_MAX;
+    sqlite3_stmt *newest = data_ask(db, "SELECT coalesce(max(id), 0) FROM request_row", &q);
+    q.id = newest != NULL && sqlite3_step(newest) == SQLITE_ROW ? sqlite3_column_int64(newest, 0) - FIRST : 0;
+    sqlite3_finalize(newest);
+    sqlite3_stmt *ask = data_ask(db, COLUMNS "r.id > :id AND " DATA_SCOPE " ORDER BY r.id LIMIT :limit", &q);
+    while (ask != NULL && sqlite3_step(ask) == SQLITE_ROW) {
+        fputs("event: request\ndata: ", out);
+        json_row(out, ask);
+        fputs("\n\n", out);
     }
-    rows_put(s, s->begun && s->open_count > 0 ? settled_ask(db, s, &q) : NULL, out);
-    if (newest > from) {
-        q.id = from;
-        rows_put(s, data_ask(db, COLUMNS "r.id > :id AND " DATA_SCOPE " ORDER BY r.id LIMIT :limit", &q), out);
-        s->last_id = newest;
-    }
+    sqlite3_finalize(ask);
     data_give(s->c->data, db);
+}
+
+/* What happened since the last look. */
+static void look(struct stream *s, FILE *out)
+{
+    const struct console_options *o = &s->c->o;
+    char *lines = NULL;
+    size_t n = 0;
+
+    if (!s->begun) {
+        s->cursor = o->now(o->user); /* before the rows are read: what comes meanwhile is told again */
+        first_rows(s, out);
+        return;
+    }
+    FILE *json = open_memstream(&lines, &n);
+    if (json == NULL)
+        return;
+    uint64_t more = o->happened(o->user, &s->who.who, &s->cursor, ROWS_MAX, json);
+    if (fclose(json) == 0) {
+        if (more > 0)
+            fprintf(out, "event: skipped\ndata: %" PRIu64 "\n\n", more);
+        for (char *line = lines, *end; line < lines + n && (end = memchr(line, '\n', n - (size_t)(line - lines))) != NULL; line = end + 1)
+            event_put(out, line, (size_t)(end - line));
+    }
+    free(lines);
 }
 
 static void tick(struct stream *s)

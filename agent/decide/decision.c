@@ -167,13 +167,15 @@ static void refused(struct decision *d)
             LOG_CSTR("reason", d->s.no.reason != NULL ? d->s.no.reason : "-"), LOG_STR("team", d->s.who.team),
             LOG_STR("user", d->s.who.user), LOG_INT("suppressed", held));
     decision_answer_refusal(d);
+    bool recorded = refusal_recorded(d);
+    d->op = (struct ledger_op){ .kind = LEDGER_DECISION, .done = on_refusal_written, .user = d };
+    if (recorded)
+        decision_row(d, &d->op.decision);
     telemetry_denied(d);
-    if (!refusal_recorded(d)) {
+    if (!recorded) {
         decision_free(d);
         return;
     }
-    d->op = (struct ledger_op){ .kind = LEDGER_DECISION, .done = on_refusal_written, .user = d };
-    decision_row(d, &d->op.decision);
     /* The row's texts must outlast the frame they came in. */
     d->op.decision.request_id = arena_copy(d->s.arena, d->s.rq.id);
     d->op.decision.alias = arena_copy(d->s.arena, d->op.decision.alias);

@@ -8,16 +8,18 @@
 #include "console/console.h"
 #include "console/data.h"
 #include "listener.h"
+#include "observe/recent.h"
 #include "request.h"
 #include "runtime.h"
 #include "manage/signin.h"
+#include "telemetry.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { ACCOUNTS_MAX = 2000, ACCOUNTS_PER_STEP = 512, SOCKET_MODE = 0660 };
+enum { EVENTS_AT_ONCE = 64, ACCOUNTS_MAX = 2000, ACCOUNTS_PER_STEP = 512, SOCKET_MODE = 0660 };
 
 struct console_link {
     struct agent *agent;
@@ -81,6 +83,74 @@ static void budgets_put(void *user, const struct console_person *who, FILE *json
     arena_free(arena);
 }
 
+static void number_or_null(FILE *json, const char *name, int64_t v, bool known)
+{
+    if (known)
+        fprintf(json, ",\"%s\":%" PRId64, name, v);
+    else
+        fprintf(json, ",\"%s\":null", name);
+}
+
+static void event_put(FILE *json, const struct event *e)
+{
+    bool settled = e->kind == EVENT_SETTLED, denied = e->kind == EVENT_DENIED;
+    const struct {
+        const char *name, *value;
+    } texts[] = { { "request_id", e->request_id }, { "team", e->team }, { "user", e->user }, { "alias", e->alias }, { "provider", e->provider },
+                  { "deny_reason", denied ? e->reason : NULL }, { "outcome", settled ? e->reason : NULL } };
+
+    fprintf(json, "{\"id\":%" PRId64 ",\"started_us\":%" PRId64 ",\"state\":%d,\"hold_nano\":%" PRId64 ",\"cost_nano\":%" PRId64, e->ledger_id, e->started_us,
+            settled ? 1 : denied ? 2 : 0, e->hold_nano, settled ? e->cost_nano : 0);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        fprintf(json, ",\"%s\":", texts[i].name);
+        json_text(json, texts[i].value);
+    }
+    number_or_null(json, "http_status", e->status, e->status > 0);
+    number_or_null(json, "ttft_us", e->ttft_us, e->ttft_us >= 0);
+    number_or_null(json, "total_us", e->total_us, e->total_us >= 0);
+    number_or_null(json, "fallback", e->fallback, settled);
+    fputs("}\n", json);
+}
+
+/* Texts of events are cut: one that fills its room may be another's beginning, and is nobody's. */
+static bool may_see(const struct console_person *who, const struct event *e)
+{
+    return who->role == CONSOLE_ADMIN || (strlen(e->team) < sizeof e->team - 1 && strlen(e->organization) < sizeof e->organization - 1 &&
+                                          strcmp(who->team, e->team) == 0 && strcmp(who->organization, e->organization) == 0);
+}
+
+static uint64_t link_now(void *user)
+{
+    return recent_end(((struct console_link *)user)->agent->telemetry->recent);
+}
+
+/* Only what has a row of the ledger: a click on it shows the rest. */
+static uint64_t link_happened(void *user, const struct console_person *who, uint64_t *cursor, size_t max, FILE *json)
+{
+    struct recent *r = ((struct console_link *)user)->agent->telemetry->recent;
+    struct event *events = malloc(EVENTS_AT_ONCE * sizeof *events);
+    uint64_t more = 0, lost;
+    size_t shown = 0, n;
+
+    while (events != NULL && (n = recent_read(r, cursor, events, EVENTS_AT_ONCE, &lost)) > 0) {
+        if (who->role == CONSOLE_ADMIN)
+            more += lost;
+        for (size_t i = 0; i < n; i++) {
+            const struct event *e = &events[i];
+            if (e->ledger_id == 0 || e->kind == EVENT_CORRECTED || e->kind == EVENT_ANSWERED || !may_see(who, e))
+                continue;
+            if (shown++ < max)
+                event_put(json, e);
+            else
+                more++;
+        }
+        if (n < EVENTS_AT_ONCE)
+            break;
+    }
+    free(events);
+    return more;
+}
+
 /* The console's callbacks know one `user`: this link. */
 static bool link_authorize(void *user, const struct oidc_attempt *attempt, char *url, size_t size, char *why, size_t why_size)
 {
@@ -125,7 +195,7 @@ struct console_link *console_link_start(struct agent *a, const struct config *c,
         goto fail;
     struct console_options o = {
         .fd = fd, .url = c->console->url, .ledger = c->ledger.file, .user = l, .authorize = link_authorize, .exchange = link_exchange,
-        .sign_out = link_sign_out, .budgets = budgets_put,
+        .sign_out = link_sign_out, .budgets = budgets_put, .now = link_now, .happened = link_happened,
     };
     config_duration_us(c->console->session, &o.session_us);
     l->console = console_start(&o, why, why_size);

@@ -5,7 +5,7 @@ import { clock, dollars, duration, el, money, name } from './format.js';
 import { outcome } from './requests.js';
 
 const ROWS = 60;
-const rows = new Map(); // id -> tr
+const rows = new Map(); // request_id -> tr
 let source = null, paused = false, waiting = [], open = () => {};
 
 const host = () => document.getElementById('live');
@@ -24,10 +24,10 @@ function cells(r) {
 
 function add(r) {
   const body = host().querySelector('tbody');
-  const known = rows.get(r.id);
+  const known = rows.get(r.request_id);
   if (known) { known.replaceChildren(...cells(r)); return; }
   const tr = el('tr', {}, cells(r));
-  rows.set(r.id, tr);
+  rows.set(r.request_id, tr);
   body.prepend(tr);
   while (body.childElementCount > ROWS) {
     const last = body.lastElementChild;
