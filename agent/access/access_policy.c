@@ -474,3 +474,40 @@ void access_decide(const struct access_policy *p, const struct access_ask *ask, 
     }
     refuse_stranger(ask, a, out);
 }
+
+/* The list of subjects that keeps the rule from concerning the caller; -1: it concerns. */
+static int stranger_to(const struct rule *r, const struct identity *who)
+{
+    for (int i = 0; i < SUBJECTS; i++) {
+        struct rule one = { .name = NULL };
+        one.subjects[i] = r->subjects[i];
+        if (!concerns(&one, who))
+            return i;
+    }
+    return -1;
+}
+
+bool access_look(const struct access_policy *p, unsigned i, const struct access_ask *ask, struct arena *a, struct access_look *out)
+{
+    static const char *const subjects[SUBJECTS] = { "organizations", "teams", "users", "applications", "cost_centers", "keys", "groups" };
+    static const char *const parts[STEPS] = { "networks", "hours", "endpoints", "models", "max_prompt" };
+    struct shown s = { .n = 0 };
+
+    if (p == NULL || i >= p->count)
+        return false;
+    const struct rule *r = &p->rules[i];
+    int list = stranger_to(r, ask->who), step = 0;
+    *out = (struct access_look){ .rule = r->name, .concerns = list < 0 };
+    if (list >= 0) {
+        out->fails = subjects[list];
+        show_list(&s, &r->subjects[list], "");
+    }
+    while (list < 0 && step < STEPS && ((step == STEP_PROMPT && ask->input < 0) || steps[step].holds(r, ask)))
+        step++;
+    if (list < 0 && step < STEPS) {
+        out->fails = parts[step];
+        show_step(&s, (enum step)step, r);
+    }
+    out->wants = arena_copy(a, slice_cstr(s.text));
+    return true;
+}

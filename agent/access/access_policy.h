@@ -36,6 +36,15 @@ struct access_decision {
 };
 
 void access_decide(const struct access_policy *p, const struct access_ask *ask, struct arena *a, struct access_decision *out);
+/* What one rule makes of it, for explanations. */
+struct access_look {
+    const char *rule;   /* its name; lives as long as the policy */
+    bool concerns;      /* it is about this caller */
+    const char *fails;  /* the first part of it that does not hold, as the configuration calls it: "teams", "networks"; NULL: all of it holds */
+    struct slice wants; /* what that part asks for; in the arena */
+};
+/* False: there is no rule `i`. */
+bool access_look(const struct access_policy *p, unsigned i, const struct access_ask *ask, struct arena *a, struct access_look *out);
 /* Does some rule let this caller use this alias, at whatever endpoint, time and place? */
 bool access_may_use(const struct access_policy *p, const struct identity *who, const struct route_alias *alias);
 

@@ -37,11 +37,17 @@ bool permission_alias(const struct runtime *r, const struct identity *who, const
     return key_has_model(who, alias->name) && access_may_use(r->access, who, alias);
 }
 
+static struct access_ask ask_of(const struct assessment *s, const struct route_alias *alias, struct slice model, int64_t input, int64_t now_us)
+{
+    return (struct access_ask){ .who = &s->who, .client_ip = s->rq.client_ip, .endpoint = s->ask.endpoint, .model = model, .alias = alias,
+                                .input = input, .now_us = now_us };
+}
+
 static void decide(const struct assessment *s, const struct route_alias *alias, struct slice model, int64_t input, int64_t now_us,
                    struct access_decision *out)
 {
-    struct access_ask ask = { .who = &s->who, .client_ip = s->rq.client_ip, .endpoint = s->ask.endpoint, .model = model, .alias = alias,
-                              .input = input, .now_us = now_us };
+    struct access_ask ask = ask_of(s, alias, model, input, now_us);
+
     *out = (struct access_decision){ .allowed = true, .max_output = -1 };
     if (s->runtime->access != NULL)
         access_decide(s->runtime->access, &ask, s->arena, out);
@@ -116,6 +122,12 @@ bool permission_decide(struct assessment *s, int64_t now_us, struct access_decis
     else
         decide(s, route_find(&s->runtime->routes, s->ask.model), s->ask.model, s->estimate.input, now_us, d);
     return d->allowed;
+}
+
+bool permission_look(const struct assessment *s, int64_t now_us, unsigned i, struct access_look *out)
+{
+    struct access_ask ask = ask_of(s, route_find(&s->runtime->routes, s->ask.model), s->ask.model, s->estimate.input, now_us);
+    return access_look(s->runtime->access, i, &ask, s->arena, out);
 }
 
 bool permission_check(struct assessment *s)

@@ -57,6 +57,7 @@ static void print_refusal(const char *head, const msgpack_object *o)
     printf("%s: refused with %" PRId64 " %.*s (%.*s)\n", head, ctl_number(o, "status"), SLICE_FMT(ctl_text(o, "code")),
            SLICE_FMT(ctl_text(o, "reason")));
     line("says", o, "message");
+    line("hint", o, "hint");
 }
 
 static void print_identity(const msgpack_object *o)
@@ -81,12 +82,27 @@ static void print_identity(const msgpack_object *o)
     }
 }
 
+/* access[2] batch: concerns this caller, but networks: 192.0.2.0/24 */
+static void print_rules(const msgpack_object *list)
+{
+    for (uint32_t i = 0; list != NULL && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
+        const msgpack_object *r = &list->via.array.ptr[i];
+        printf("  access[%" PRId64 "] %.*s: ", ctl_number(r, "at"), SLICE_FMT(ctl_text(r, "rule")));
+        if (ctl_text(r, "fails").n == 0)
+            printf("all of it holds\n");
+        else
+            printf("%s %.*s: %.*s\n", flag(r, "concerns") ? "concerns this caller, but allows" : "concerns others,", SLICE_FMT(ctl_text(r, "fails")),
+                   SLICE_FMT(ctl_text(r, "wants")));
+    }
+}
+
 static void print_policy(const msgpack_object *o)
 {
     if (!flag(o, "allowed")) {
         printf("policy: refused (%.*s)\n", SLICE_FMT(ctl_text(o, "reason")));
         line("rule", o, "rule");
         line("says", o, "message");
+        print_rules(ctl_member(o, "rules"));
         return;
     }
     printf("policy: allowed\n");

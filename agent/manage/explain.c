@@ -12,6 +12,11 @@
 #include "access/permission.h"
 #include "runtime.h"
 
+#include "base/snapshot.h"
+#include "identity/revocation.h"
+#include <string.h>
+#include <openssl/evp.h>
+#include <inttypes.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
@@ -69,15 +74,63 @@ static bool identify(struct agent *a, struct assessment *s, int64_t now_us)
     return good;
 }
 
-static void put_identity(msgpack_packer *p, const struct assessment *s, bool good)
+/* The entry that refuses, and how it is taken back. */
+static struct slice revoked_hint(struct agent *a, struct assessment *s, int64_t now_us)
+{
+    struct snapshot_reader reader = { .cell = &a->access->revocations };
+    struct slice sent = s->rq.api_key, out = SLICE_NONE;
+    uint8_t digest[32];
+
+    if (EVP_Digest(sent.p, sent.n, digest, NULL, EVP_sha256(), NULL) != 1)
+        return SLICE_NONE;
+    const struct revocation *r = revocation_find(revocation_list_of(snapshot_current(&reader)), &s->who, sent.n > 0 ? digest : NULL, now_us / 1000000);
+    if (r != NULL)
+        out = arena_printf(s->arena, "the entry is \"%s %.*s\"%s%.*s; tollgatectl revocations says since when and by whom; to take it back: "
+                           "tollgatectl unrevoke %s '%.*s'%s%.*s", revocation_kind_name(r->kind), SLICE_FMT(r->value), r->issuer.n > 0 ? " of " : "",
+                           SLICE_FMT(r->issuer), revocation_kind_name(r->kind), SLICE_FMT(r->value), r->issuer.n > 0 ? " --issuer " : "",
+                           SLICE_FMT(r->issuer));
+    snapshot_reader_clear(&reader);
+    return out;
+}
+
+static struct slice issuers_hint(struct assessment *s, int64_t now_us, const char *head, bool keys)
+{
+    struct identity_issuer_state st;
+    struct slice out = slice_cstr(head);
+
+    for (size_t i = 0; identity_store_state(s->runtime->identity, i, now_us, &st); i++) {
+        out = arena_printf(s->arena, "%.*s%s%s", SLICE_FMT(out), i > 0 ? ", " : " ", st.issuer);
+        if (keys)
+            out = arena_printf(s->arena, "%.*s (%zu, fetched %" PRId64 " s ago)", SLICE_FMT(out), st.keys,
+                               st.fetched_us > 0 ? (now_us - st.fetched_us) / 1000000 : -1);
+    }
+    return out;
+}
+
+/* What an operator would want to know besides; a client is not told. */
+static struct slice hint(struct agent *a, struct assessment *s, int64_t now_us)
+{
+    const char *reason = s->no.reason != NULL ? s->no.reason : "";
+
+    if (strcmp(reason, "revoked") == 0)
+        return revoked_hint(a, s, now_us);
+    if (strcmp(reason, "token_issuer") == 0)
+        return issuers_hint(s, now_us, "accepted (issuers):", false);
+    if (strcmp(reason, "token_key") == 0 || strcmp(reason, "issuer_unavailable") == 0)
+        return issuers_hint(s, now_us, "keys known of each issuer:", true);
+    return SLICE_NONE;
+}
+
+static void put_identity(msgpack_packer *p, struct agent *a, struct assessment *s, int64_t now_us, bool good)
 {
     const struct identity *w = &s->who;
 
     key(p, "identity");
-    msgpack_pack_map(p, good ? 13 : 5);
+    msgpack_pack_map(p, good ? 13 : 6);
     put_flag(p, "accepted", good);
     if (!good) {
         put_refusal(p, &s->no);
+        put(p, "hint", hint(a, s, now_us));
         return;
     }
     put(p, "issuer", w->issuer);
@@ -97,18 +150,39 @@ static void put_identity(msgpack_packer *p, const struct assessment *s, bool goo
     put_int(p, "expires_us", w->expires_s * 1000000);
 }
 
+/* Every rule, in the file's order: whom it concerns and what of it does not hold. */
+static void put_rules(msgpack_packer *p, const struct assessment *s, int64_t now_us)
+{
+    struct access_look l;
+    unsigned count = 0;
+
+    while (permission_look(s, now_us, count, &l))
+        count++;
+    key(p, "rules");
+    msgpack_pack_array(p, count);
+    for (unsigned i = 0; i < count && permission_look(s, now_us, i, &l); i++) {
+        msgpack_pack_map(p, 5);
+        put_int(p, "at", i);
+        put(p, "rule", slice_cstr(l.rule));
+        put_flag(p, "concerns", l.concerns);
+        put(p, "fails", slice_cstr(l.fails != NULL ? l.fails : ""));
+        put(p, "wants", l.wants);
+    }
+}
+
 static void put_policy(msgpack_packer *p, struct assessment *s, int64_t now_us, bool *allowed)
 {
     struct access_decision d;
 
     *allowed = permission_decide(s, now_us, &d);
     key(p, "policy");
-    msgpack_pack_map(p, 5);
+    msgpack_pack_map(p, 6);
     put_flag(p, "allowed", *allowed);
     put(p, "rule", *allowed && d.rule == NULL ? SLICE_LIT("(no access rules are configured)") : slice_cstr(d.rule));
     put(p, "reason", slice_cstr(d.reason));
     put(p, "message", d.message);
     put_int(p, "max_output", d.max_output);
+    put_rules(p, s, now_us);
 }
 
 static void put_target(msgpack_packer *p, const char *name, const struct route_target *t)
@@ -132,7 +206,7 @@ static void put_route(msgpack_packer *p, struct assessment *s)
         return;
     }
     put_target(p, "primary", s->choice.primary);
-    put_target(p, "fallback", s->choice.fallback);
+    put_target(p, "fallback", s->again ? NULL : s->choice.fallback);
 }
 
 /* The limits that would be asked, with what is left of each. */
@@ -214,7 +288,7 @@ static const char *explain(struct agent *a, const struct wish *w, msgpack_packer
         s.estimate.input = strtoll(w->input, NULL, 10);
         bool known = identify(a, &s, now_us);
         msgpack_pack_map(p, known ? 4 : 1);
-        put_identity(p, &s, known);
+        put_identity(p, a, &s, now_us, known);
         if (known) {
             put_policy(p, &s, at_us > 0 ? at_us : now_us, &allowed);
             put_route(p, &s);

@@ -117,6 +117,8 @@ def test_keys_obey_the_rules_as_well(stack, sub):
 def test_explain(stack, sub):
     token = stack.person(sub, team="writers", cost_center="4711")
     code, told = explain(stack, token, "solo")
+    rules = told["policy"].pop("rules")
+    assert rules[0] == {"at": 0, "rule": "writers", "concerns": True, "fails": "", "wants": ""}
     assert code == 0 and told["policy"] | {"message": ""} == {
         "allowed": True, "rule": "writers", "reason": "", "message": "", "max_output": 50,
     }
@@ -153,6 +155,53 @@ def test_explain(stack, sub):
         done = ctl(stack, *words, check=False, stdin=token)
         assert done.returncode != 0 and says in done.stderr, (words, done.stderr)
     assert token not in stack.agent.tail(1000000) and token not in (stack.folder / "audit.log").read_text()
+
+
+def test_explain_says_what_each_rule_makes_of_it(stack, sub):
+    """A refusal lists every rule in the file's order: whom it is about, and what of it does not hold."""
+    code, told = explain(stack, stack.person(sub, team="elsewhere"), "solo", "--address", "10.0.0.1")
+    assert code == 1 and told["policy"]["reason"] == "access_network"
+    rules = {rule["rule"]: rule for rule in told["policy"]["rules"]}
+    assert [rule["at"] for rule in rules.values()] == list(range(len(STACK["access"])))
+    assert rules["elsewhere"] == {"at": 2, "rule": "elsewhere", "concerns": True, "fails": "networks", "wants": "192.0.2.0/24, 2001:db8::/32"}
+    assert (rules["writers"]["concerns"], rules["writers"]["fails"], rules["writers"]["wants"]) == (False, "teams", "writers")
+    assert (rules["roles"]["fails"], rules["roles"]["wants"]) == ("groups", "llm-admins")
+    # Each part of a rule that concerns the caller.
+    writer = stack.person(sub + "-w", team="writers")
+    for words, fails, wants in (
+        (("chat-default",), "models", "solo"),
+        (("solo", "--endpoint", "embeddings"), "endpoints", "/v1/chat/completions"),
+        (("solo", "--prompt", "61"), "max_prompt", "60"),
+    ):
+        code, told = explain(stack, writer, *words)
+        (rule,) = [rule for rule in told["policy"]["rules"] if rule["concerns"]]
+        assert (code, rule["rule"], rule["fails"], rule["wants"]) == (1, "writers", fails, wants)
+    code, told = explain(stack, writer, "solo")
+    assert code == 0 and [rule["fails"] for rule in told["policy"]["rules"] if rule["concerns"]] == [""]
+    text = ctl(stack, "explain", "--token", "-", "--model", "chat-default", check=False, stdin=writer + "\n").stdout
+    assert "access[0] writers: concerns this caller, but allows models: solo" in text and "access[1] roles: concerns others, groups: llm-admins" in text
+
+
+def test_explain_of_a_credential_that_is_refused(stack, sub):
+    """What the client is told, and for the operator what would be right or how it is taken back; never the token."""
+    ctl(stack, "revoke", "subject", sub)
+    for token, reason, says, hint in (
+        (stack.mint(claims={"sub": sub}), "revoked", "revoked (subject)", f"tollgatectl unrevoke subject '{sub}'"),
+        (stack.mint(claims={"exp": 1}), "token_expired", "expired at 1970-01-01", ""),
+        (stack.mint(claims={"iss": "https://evil.example"}), "token_issuer", "not one that is accepted", stack.issuer),
+        (stack.mint(header={"kid": "nobody-s"}), "token_key", "not among its issuer's keys", f"{stack.issuer} ("),
+        (stack.mint(claims={"aud": "elsewhere"}), "token_audience", 'with "tollgate"', ""),
+        ("tg_" + "a" * 49, "key_malformed", "typo", ""),
+        ("nonsense", "token_malformed", "three parts", ""),
+    ):
+        code, told = explain(stack, token, "solo")
+        identity = told["identity"]
+        assert (code, identity["accepted"], identity["reason"]) == (1, False, reason)
+        assert says in identity["message"] and hint in identity["hint"] and bool(hint) == bool(identity["hint"]), identity
+        # A client hears no hint.
+        status, _, message = asked(stack, token)
+        assert status == 401 and "unrevoke" not in message and "fetched" not in message
+    ctl(stack, "unrevoke", "subject", sub)
 
 
 def test_rules_change_at_a_reload_and_bad_ones_are_refused(stack, sub):
