@@ -62,11 +62,13 @@ static void put_value(struct line *l, struct slice s)
     size_t used;
     bool cut;
 
-    s = value_clean(s, raw, &cut);
-    if (!l->json && !cut && log_text_plain(s) && s.n <= l->room - l->n) {
+    if (s.n <= VALUE_MAX && s.n + 2 <= l->room - l->n && log_text_plain(s)) { /* nearly all; the line as a whole is looked through for secrets */
+        put(l, "\"", l->json);
         put(l, s.p, s.n);
+        put(l, "\"", l->json);
         return;
     }
+    s = value_clean(s, raw, &cut);
     put(l, "\"", 1);
     l->room -= 1;
     l->n += log_text_escape(l->json ? LOG_ESCAPE_JSON : LOG_ESCAPE_FMT, l->b + l->n, l->room - l->n, s, &used);
@@ -75,12 +77,26 @@ static void put_value(struct line *l, struct slice s)
     l->cut = l->cut || cut || used < s.n;
 }
 
+/* Decimal; half of a line's fields are numbers, and printf costs more than all the rest. */
+static void put_number(struct line *l, int64_t v)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+    uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
+
+    do
+        digits[--at] = (char)('0' + u % 10);
+    while ((u /= 10) > 0);
+    if (v < 0)
+        digits[--at] = '-';
+    put(l, digits + at, sizeof digits - at);
+}
+
 static void put_field(struct line *l, const struct log_field *f)
 {
     size_t key = strlen(f->key);
-    char tmp[24];
 
-    if (l->room - l->n < key + sizeof tmp + 8) {
+    if (l->room - l->n < key + 32) {
         l->cut = true;
         return;
     }
@@ -92,7 +108,7 @@ static void put_field(struct line *l, const struct log_field *f)
     else if (f->type == LOG_FIELD_BOOL)
         put(l, f->i ? "true" : "false", f->i ? 4 : 5);
     else
-        put(l, tmp, (size_t)snprintf(tmp, sizeof tmp, "%" PRId64, f->i));
+        put_number(l, f->i);
 }
 
 static void put_begin(struct line *l, enum log_level level, const char *event)
@@ -111,7 +127,10 @@ static void put_begin(struct line *l, enum log_level level, const char *event)
 
 static void line_make(struct line *l, enum log_level level, const char *event, const struct log_field *fields, size_t n)
 {
-    *l = (struct line){ .n = 0, .room = LINE_MAX_BYTES - END_BYTES, .json = atomic_load_explicit(&log_shape, memory_order_relaxed) == LOG_FORMAT_JSON };
+    l->n = 0;
+    l->room = LINE_MAX_BYTES - END_BYTES;
+    l->json = atomic_load_explicit(&log_shape, memory_order_relaxed) == LOG_FORMAT_JSON;
+    l->cut = false;
     put_begin(l, level, event);
     for (size_t i = 0; i < n; i++)
         put_field(l, &fields[i]);

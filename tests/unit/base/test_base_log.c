@@ -108,6 +108,8 @@ static void test_hostile_values_as_json(void **state)
         assert_true(cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(o, "stream")));
         cJSON_Delete(o);
     }
+    LOG(LOG_LEVEL_INFO, "x", LOG_INT("least", INT64_MIN), LOG_INT("most", INT64_MAX), LOG_INT("none", 0), LOG_INT("minus", -7));
+    assert_non_null(strstr(line(), ",\"least\":-9223372036854775808,\"most\":9223372036854775807,\"none\":0,\"minus\":-7}"));
     LOG(LOG_LEVEL_INFO, "x", LOG_STR("nul", SLICE_LIT("a\0b")));
     assert_non_null(strstr(line(), "\"a\\u0000b\""));
     log_set_format(LOG_FORMAT_FMT);
