@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "ledger/ledger.h"
+#include "ledger/schema.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,13 +108,37 @@ static int archive(const struct ctl_place *p, const char *to, int64_t before_us,
     return rc;
 }
 
+/* Gives an archive that an older tollgate made the schema of this one. */
+static int upgrade(const char *file)
+{
+    char why[400];
+    int rc = CTL_FAILED;
+
+    if (access(file, R_OK) != 0) {
+        fprintf(stderr, "tollgatectl: archive %s: %s\n", file, strerror(errno));
+        return CTL_FAILED;
+    }
+    int fd = schema_lock_file(file, why, sizeof why);
+    sqlite3 *db = fd >= 0 ? schema_open_writer(file, 0, why, sizeof why) : NULL;
+    if (db == NULL) {
+        fprintf(stderr, "tollgatectl: %s\n", why);
+    } else {
+        printf("%s is up to date\n", file);
+        rc = CTL_DONE;
+    }
+    sqlite3_close(db);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 int ctl_archive(int argc, char **argv)
 {
     struct ctl_place p = { .file = NULL };
-    const char *words[1] = { NULL }, *before = NULL, *to = NULL;
+    const char *words[1] = { NULL }, *before = NULL, *to = NULL, *old = NULL;
     bool json = false, help = false, status = false;
     const struct ctl_arg args[] = { { "--ledger", &p.ledger, NULL }, { "--config", &p.config_file, NULL }, { "--socket", &p.socket, NULL },
-                                    { "--before", &before, NULL }, { "--to", &to, NULL }, { "--status", NULL, &status },
+                                    { "--before", &before, NULL }, { "--to", &to, NULL }, { "--upgrade", &old, NULL }, { "--status", NULL, &status },
                                     { "--json", NULL, &json }, { "--help", NULL, &help } };
     struct period month = { 0, 0 };
     size_t n;
@@ -122,7 +147,9 @@ int ctl_archive(int argc, char **argv)
         return CTL_USAGE;
     if (help)
         return ctl_help(stdout, "archive");
-    if (n != 0 || (!status && (before == NULL || to == NULL)))
+    if (n == 0 && old != NULL && before == NULL && to == NULL && !status)
+        return upgrade(old);
+    if (n != 0 || old != NULL || (!status && (before == NULL || to == NULL)))
         return ctl_help(stderr, "archive");
     if (!status && (strlen(before) != 7 || !period_parse(before, &month) || month.start_s * 1000000 > clock_wall_us())) {
         fprintf(stderr, "tollgatectl: --before %s: allowed is a month that has begun, YYYY-MM such as 2026-10\n", before);

@@ -128,13 +128,13 @@ const struct ctl_command ctl_commands[] = {
       .status = "0 all matches, 1 there are differences or it failed, 2 wrong usage", .run = ctl_invoice },
     { .name = "archive", .summary = "move old rows into another file while traffic runs",
       .forms = { "--before YYYY-MM --to FILE [--ledger FILE | --config FILE] [--socket FILE] [--json]",
-                 "--status [--config FILE | --socket FILE] [--json]" },
+                 "--status [--config FILE | --socket FILE] [--json]", "--upgrade FILE" },
       .about = "Moves requests that started before the month (UTC), with their attempts and corrections, into FILE: made, or added to. Sums "
                "stay, so reports of old months keep working. Through the agent when one keeps the ledger: it goes on in the background while "
                "traffic runs, and --status says how far it is. Interrupted, run it again: every row is in one of the files, or in both until "
-               "then. Open requests stay.",
+               "then. Open requests stay. Archives of an older tollgate are read after --upgrade.",
       .options = { { "--before", "YYYY-MM", "the first month that stays" }, { "--to", "FILE", "the archive" },
-                   { "--status", NULL, "how far a running one is" }, LEDGER, CONFIG, SOCKET, JSON },
+                   { "--status", NULL, "how far a running one is" }, { "--upgrade", "FILE", "an archive whose schema is older than this program's" }, LEDGER, CONFIG, SOCKET, JSON },
       .status = "0 done or started, 1 failed or refused, 2 wrong usage", .run = ctl_archive },
     { .name = "request", .summary = "find a request by the id its client got",
       .forms = { "ID [--day DATE] [--ledger FILE | --config FILE] [--format table|csv|json]" },

@@ -89,8 +89,8 @@ static bool recognise(sqlite3 *db, const char *file, bool may_be_older, char *wh
         return false;
     }
     if (version < newest && !may_be_older) {
-        snprintf(why, why_size, "ledger %s: has schema %lld, %d is needed; start the agent once, it brings the file up to date", file,
-                 (long long)version, newest);
+        snprintf(why, why_size, "ledger %s: has schema %lld, %d is needed; start the agent once, it brings the file up to date (an "
+                 "archive: tollgatectl archive --upgrade FILE)", file, (long long)version, newest);
         return false;
     }
     return true;

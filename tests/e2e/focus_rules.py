@@ -38,6 +38,7 @@ class Rules:
     """supported: the applicability criteria of the data set. Rules of columns that are not in the table and need not be are passed over."""
 
     def __init__(self, supported, version="1.2.0.1"):
+        assert PACKAGE.is_dir(), "the rules of FOCUS are missing: ./check fetches them into .cache/focus"
         model = json.loads((PACKAGE / f"model-{version}.json").read_text())
         self.rules, self.supported = model["ModelRules"], set(supported)
         unknown = self.supported - set(model["ApplicabilityCriteria"])
