@@ -23,6 +23,7 @@ class Tail:
         self.process = subprocess.Popen(
             [CTL, "tail", "--socket", stack.admin_socket, *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
         )  # fmt: skip
         self.lines, self.errors = [], []
         self.threads = [
