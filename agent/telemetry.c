@@ -141,6 +141,12 @@ static void trace_end(struct agent *a, struct inflight *f, const struct trace_re
         tracing_request(a, t, e);
 }
 
+static void event_trace(struct event *e, const struct trace_request *t)
+{
+    if (t->on)
+        trace_id_write(&t->context, e->trace_id);
+}
+
 static void event_target(struct event *e, const struct target *t)
 {
     EVENT_TEXT(e->group, t->group);
@@ -170,6 +176,7 @@ static struct event event_of(const struct decision *d, enum event_kind kind)
 
     e.ledger_id = d->flight != NULL ? d->flight->op.decision.id : d->op.decision.id;
     EVENT_TEXT(e.request_id, s->rq.id);
+    event_trace(&e, &d->trace);
     event_who(&e, &s->who);
     EVENT_TEXT(e.alias, s->alias != NULL ? s->alias->name : s->ask.model);
     if (s->choice.primary != NULL)
@@ -220,6 +227,7 @@ static struct event event_of_flight(const struct inflight *f, enum event_kind ki
 
     e.ledger_id = d->id;
     EVENT_TEXT(e.request_id, f->request_id);
+    event_trace(&e, &f->trace);
     event_who(&e, &f->who);
     EVENT_TEXT(e.alias, d->alias);
     return e;

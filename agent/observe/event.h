@@ -21,7 +21,7 @@ struct event {
     int64_t at_us;               /* wall clock */
     int64_t started_us;          /* of the request, wall clock */
     int64_t ledger_id;           /* of the request's row; 0: it has none */
-    char request_id[64];
+    char request_id[64], trace_id[33]; /* the latter empty: traces are off */
     char organization[64], team[64], user[96], application[64], cost_center[64];
     char alias[64];              /* the model as it was asked for; empty before it is known */
     char group[48], provider[48], model[64]; /* primary target, or who served; empty: none */

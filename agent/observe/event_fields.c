@@ -35,6 +35,7 @@ static void who_and_what(struct list *l, const struct event *e)
     static const char *const endpoints[] = { "chat", "responses", "completions", "embeddings", "messages", "passthrough" };
 
     text(l, "request_id", e->request_id);
+    text(l, "trace_id", e->trace_id);
     text(l, "team", e->team);
     text(l, "user", e->user);
     text(l, "application", e->application);

@@ -105,6 +105,11 @@ void trace_parent_write(const struct trace_context *t, unsigned number, char out
     *p = '\0';
 }
 
+void trace_id_write(const struct trace_context *t, char out[static TRACE_ID_BYTES + 1])
+{
+    *hex_write(out, t->trace_id, sizeof t->trace_id) = '\0';
+}
+
 bool trace_state_ok(struct slice v)
 {
     if (v.n == 0 || v.n > TRACE_STATE_MAX)

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-enum { TRACE_TRIES = 2, TRACE_SAMPLED = 1, TRACE_RANDOM = 2, TRACE_PARENT_BYTES = 55, TRACE_STATE_MAX = 512, TRACE_SAMPLE_ALL = 10000 };
+enum { TRACE_TRIES = 2, TRACE_SAMPLED = 1, TRACE_RANDOM = 2, TRACE_PARENT_BYTES = 55, TRACE_ID_BYTES = 32, TRACE_STATE_MAX = 512, TRACE_SAMPLE_ALL = 10000 };
 
 struct trace_context {
     unsigned char trace_id[16];
@@ -37,6 +37,8 @@ bool trace_parent_parse(struct slice value, struct trace_context *t) __attribute
 bool trace_begin(struct trace_context *t, struct slice parent, unsigned parents, uint32_t sample) __attribute__((warn_unused_result));
 /* What the provider of a try (0, 1) is told. */
 void trace_parent_write(const struct trace_context *t, unsigned number, char out[static TRACE_PARENT_BYTES + 1]);
+/* The trace id in hexadecimal. */
+void trace_id_write(const struct trace_context *t, char out[static TRACE_ID_BYTES + 1]);
 /* A tracestate that may be passed on in a span: printable, not too long. */
 bool trace_state_ok(struct slice value);
 

@@ -169,6 +169,8 @@ def test_a_plain_request(stack, receiver, sub, settled):
     }
     assert request.resource["service.name"] == "tollgate" and request.resource["service.version"]
     assert provider_saw(stack, "alpha", sub) == (f"00-{request.trace}-{attempt.id}-01", None)
+    # The log names the trace.
+    wait_for(lambda: stack.agent.tail(1 << 24).count(f"trace_id={request.trace}") == 2, "decision and settlement in the log")
     # Nobody's name is in it, no prompt and no key. (The provider of the tests calls the application what it calls the person.)
     text = repr([{**span.attributes, "tollgate.application": ""} for span in (request, attempt)])
     assert sub not in text and "hello" not in text and stack.keys["alpha"] not in text

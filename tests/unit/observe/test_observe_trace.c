@@ -58,6 +58,8 @@ static void test_traceparent(void **state)
     memcpy(t.try_id[1], "\x01\x23\x45\x67\x89\xab\xcd\xef", 8);
     trace_parent_write(&t, 1, text);
     assert_string_equal(text, "00-" TRACE "-0123456789abcdef-01");
+    trace_id_write(&t, text);
+    assert_string_equal(text, TRACE);
 }
 
 static void test_begin(void **state)
