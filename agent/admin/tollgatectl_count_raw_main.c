@@ -26,7 +26,7 @@ static struct token_counter *counter_make(const struct ctl_options *o)
     }
     struct token_counter *c = token_counter_new(&options);
     if (c == NULL && o->path != NULL)
-        fprintf(stderr, "tollgatectl: there is no code path %s on this machine; known: avx512, avx2, sse2, portable\n", o->path);
+        fprintf(stderr, "tollgatectl: there is no code path %s on this machine; known: avx512, avx2, sse2, neon, portable\n", o->path);
     else if (c == NULL)
         fprintf(stderr, "tollgatectl: out of memory\n");
     return c;

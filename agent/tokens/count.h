@@ -17,7 +17,7 @@ struct token_counter;
 struct token_counter_options {
     size_t piece_cache_bytes;    /* of each encoding in use, rounded down to a power of two; 0: no piece cache. Default 4 MB */
     size_t history_cache_bytes;  /* 32 bytes for each remembered string; 0: none. Default 2 MB */
-    const char *force_path;      /* NULL: the fastest code this CPU runs; "portable", "sse2", "avx2", "avx512" for tests */
+    const char *force_path;      /* NULL: the fastest code this CPU runs; "portable", "sse2", "avx2", "avx512", "neon" for tests */
 };
 
 /* `options` NULL: the defaults. The cache key is drawn from the kernel for each counter. NULL when memory is out or the forced
@@ -26,7 +26,7 @@ struct token_counter *token_counter_new(const struct token_counter_options *opti
 void token_counter_free(struct token_counter *c);
 /* Makes the caches for an encoding now (a few ms), which else are made when it is first used. 0, or -1 when memory is out. */
 int token_counter_prepare(struct token_counter *c, const struct tokenizer *t) __attribute__((warn_unused_result));
-/* The code path in use: "avx512", "avx2", "sse2", "portable". */
+/* The code path in use: "avx512", "avx2", "sse2", "neon", "portable". */
 const char *token_counter_path(const struct token_counter *c);
 
 /* What a count found. */

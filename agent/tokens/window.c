@@ -65,6 +65,12 @@ window_blocks *window_choose(const char *path, const char **name)
         return window_blocks_sse2;
     }
 #endif
+#ifdef WINDOW_NEON
+    if (!path || strcmp(path, "neon") == 0) {
+        *name = "neon";
+        return window_blocks_neon;
+    }
+#endif
     if (!path || strcmp(path, "portable") == 0) {
         *name = "portable";
         return window_blocks_portable;

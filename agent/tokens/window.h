@@ -49,9 +49,12 @@ void window_blocks_portable(struct block_masks *m, const uint8_t *p, size_t coun
 void window_blocks_sse2(struct block_masks *m, const uint8_t *p, size_t count);
 void window_blocks_avx2(struct block_masks *m, const uint8_t *p, size_t count);
 void window_blocks_avx512(struct block_masks *m, const uint8_t *p, size_t count);
+#elif defined __aarch64__
+#define WINDOW_NEON 1 /* every CPU of this architecture has it */
+void window_blocks_neon(struct block_masks *m, const uint8_t *p, size_t count);
 #endif
 
-/* The code for `path` ("portable", "sse2", "avx2", "avx512"; NULL: the fastest), or NULL when this CPU does not run it; *name is what it
+/* The code for `path` ("portable", "sse2", "avx2", "avx512", "neon"; NULL: the fastest), or NULL when this CPU does not run it; *name is what it
  * is. */
 window_blocks *window_choose(const char *path, const char **name);
 

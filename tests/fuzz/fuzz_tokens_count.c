@@ -197,7 +197,7 @@ static struct tokenizer_set *set;
 
 static void start(void)
 {
-    static const char *const paths[] = { "portable", "sse2", "avx2", "avx512" };
+    static const char *const paths[] = { "portable", "sse2", "avx2", "avx512", "neon" };
     char why[512];
     set = tokenizer_set_open(NULL, why, sizeof why);
     if (!set) {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-static const char *const paths[] = { "portable", "sse2", "avx2", "avx512" };
+static const char *const paths[] = { "portable", "sse2", "avx2", "avx512", "neon" };
 
 struct fixture {
     struct tokenizer_set *set;
