@@ -15,6 +15,7 @@ struct ctl_options {
     const char *encoding;
     const char *endpoint; /* path, e.g. /v1/chat/completions */
     const char *path;     /* code path of counting */
+    const char *team, *organization; /* who asks */
     bool json, raw, no_cache;
     const char *file;     /* the positional argument; NULL or "-": standard input */
 };

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TIMEOUT_S = 10, ARGS_MAX = 10 };
+enum { TIMEOUT_S = 10, ARGS_MAX = 12 };
 
 static bool has_option(const struct ctl_command *c, const char *name)
 {
@@ -22,7 +22,8 @@ bool ctl_options_read(const char *command, int argc, char **argv, bool words, st
     bool help = false;
     const struct ctl_arg all[] = { { "--socket", &o->socket, NULL },     { "--config", &o->config, NULL }, { "--encoding", &o->encoding, NULL },
                                    { "--endpoint", &o->endpoint, NULL }, { "--json", NULL, &o->json },     { "--raw", NULL, &o->raw },
-                                   { "--path", &o->path, NULL },         { "--no-cache", NULL, &o->no_cache }, { "--help", NULL, &help } };
+                                   { "--path", &o->path, NULL },         { "--no-cache", NULL, &o->no_cache }, { "--team", &o->team, NULL },
+                                   { "--organization", &o->organization, NULL }, { "--help", NULL, &help } };
     struct ctl_arg args[ARGS_MAX];
     size_t count = 0, found;
 

@@ -63,15 +63,16 @@ const struct ctl_command ctl_commands[] = {
     { .name = "ping", .summary = "is it there?", .forms = { "[--socket FILE] [--json]" }, .options = { SOCKET, JSON },
       .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_ping },
     { .name = "count", .summary = "what the gateway would count and hold for a request body; nothing is sent",
-      .forms = { "[--config FILE] [--endpoint PATH] [--json] [BODY]", "--raw [--encoding NAME] [--path NAME] [--no-cache] [TEXTS]" },
+      .forms = { "[--config FILE] [--endpoint PATH] [--team NAME] [--organization NAME] [--json] [BODY]", "--raw [--encoding NAME] [--path NAME] [--no-cache] [TEXTS]" },
       .about = "Prints the tokens part by part, and what would be held: for the target it would go to or the fallback, whichever is dearer, "
-               "by the configuration's prices and with what its ledger has learned of the model. Access rules and limits, which may refuse "
-               "or lower, depend on who asks and are not looked at. BODY is a file; without one, or with -, standard input.\n\n--raw counts "
+               "by the configuration's prices and with what its ledger has learned of the model. --team and --organization say who asks: "
+               "contract prices and targets may depend on it. Access rules and limits, which may refuse or lower, are not looked at. BODY is a file; without one, or with -, standard input.\n\n--raw counts "
                "NUL-separated texts, one count a line.",
       .options = { CONFIG, { "--endpoint", "PATH", "the request's path; default: /v1/chat/completions" },
+                   { "--team", "NAME", "the team that asks" }, { "--organization", "NAME", "the organization that asks" },
                    { "--encoding", "o200k_base|cl100k_base|p50k_base|r50k_base|o200k_harmony", "the tokenizer; default: the model's, with --raw o200k_base" },
                    { "--raw", NULL, "count plain texts" },
-                   { "--path", "avx512|avx2|sse2|portable", "with --raw: the code that counts; default: the fastest of this machine" },
+                   { "--path", "avx512|avx2|sse2|neon|portable", "with --raw: the code that counts; default: the fastest of this machine" },
                    { "--no-cache", NULL, "with --raw: remember nothing between texts" }, JSON },
       .status = STATUS_PLAIN, .run = ctl_count },
     { .name = "report", .summary = "spending, burn rate, movers, anomalies, savings, FOCUS export; from the ledger's file",

@@ -199,6 +199,10 @@ static int count_body(const struct ctl_options *o, struct tokenizer_set *set, st
     struct preview_options with = { .encoding = o->encoding, .tokenizers = set, .counter = counter, .endpoint = ENDPOINT_CHAT, .body = body };
     struct config_errors errors;
 
+    if (o->team != NULL)
+        with.team = slice_cstr(o->team);
+    if (o->organization != NULL)
+        with.organization = slice_cstr(o->organization);
     if (o->endpoint != NULL && dialect_endpoint(SLICE_LIT("POST"), slice_cstr(o->endpoint), &with.endpoint) != DIALECT_MATCH) {
         fprintf(stderr, "tollgatectl: there is no endpoint %s\n", o->endpoint);
         return CTL_FAILED;
@@ -224,6 +228,10 @@ int ctl_count(int argc, char **argv)
 
     if (!ctl_options_read("count", argc, argv, true, &o, &rc))
         return rc;
+    if (o.raw && (o.team != NULL || o.organization != NULL)) {
+        fprintf(stderr, "tollgatectl: --team and --organization go with a request body, not with --raw\n");
+        return CTL_USAGE;
+    }
     if (!o.raw && (o.path != NULL || o.no_cache)) {
         fprintf(stderr, "tollgatectl: --path and --no-cache go with --raw\n");
         return CTL_USAGE;

@@ -224,6 +224,8 @@ bool preview_make(struct preview *p, const struct preview_options *o, char *why,
     s->runtime = &p->runtime;
     s->rq.body = o->body;
     s->ask.endpoint = o->endpoint;
+    s->who.team = o->team;
+    s->who.organization = o->organization;
     snprintf(why, why_size, "out of memory");
     if (s->arena == NULL)
         return false;

@@ -1,8 +1,8 @@
 /* Preview: what the gateway would count and hold for a request body, by the steps of a decision (assess.h), without an agent: nothing is
  * sent, booked or remembered.
  *
- * Every target counts as healthy and as having its key, and nobody in particular asks: access rules and limits, which may refuse a request
- * or lower its output, are not looked at. One thread. */
+ * Every target counts as healthy and as having its key. Of who asks, only team and organization can be told: contract prices and conditions of
+ * targets may depend on them. Access rules and limits, which may refuse a request or lower its output, are not looked at. One thread. */
 #ifndef TOLLGATE_PREVIEW_H
 #define TOLLGATE_PREVIEW_H
 
@@ -18,6 +18,7 @@ struct preview_options {
     enum endpoint endpoint;
     bool count_only;        /* as dialect_counts_only says of the path */
     struct slice body;      /* stays in place until preview_free */
+    struct slice team, organization; /* who asks, likewise; empty: nobody in particular */
 };
 
 struct preview {

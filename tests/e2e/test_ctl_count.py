@@ -162,6 +162,32 @@ def test_with_a_configuration_whose_ledger_is_not_there(tmp_path):
     assert "404" in count("--config", config, data=HELLO.replace(b"gpt-4o-mini", b"gpt-unknown"), code=1)
 
 
+CONTRACTS = """\
+prices:
+  contracts:
+    - {name: partner, teams: [partner], models: [gpt-4o-mini], discount: "12.5"}
+    - {name: holding, organizations: [holding], providers: [openai], models: [gpt-4o-mini],
+       rates: {input: "0.10", cached_input: "0.05", output: "0.40"}}
+"""
+
+
+def test_the_price_of_who_asks(tmp_path):
+    """gpt-4o-mini: 150 and 600 nano-dollars a token; the discount is rounded up, for a hold is a bound."""
+    config = tmp_path / "tollgate.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path) + CONTRACTS)
+
+    def hold(*who):
+        answer = json.loads(count("--json", "--config", config, *who, data=HELLO))
+        return answer["input"], answer["hold_nano"]
+
+    tokens, listed = hold()
+    assert listed == tokens * 150 + 70 * 600 == hold("--team", "other")[1]
+    assert hold("--team", "partner")[1] == -(-listed * 875 // 1000)
+    assert hold("--organization", "holding")[1] == tokens * 100 + 70 * 400 == hold("--team", "other", "--organization", "holding")[1]
+    assert hold("--team", "partner", "--organization", "holding")[1] == -(-listed * 875 // 1000)  # the first contract that matches
+    assert "go with a request body" in count("--raw", "--team", "partner", data=b"x", code=2)
+
+
 def test_a_refusal_cannot_steer_the_terminal(tmp_path):
     config = tmp_path / "tollgate.yaml"
     config.write_text(CONFIG.format(folder=tmp_path))

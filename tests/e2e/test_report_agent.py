@@ -92,6 +92,12 @@ def test_a_contract_s_price_is_held_and_charged_and_the_list_price_stands_beside
     assert own["cost_nano"] == half_up(own["input"] * 100_000 + 7 * 770_000, 1000)
     assert partner["hold_nano"] == -(-(partner["input_bound"] * 300_000 + 50 * 1_200_000) * 875 // 1_000_000)
     assert own["hold_nano"] == -(-(own["input_bound"] * 100_000 + 50 * 770_000) // 1000)
+    for row in (partner, own):  # as it is foretold
+        asked = {"model": "solo", "messages": [{"role": "user", "content": "hello [[completion_tokens=7]]"}], "max_tokens": 50}
+        body = dearer.config.parent / "body.json"
+        body.write_text(json.dumps(asked))
+        foretold = figures(ctl("count", "--config", dearer.config, "--team", row["team"], "--json", body))
+        assert foretold["hold_nano"] == row["hold_nano"]
     rows = dearer.query("SELECT name FROM price_contract WHERE version = ? ORDER BY place", own["price_version"])
     assert [row["name"] for row in rows] == ["partner", "own"]
     # The same table read back from the ledger: nothing to correct, so the contracts came back with it.
