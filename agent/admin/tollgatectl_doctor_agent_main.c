@@ -67,7 +67,7 @@ static void issuers(struct doctor *d)
             doctor_say(d, DOCTOR_WARNING, "issuer-keys", name, "see check issuer, and the agent's log (jwks)", "its keys are %" PRId64 " minutes old, %" PRId64 " fetches failed since",
                        age / 60000000, ctl_number(s, "failures"));
         else
-            doctor_say(d, DOCTOR_OK, "issuer-keys", name, NULL, "%" PRId64 " keys", ctl_number(s, "keys"));
+            doctor_say(d, DOCTOR_OK, "issuer-keys", name, NULL, "%" PRId64 " keys, %" PRId64 " minutes old", ctl_number(s, "keys"), age / 60000000);
     }
 }
 

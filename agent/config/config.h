@@ -33,7 +33,7 @@ struct config_haproxy {
     unsigned bind_count;
     char *conf_dir;   /* where the generated files will live */
     char *runtime_dir;
-    char *chroot, *user; /* may be NULL */
+    char *chroot, *user, *log; /* may be NULL */
     bool *lua;
     int64_t max_body; /* bytes */
     char *first_byte_timeout, *first_byte_timeout_stream, *stall_timeout;

@@ -192,7 +192,7 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
     return (struct haproxy_plan){
         .console_address = console != NULL ? c->console->listen : NULL, .console_path = console != NULL ? strchr(console + 3, '/') : NULL,
         .binds = binds, .bind_count = h->bind_count, .groups = groups, .group_count = c->providers_count, .conf_dir = h->conf_dir,
-        .run_dir = h->runtime_dir, .chroot = h->chroot, .user = h->user, .lua = *h->lua, .spop_address = spop,
+        .run_dir = h->runtime_dir, .chroot = h->chroot, .user = h->user, .log = h->log, .lua = *h->lua, .spop_address = spop,
         .ring_address = c->listen.ring, .settle_socket = c->listen.settle,
         .relay = strcmp(h->streams, "relay") == 0 ? c->listen.relay : NULL, .socket_group = c->listen.socket_group, .max_body_bytes = h->max_body,
         .first_byte_stream_ms = duration_ms(h->first_byte_timeout_stream), .first_byte_plain_ms = duration_ms(h->first_byte_timeout),

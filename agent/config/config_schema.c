@@ -51,6 +51,7 @@ static const cyaml_schema_field_t haproxy_fields[] = {
     TEXT_OPT("conf_dir", config_haproxy, conf_dir),
     TEXT_OPT("runtime_dir", config_haproxy, runtime_dir),
     TEXT_OPT("chroot", config_haproxy, chroot),
+    TEXT_OPT("log", config_haproxy, log),
     TEXT_OPT("user", config_haproxy, user),
     CYAML_FIELD_BOOL_PTR("lua", P | O, struct config_haproxy, lua),
     INT_OPT("max_body", config_haproxy, max_body),

@@ -84,6 +84,13 @@ static void put_defaults(FILE *out, const struct haproxy_plan *p)
         fprintf(out, "    http-error status %d content-type application/json string %s\n", errors[i].status, errors[i].body);
 }
 
+/* The same lines, with the request's id, for the company's own log. */
+static void put_log(FILE *out, const struct haproxy_plan *p)
+{
+    if (p->log)
+        fprintf(out, "    log %s\n", p->log);
+}
+
 static void put_gateway_open(FILE *out, const struct haproxy_plan *p)
 {
     fputs("\n# ---- first tier: decide, then try the primary and, if need be, the fallback ----\n"
@@ -101,8 +108,9 @@ static void put_gateway_open(FILE *out, const struct haproxy_plan *p)
     }
     fputs("    option http-buffer-request\n"
           "    unique-id-format %[uuid()]\n"
-          "    log ring@tg_ring len 8000 format raw local0\n"
-          "    log-format '{\"t\":1,\"id\":\"%ID\",\"st\":%ST,\"tsc\":\"%tsc\",\"srv\":\"%s\",\"rc\":\"%rc\",\"Tw\":%Tw,\"Tr\":%Tr,"
+          "    log ring@tg_ring len 8000 format raw local0\n", out);
+    put_log(out, p);
+    fputs("    log-format '{\"t\":1,\"id\":\"%ID\",\"st\":%ST,\"tsc\":\"%tsc\",\"srv\":\"%s\",\"rc\":\"%rc\",\"Tw\":%Tw,\"Tr\":%Tr,"
           "\"Ta\":%Ta,\"Td\":%Td,\"B\":%B,\"grp\":\"%[var(txn.tgx.grp)]\",\"att\":\"%[var(txn.tgx.att)]\","
           "\"deny\":\"%[var(txn.tg.deny)]\",\"code\":\"%[var(txn.tg.code)]\",\"err\":\"%[var(txn.tg.err)]\","
           "\"spoe_ms\":\"%[var(txn.tg.ptime)]\"}'\n", out);
@@ -349,8 +357,9 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
         fprintf(out, "    filter spoe engine tollgate config %s/tollgate-spoe.conf\n", p->conf_dir);
     if (p->lua)
         fputs("    option http-buffer-request\n    filter lua.tollgate-splice\n", out);
+    fputs("    log ring@tg_ring len 8000 format raw local0\n", out);
+    put_log(out, p);
     fprintf(out,
-            "    log ring@tg_ring len 8000 format raw local0\n"
             "    log-format '{\"t\":2,\"id\":\"%%[var(txn.tgx.id)]\",\"grp\":\"%%[var(txn.tgx.grp)]\",\"att\":%d,\"st\":%%ST,"
             "\"rst\":\"%%[var(txn.tgx.rst)]\",\"long\":\"%%[var(txn.tgx.long)]\",\"ra\":\"%%[var(txn.tgx.ra)]\",\"rid\":\"%%[var(txn.tgx.rid)]\",\"tsc\":\"%%tsc\",\"Tw\":%%Tw,\"Tc\":%%Tc,\"Tr\":%%Tr,\"Td\":%%Td,\"Ta\":%%Ta,\"B\":%%B}'\n",
             attempt);

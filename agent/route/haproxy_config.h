@@ -79,6 +79,8 @@ struct haproxy_plan {
     const char *run_dir;
     const char *chroot;       /* `chroot` of the user's haproxy.cfg (Debian: "/var/lib/haproxy"); NULL: none */
     const char *user;         /* `user` of the user's haproxy.cfg (Debian: "haproxy"), owner of the sockets; NULL: who starts it */
+    const char *log;          /* where else the lines of requests and attempts go, HAProxy's words behind `log`: "global", "10.1.1.9:514 local0"; NULL:
+                               * to the agent alone */
     bool lua;                 /* false: variables only: no body rewriting, settlement from the log ring */
     const char *lua_dir;      /* NULL: conf_dir */
     const char *spop_address; /* the agent's SPOP listener: "127.0.0.1:9000" or "unix@/path" */

@@ -320,6 +320,16 @@ static bool check_addresses(const struct haproxy_plan *p, char *why, size_t why_
     return true;
 }
 
+/* Words with one blank between them. */
+static bool is_log_target(const char *s)
+{
+    size_t n = strlen(s);
+
+    if (n == 0 || n > 128 || s[0] == ' ' || s[n - 1] == ' ' || strstr(s, "  ") != NULL)
+        return false;
+    return strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._:@-+ ") == n;
+}
+
 static bool check_folders(const struct haproxy_plan *p, char *why, size_t why_size)
 {
     if (!is_path(p->conf_dir) || (p->lua_dir && !is_path(p->lua_dir)))
@@ -330,6 +340,8 @@ static bool check_folders(const struct haproxy_plan *p, char *why, size_t why_si
         return refuse(why, why_size, "chroot must be an absolute path, with the folder of the sockets at most 70 bytes long");
     if (p->user && (!is_name(p->user) || strlen(p->user) > 32))
         return refuse(why, why_size, "user must be a system user's name");
+    if (p->log && !is_log_target(p->log))
+        return refuse(why, why_size, "log must be global, or an address and what may follow it: 127.0.0.1:514 local0");
     return true;
 }
 

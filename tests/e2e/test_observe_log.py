@@ -200,3 +200,30 @@ def test_shell_quoting_of_lines_is_plain(stack, sub, settled):
     events_of(stack, size, request, fields, 2)
     for line in lines_since(stack, size):
         assert all("=" in word for word in shlex.split(line)[3:])
+
+
+def test_haproxys_lines_in_another_log(make_stack):
+    """With haproxy.log the same lines, with the request's id, reach the company's own log; HAProxy itself has read the file."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(("127.0.0.1", 0))
+        syslog.settimeout(PATIENCE)
+        target = f"127.0.0.1:{syslog.getsockname()[1]} local0"
+
+        def prepare(stack):
+            plain = stack.write_configuration
+
+            def write(text=None):
+                plain(text)
+                stack.config.write_text(stack.config.read_text().replace("haproxy:\n", f"haproxy:\n  log: {target}\n", 1))
+
+            stack.write_configuration = write
+
+        stack = make_stack(prepare=prepare)
+        _, request = ask(stack, stack.person("syslog-ann"))
+        lines = {}
+        while set(lines) != {1, 2}:
+            text = syslog.recv(65536).decode()
+            line = json.loads(text[text.index("{") :])
+            if line["id"] == request:
+                lines[line["t"]] = line
+        assert lines[1]["srv"] == "primary" and re.fullmatch(r"alpha-\d+", lines[2]["rid"])

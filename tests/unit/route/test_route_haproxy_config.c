@@ -330,6 +330,33 @@ static void the_console_has_a_way_of_its_own(void **state)
     free(text);
 }
 
+static void test_lines_go_to_another_log_too(void **state)
+{
+    static const char *const bad[] = { "", " global", "global ", "global  local0", "global\n    log x", "127.0.0.1 'x'", "a;b", "#", "%[env(X)]" };
+    static const char *const good[] = { "global", "127.0.0.1:514 local0", "/dev/log local0 info", "10.1.1.9:514 len 4096 format rfc5424 local1" };
+    struct haproxy_plan p = example();
+    char why[512], line[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        p.log = bad[i];
+        expect_refused(&p, "log must be global");
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char *text = NULL;
+        size_t n = 0, found = 0;
+        p.log = good[i];
+        FILE *out = open_memstream(&text, &n);
+        assert_true(haproxy_write_config(out, &p, why, sizeof why));
+        fclose(out);
+        snprintf(line, sizeof line, "\n    log %s\n    log-format '{\"t\":", good[i]);
+        for (const char *at = text; (at = strstr(at, line)) != NULL; at++)
+            found++;
+        assert_int_equal(found, 3); /* requests, first and second attempts */
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_embedded_files),
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_hostile_values_are_refused),
+        cmocka_unit_test(test_lines_go_to_another_log_too),
         cmocka_unit_test(test_header_values_and_queries),
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_plan_limits),
