@@ -45,6 +45,7 @@ struct identity {
     struct slice token_id, session; /* `jti` and `sid` of the token; empty: it has none */
     struct slice certificate;       /* SHA-256 of the client certificate shown, in hexadecimal, also beside a token; empty: none */
     struct slice certificate_rule;  /* name of the rule that made this identity of it; empty: the identity is a token's or key's */
+    struct slice bound;             /* SHA-256 in hexadecimal of the certificate the token is bound to; only until identity_verify has checked it */
     struct slice key_id;            /* of a gateway key; empty: it is none */
     struct slice key_budget;        /* the key's own, "$50 month"; empty: none */
     struct slice key_models;        /* what the key may ask for, one a line, '*' at the end stands for any ending; empty: everything */

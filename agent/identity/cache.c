@@ -12,12 +12,12 @@ struct cache {
 
 /* ---- an identity in one piece of memory ------------------------------------------------------------------------------ */
 
-enum { FIELDS = 12 };
+enum { FIELDS = 13 };
 
 static void fields_of(struct identity *id, struct slice *field[FIELDS])
 {
     struct slice *all[FIELDS] = { &id->issuer, &id->subject, &id->organization, &id->team, &id->user, &id->application, &id->cost_center,
-                                    &id->token_id, &id->session, &id->key_id, &id->key_budget, &id->key_models };
+                                    &id->token_id, &id->session, &id->key_id, &id->key_budget, &id->key_models, &id->bound };
     memcpy(field, all, sizeof all);
 }
 

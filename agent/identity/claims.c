@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { BOUND_DIGEST = 32, BOUND_TEXT = 43 /* its base64url */ };
+
 enum { DEFAULT_LEEWAY_S = 60, PATH_MAX_BYTES = 256, GROUPS_MAX = 1024, NAME_BYTES_MAX = 1024 /* the ledger takes no longer ones */ };
 
 #define TIME_MAX_S INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
@@ -155,10 +157,28 @@ static bool check_party(const struct identity_issuer *o, const cJSON *payload, s
     return true;
 }
 
-/* A token bound to a key (RFC 7800: DPoP, mutual TLS) proves nothing in the hands of whoever cannot show that he has the key. */
+/* The digest of the certificate that a token is bound to by `cnf` and nothing else (RFC 8705, 3.1). */
+static bool bound_digest(const cJSON *cnf, uint8_t digest[BOUND_DIGEST])
+{
+    const char *text = strict_string(cnf, "x5t#S256");
+    uint8_t bytes[64];
+    size_t n = 0;
+
+    if (!cJSON_IsObject(cnf) || cnf->child == NULL || cnf->child->next != NULL || text == NULL || strlen(text) != BOUND_TEXT ||
+        !strict_base64url(slice_cstr(text), bytes, &n) || n != BOUND_DIGEST)
+        return false;
+    memcpy(digest, bytes, BOUND_DIGEST);
+    return true;
+}
+
+/* A token bound to a key (RFC 7800) proves nothing in the hands of whoever cannot show that he has the key. Client certificates are shown
+ * (identity_verify compares them); keys of DPoP are not. */
 static bool check_confirmation(const cJSON *payload, struct fault *f)
 {
-    if (strict_member(payload, "cnf") == NULL)
+    const cJSON *cnf = strict_member(payload, "cnf");
+    uint8_t digest[BOUND_DIGEST];
+
+    if (cnf == NULL || bound_digest(cnf, digest))
         return true;
     return fail(f, "token_bound", SLICE_LIT("the token is bound to a key of its client (cnf), which cannot be checked here; ask the issuer "
                                             "for a bearer token"));
@@ -373,6 +393,19 @@ static bool map_field(const struct identity_field *field, const char *name, cons
     return true;
 }
 
+static bool map_bound(const cJSON *cnf, struct arena *a, struct slice *out)
+{
+    uint8_t digest[BOUND_DIGEST];
+    char hex[2 * BOUND_DIGEST + 1];
+
+    if (cnf == NULL || !bound_digest(cnf, digest))
+        return true;
+    for (size_t i = 0; i < BOUND_DIGEST; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    *out = arena_copy(a, slice_make(hex, 2 * BOUND_DIGEST));
+    return out->p != NULL;
+}
+
 bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct arena *a, struct identity *out, struct fault *f)
 {
     const struct identity_mapping *m = &o->mapping;
@@ -391,6 +424,8 @@ bool claims_map(const struct identity_issuer *o, const cJSON *payload, struct ar
         !map_field(&m->application, "application", payload, a, &out->application, f) ||
         !map_field(&m->cost_center, "cost centre", payload, a, &out->cost_center, f))
         return false;
+    if (!map_bound(strict_member(payload, "cnf"), a, &out->bound))
+        return fail(f, "token_malformed", SLICE_LIT("out of memory while reading the token"));
     out->token_id = slice_cstr(strict_string(payload, "jti"));
     out->session = slice_cstr(strict_string(payload, "sid"));
     if (out->subject.n == 0)

@@ -403,7 +403,12 @@ enum identity_result identity_verify(struct identity_verifier *v, const struct h
     if (by_certificate(rq, token))
         return verify_certificate(v, &c, token.n > 0, now_us, a, out, no);
     enum identity_result r = verify_token(v, token, now_us, may_wait, a, out, no);
-    if (r != IDENTITY_OK || c.fingerprint.n == 0)
+    if (r != IDENTITY_OK)
+        return r;
+    if (out->bound.n > 0 && !slice_eq(out->bound, c.fingerprint))
+        return refuse_text(no, "token_bound", "the token is bound to a key of its client (cnf): connect with the client certificate it was issued for");
+    out->bound = SLICE_NONE;
+    if (c.fingerprint.n == 0)
         return r;
     out->certificate = c.fingerprint;
     return not_revoked(v, NULL, now_us, a, out, no);

@@ -1,5 +1,6 @@
 """Client certificates through the real HAProxy: who they are taken for, which never arrive, and that no header speaks for one."""
 
+import base64
 import contextlib
 import http.client
 import json
@@ -165,6 +166,23 @@ def test_a_token_wins_and_must_be_good(stack, sub):
     assert asked(stack, "batch", sub, token="tg_nokey")[:2] == (401, "invalid_api_key")
     assert asked(stack, "batch", sub, Authorization="Basic YTpi")[:2] == (401, "invalid_api_key")
     assert asked(stack, "batch", sub, **{"x-api-key": "sk-other"})[:2] == (401, "invalid_api_key")
+
+
+def test_a_token_bound_to_a_certificate(stack, sub):
+    """RFC 8705: good in the hands of whoever connects with that certificate, also from the cache, and in nobody else's."""
+    digest = base64.urlsafe_b64encode(bytes.fromhex(fingerprint(MADE["batch"]))).rstrip(b"=").decode()
+    token = stack.mint(claims={"sub": sub, "team": "people", "cnf": {"x5t#S256": digest}})
+    refused = (401, "invalid_api_key")
+    for _ in range(8):  # each worker has it in its cache
+        assert asked(stack, "batch", sub, token=token) == 200
+        for name, bind in (("spiffe", "required"), ("pinned", "optional"), (None, "optional")):
+            status, code, message = asked(stack, name, sub, token=token, bind=bind)
+            assert (status, code) == refused and "connect with the client certificate it was issued for" in message
+        status, _, answer = stack.post(token, {"model": "solo", "messages": [{"role": "user", "content": sub}]})
+        assert (status, json.loads(answer)["error"]["code"]) == refused
+    assert {row["team"] for row in requests_of(stack, sub, 8) if row["state"] != "denied"} == {"people"}
+    other = stack.mint(claims={"sub": sub, "cnf": {"x5t#S256": digest, "jkt": digest}})
+    assert asked(stack, "batch", sub, token=other)[:2] == refused
 
 
 def test_an_sdk_sends_the_word(stack, sub):
