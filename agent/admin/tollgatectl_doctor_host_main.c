@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <string.h>
@@ -71,6 +72,11 @@ void doctor_sockets(struct doctor *d)
     if (strncmp(l->ring, "unix@", 5) == 0)
         socket_look(d, l->ring + 5, 0660);
     socket_look(d, l->settle, 0660);
+    for (int i = 0; i < 2 && strcmp(d->config->haproxy.streams, "relay") == 0; i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s-%s.sock", l->relay, i == 0 ? "primary" : "fallback");
+        socket_look(d, path, 0660);
+    }
     socket_look(d, d->place.admin, 0600);
 }
 

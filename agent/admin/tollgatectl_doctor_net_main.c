@@ -128,8 +128,10 @@ static void fetch(const struct site *s, struct fetch *f)
 static bool answered(struct doctor *d, const char *check, const char *subject, const struct fetch *f)
 {
     const char *why = f->error[0] != '\0' ? f->error : curl_easy_strerror(f->rc), *fix;
+    bool resolving = f->rc == CURLE_OPERATION_TIMEDOUT && strncmp(why, "Resolving", 9) == 0;
+    CURLcode rc = resolving ? CURLE_COULDNT_RESOLVE_HOST : f->rc;
 
-    switch (f->rc) {
+    switch (rc) {
     case CURLE_OK:
         return true;
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -149,8 +151,8 @@ static bool answered(struct doctor *d, const char *check, const char *subject, c
     default:
         fix = "see to the address in the configuration";
     }
-    doctor_say(d, DOCTOR_FAILURE, check, subject, fix, "%s%s", f->rc == CURLE_COULDNT_RESOLVE_HOST ? "DNS: " : f->rc == CURLE_COULDNT_CONNECT ? "TCP: " :
-               f->rc == CURLE_PEER_FAILED_VERIFICATION || f->rc == CURLE_SSL_CONNECT_ERROR ? "TLS: " : "", why);
+    doctor_say(d, DOCTOR_FAILURE, check, subject, fix, "%s%s", rc == CURLE_COULDNT_RESOLVE_HOST ? "DNS: " : rc == CURLE_COULDNT_CONNECT ? "TCP: " :
+               rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CONNECT_ERROR ? "TLS: " : "", why);
     return false;
 }
 
