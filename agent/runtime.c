@@ -81,11 +81,7 @@ void runtime_free(struct runtime *r)
 
 const struct config_price_step *runtime_prices(const struct runtime *r, int64_t wall_us)
 {
-    const struct config_price_step *step = &r->prices[0];
-
-    for (unsigned i = 1; i < r->prices_count && r->prices[i].from_us <= wall_us; i++)
-        step = &r->prices[i];
-    return step;
+    return config_price_step_at(r->prices, r->prices_count, wall_us);
 }
 
 const struct runtime_model *runtime_model_of(const struct runtime *r, const struct route_alias *alias)

@@ -1,5 +1,6 @@
 #include "admin/tollgatectl_prices.h"
 
+#include "base/clock.h"
 #include "config/config.h"
 #include "config/config_map.h"
 #include "ledger/read.h"
@@ -106,10 +107,17 @@ struct price_table *ctl_prices_in_force(const struct ctl_place *p, char *source,
         if (t != NULL || failed)
             return t;
     }
-    struct price_table *t = config_prices(p->config != NULL ? p->config : &none, why, sizeof why);
-    if (t == NULL)
+    unsigned count = 0;
+    struct price_table *t = NULL;
+    struct config_price_step *steps = config_price_steps(p->config != NULL ? p->config : &none, &count, why, sizeof why);
+    if (steps == NULL) {
         fprintf(stderr, "tollgatectl: %s\n", why);
-    snprintf(source, size, "%s", p->config == NULL ? "built-in table" : p->config->prices.file != NULL ? p->config->prices.file : "built-in table with the configuration's overrides");
+        return NULL;
+    }
+    const struct config_price_step *now = config_price_step_at(steps, count, clock_wall_us());
+    t = price_table_ref(now->table);
+    snprintf(source, size, "%s", p->config == NULL ? "built-in table" : now->file != NULL ? now->file : "built-in table with the configuration's overrides");
+    config_price_steps_free(steps, count);
     return t;
 }
 

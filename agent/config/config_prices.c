@@ -175,6 +175,15 @@ void config_price_steps_free(struct config_price_step *steps, unsigned count)
     free(steps);
 }
 
+const struct config_price_step *config_price_step_at(const struct config_price_step *steps, unsigned count, int64_t wall_us)
+{
+    const struct config_price_step *step = steps;
+
+    for (unsigned i = 1; i < count && steps[i].from_us <= wall_us; i++)
+        step = &steps[i];
+    return step;
+}
+
 struct config_price_step *config_price_steps(const struct config *c, unsigned *count, char *why, size_t why_size)
 {
     const struct config_prices *p = &c->prices;

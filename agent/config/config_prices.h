@@ -17,6 +17,8 @@ struct config_price_step {
 /* At least one; the caller frees. NULL with a reason. */
 struct config_price_step *config_price_steps(const struct config *c, unsigned *count, char *why, size_t why_size)
     __attribute__((warn_unused_result));
+/* The one in force at that instant. */
+const struct config_price_step *config_price_step_at(const struct config_price_step *steps, unsigned count, int64_t wall_us);
 /* NULL is allowed. */
 void config_price_steps_free(struct config_price_step *steps, unsigned count);
 

@@ -141,6 +141,16 @@ def test_a_request_in_flight_keeps_its_prices_over_a_restart_with_others(stack, 
     assert row["cost_nano"] == (cost if row["known_by"] == "reported" else row["hold_nano"])
 
 
+@pytest.mark.parametrize("day, factor", [("2020-01-01", 3), ("2099-01-01", 1)])
+def test_the_table_in_force_follows_the_clock_where_no_agent_ran_yet(stack, tmp_path, day, factor):
+    now, later = catalogue(tmp_path / "now.json", 1), catalogue(tmp_path / "later.json", 3)
+    text = configuration(stack).replace(str(stack.ledger_file), str(tmp_path / "none.db"))
+    config = tmp_path / "offline.yaml"
+    config.write_text(f"{text}prices: {{file: {now}, scheduled: [{{file: {later}, valid_from: {day}}}]}}\n")
+    rows = json.loads(ctl("prices", "list", "gpt-4o-mini", "--config", config, "--json").stdout)["rows"]
+    assert [row["input_pico"] for row in rows] == [150_000 * factor]
+
+
 @pytest.mark.parametrize(
     "scheduled, words",
     [
