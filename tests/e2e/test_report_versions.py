@@ -262,6 +262,23 @@ def test_images_are_held_charged_and_repriced_by_the_piece(stack, sub):
     assert stack.query("SELECT * FROM rollup_mismatch") == []
 
 
+@pytest.mark.parametrize("name", ["responses", "messages"])
+def test_images_of_the_other_apis_are_charged_by_the_piece(stack, sub, name):
+    reconfigure(stack, with_image_price("0.0025"))
+    url = png(16, 16)
+    text = "[[prompt_tokens=300 completion_tokens=20]]"
+    if name == "responses":
+        parts = [{"type": "input_text", "text": text}, {"type": "input_image", "image_url": url}, {"type": "input_image", "image_url": url}]
+        body = {"model": "solo", "max_output_tokens": 50, "input": [{"role": "user", "content": parts}]}
+    else:
+        image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": url.partition(",")[2]}}
+        body = {"model": "solo", "max_tokens": 50, "messages": [{"role": "user", "content": [{"type": "text", "text": text}, image, image]}]}
+    status, _, answer = stack.post(stack.person(sub), body, path=f"/v1/{name}")
+    assert status == 200, answer
+    row = row_of(stack, sub)
+    assert row["images"] == 2 and row["cost_nano"] == 300 * 150 + 20 * 600 + 2 * 2_500_000 <= row["hold_nano"]
+
+
 # ---- clamps
 
 
