@@ -166,12 +166,14 @@ def decisions(stack):
 
 
 def slow_bodies():
-    """Bodies of 1 MB: prose; no words at all, the slowest there is to count; a thousand messages. The number makes each one new."""
+    """Bodies of 1 MB: prose; no words at all, slow to count; Cyrillic in escapes, slow to read; a thousand messages. The number makes each
+    one new."""
     prose = (
         "@@@@@@@@ "
         + "Revenue grew in most regions while costs did not; the board wants to know why, and by when. " * 11000
     )
     letters = "@@@@@@@@" + "".join(chr(97 + i * i * 7919 % 26) for i in range(1000000))
+    cyrillic = "@@@@@@@@ " + "Выручка росла почти везде, а расходы нет; совет хочет знать, почему и до какого срока. " * 2150
     turns = [
         {"role": "user", "content": f"{i} " + "what was asked before and answered at length. " * 22}
         for i in range(1000)
@@ -180,6 +182,7 @@ def slow_bodies():
     for title, messages in (
         ("prose", [{"role": "user", "content": prose}]),
         ("letters", [{"role": "user", "content": letters}]),
+        ("escapes", [{"role": "user", "content": cyrillic}]),
         ("1000 turns", turns),
     ):
         yield title, json.dumps({"model": "solo", "max_tokens": 16, "messages": messages})
