@@ -377,7 +377,7 @@ static void on_wake(struct ev_loop *loop, ev_async *async, int events)
         settings_take(o, fresh);
     if (stop)
         stop_begin(o, limit_ms);
-    step(o, changed || o->stopping);
+    step(o, o->stopping);
 }
 
 static void *run(void *arg)
