@@ -281,8 +281,8 @@ bool identity_store_state(const struct identity_store *cs, size_t i, int64_t now
     pthread_mutex_lock(&s->lock);
     *out = (struct identity_issuer_state){
         .name = st->o->name, .issuer = st->o->issuer, .keys = st->keys ? st->keys->count : 0,
-        .generation = atomic_load(&st->generation), .fetched_us = atomic_load(&st->fetched_us), .next_in_ms = atomic_load(&st->next_in_ms), .fetches = st->fetches,
-        .failures = st->failures, .refreshes_for_kid = st->refreshes_for_kid,
+        .generation = atomic_load(&st->generation), .fetched_us = atomic_load(&st->fetched_us),
+        .next_in_ms = atomic_load(&st->next_in_ms), .fetches = st->fetches, .failures = st->failures, .refreshes_for_kid = st->refreshes_for_kid,
     };
     pthread_mutex_unlock(&s->lock);
     out->usable = out->keys > 0 && fresh(st, now_us);

@@ -107,7 +107,8 @@ void identity_verifier_state(const struct identity_verifier *v, struct identity_
 
 enum identity_result verifier_refuse(struct refusal *no, const struct fault *f)
 {
-    bool unmapped = strcmp(f->reason, "identity_ambiguous") == 0 || strcmp(f->reason, "certificate_not_mapped") == 0 || strcmp(f->reason, "token_group_overage") == 0;
+    bool unmapped = strcmp(f->reason, "identity_ambiguous") == 0 || strcmp(f->reason, "certificate_not_mapped") == 0 ||
+                    strcmp(f->reason, "token_group_overage") == 0;
     *no = (struct refusal){ .status = unmapped ? 403 : 401, .type = "invalid_request_error",
                             .code = unmapped ? "identity_not_mapped" : "invalid_api_key", .message = f->message,
                             .retry_after_s = -1, .reason = f->reason };
