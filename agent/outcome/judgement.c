@@ -47,6 +47,12 @@ enum relay_cause judgement_relay_cause(const struct inflight *f, bool second)
     return (enum relay_cause)atomic_load(&f->relay_cause[second]);
 }
 
+/* An event stream that is not called one. */
+static bool holds_events(struct slice body)
+{
+    return slice_starts(body, SLICE_LIT("data:")) || slice_starts(body, SLICE_LIT("event:")) || slice_starts(body, SLICE_LIT(":"));
+}
+
 /* Where the provider's own figure is missing: its work is what reached the client, and the prompt as counted. An error in place of any work
  * costs nothing. */
 static bool count_delivered(struct agent *a, const struct inflight *f, const struct settle_record *r, struct judgement *v)
@@ -63,7 +69,7 @@ static bool count_delivered(struct agent *a, const struct inflight *f, const str
         return false;
     token_rules_for_model(served->model, &rules);
     const struct tokenizer *t = tokenizer_set_find(a->tokenizers, slice_cstr(rules.encoding));
-    if (t == NULL || delivered_read(r->body, r->sse, arena, &got) != 0)
+    if (t == NULL || delivered_read(r->body, r->sse || holds_events(r->body), arena, &got) != 0)
         goto out;
     if (got.terminal && reported(got.first_usage, got.usage, v, &why)) {
         v->known_by = KNOWN_REPORTED;

@@ -112,8 +112,8 @@ void haproxy_put_provider_id(FILE *out, const char *converter)
 static const char *const request_faults[] = { "content_filter", "content_policy_violation", "context_length_exceeded", "invalid_prompt",
                                               "invalid_request_error" };
 
-/* An error object with status 200 is a failed try: 503 for the first tier, which gives 200 back when nothing better came. Not one that blames
- * the request: that is the client's answer. */
+/* A JSON answer with status 200 that is an error object, or that ends before its first byte, is a failed try: 503 for the first tier, which
+ * gives 200 back when nothing better came. Not an error that blames the request: that is the client's answer. */
 static void put_error_body(FILE *out, int wait_ms, bool stream)
 {
     static const char json[] = "{ status 200 } { res.hdr(content-type) -i -m beg application/json }";
@@ -127,6 +127,7 @@ static void put_error_body(FILE *out, int wait_ms, bool stream)
     for (size_t i = 0; i < sizeof(request_faults) / sizeof(request_faults[0]); i++)
         fprintf(out, "'\"%s\"' ", request_faults[i]);
     fputs("}\n", out);
+    fprintf(out, "    http-response set-var(txn.tgx.err) int(1) if %s { res.body_len 0 } !{ res.hdr_val(content-length) 0 }\n", json);
 }
 
 void haproxy_put_group(FILE *out, const struct haproxy_plan *p, const struct haproxy_group *g, bool stream)

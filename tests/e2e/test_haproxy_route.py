@@ -75,6 +75,14 @@ def test_both_fail_the_fallbacks_answer_passes(gateway, status):
     assert got == status and b'"b"' in body and headers["x-tollgate-attempt"] == "2"
 
 
+def test_an_answer_that_ends_before_its_first_byte_is_a_failed_try(gateway):
+    for framing in (b"content-length: 4", b"transfer-encoding: chunked"):
+        gateway.providers["a"].script = raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + framing + b"\r\n\r\n")
+        gateway.allow_with_fallback()
+        status, headers, got = gateway.request()
+        assert status == 200 and json.loads(got)["id"] == "chatcmpl-1" and headers["x-tollgate-attempt"] == "2"
+
+
 ERROR_BODIES = ['{"error":{"code":"busy"}}', ' \r\n{ "error" : "busy"}', '{"type": "error", "error": {"type": "api_error"}}', '{"object":"error"}']
 
 
