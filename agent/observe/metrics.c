@@ -192,8 +192,8 @@ static struct metric_series *create(struct metric *metric, unsigned place, const
             atomic_store(&s->used, true);
             s->next = atomic_load(&metric->table[place]);
             atomic_store(&metric->all[count], s);
-            atomic_store(&metric->count, count + 1);
             atomic_store_explicit(&metric->table[place], s, memory_order_release);
+            atomic_store(&metric->count, count + 1); /* last: who sees the metric full finds what filled it */
         }
     }
     pthread_mutex_unlock(&metric->registry->lock);
@@ -210,9 +210,9 @@ struct metric_series *metric_series(struct metric *metric, const struct slice *v
         fits = fits && values[i].n <= METRIC_LABEL_BYTES;
     unsigned place = fits ? place_of(metric, values) : 0;
     struct metric_series *s = fits ? find(metric, place, values) : NULL;
-    /* A full metric is asked for what it lacks all the time: that must not take the lock. */
-    if (s == NULL && fits && atomic_load_explicit(&metric->count, memory_order_relaxed) < metric->series_max)
-        s = create(metric, place, values);
+    /* A full metric is asked for what it lacks all the time: that must not take the lock. It may have become full with this very one. */
+    if (s == NULL && fits)
+        s = atomic_load(&metric->count) < metric->series_max ? create(metric, place, values) : find(metric, place, values);
     if (s == NULL) {
         s = metric->other;
         atomic_store_explicit(&s->used, true, memory_order_relaxed);
