@@ -350,6 +350,7 @@ static void test_tls_is_verified(void **state)
         free(key);
         free(cert);
     }
+}
 
 int main(void)
 {
