@@ -89,14 +89,15 @@ enum ask_place {
 
 enum image_detail { IMAGE_AUTO, IMAGE_LOW, IMAGE_HIGH };
 
+/* Small: a body of 1 MB can have a hundred thousand of them. */
 struct ask_part {
-    enum ask_part_kind kind;
-    enum ask_place place;
-    struct slice raw;
+    enum ask_part_kind kind : 8;
+    enum ask_place place : 8;
+    enum image_detail detail : 8;
     bool escaped;                 /* PART_TEXT: `raw` holds at least one backslash */
     uint32_t message;             /* index of the message (item) it belongs to; UINT32_MAX for none */
+    struct slice raw;
     uint32_t width, height;       /* PART_IMAGE: pixels; 0 when unknown (remote URL) */
-    enum image_detail detail;
     uint64_t bytes;               /* PART_AUDIO, PART_FILE, PART_IMAGE: decoded size; 0 when unknown */
     uint64_t count;               /* PART_TOKENS */
 };

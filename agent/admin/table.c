@@ -295,19 +295,6 @@ static void write_csv(const struct table *t, FILE *out)
     }
 }
 
-void table_json_text(FILE *out, struct slice text)
-{
-    char block[512];
-    size_t used;
-
-    putc('"', out);
-    for (; text.n > 0; text = slice_make(text.p + used, text.n - used)) {
-        size_t n = log_text_escape(LOG_ESCAPE_JSON, block, sizeof block, text, &used);
-        fwrite(block, 1, n, out);
-    }
-    putc('"', out);
-}
-
 static void json_name(const struct table_column *c, FILE *out)
 {
     const char *unit = c->kind == TABLE_USD ? "_nano" : c->kind == TABLE_RATE ? "_pico" : "";
@@ -332,7 +319,7 @@ static int write_json(const struct table *t, const char *head, FILE *out)
         if (c->null)
             fputs("null", out);
         else if (t->columns[k].kind == TABLE_TEXT)
-            table_json_text(out, slice_make(c->text, (size_t)c->v));
+            log_text_json(out, slice_make(c->text, (size_t)c->v));
         else
             fprintf(out, "%" PRId64, c->v);
         fputs(k + 1 == t->count ? "}" : "", out);

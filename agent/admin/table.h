@@ -49,7 +49,6 @@ int table_write(const struct table *t, enum table_format format, const char *hea
 
 /* One field by RFC 4180: quoted when it holds a comma, a quote, CR or LF. */
 void table_csv_field(FILE *out, struct slice text);
-void table_json_text(FILE *out, struct slice text);
 /* v / 10^scale with `decimals` digits after the point (decimals <= scale <= 18; what is cut must be zeros to be exact). */
 void table_decimal(char *buf, size_t size, int64_t v, int scale, int decimals);
 

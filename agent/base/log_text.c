@@ -101,3 +101,14 @@ size_t log_text_escape(enum log_escape how, char *to, size_t room, struct slice 
     *used = i;
     return n;
 }
+
+void log_text_json(FILE *out, struct slice s)
+{
+    char block[1024];
+    size_t used;
+
+    putc('"', out);
+    for (; s.n > 0; s = slice_make(s.p + used, s.n - used))
+        fwrite(block, 1, log_text_escape(LOG_ESCAPE_JSON, block, sizeof block, s, &used), out);
+    putc('"', out);
+}

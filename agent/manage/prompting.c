@@ -158,19 +158,6 @@ void prompting_note(struct prompting *p, const struct assessment *s, int64_t now
 
 /* ---- writing ---------------------------------------------------------------------------------------------------------- */
 
-static void put_text(FILE *out, struct slice text)
-{
-    char block[1024];
-    size_t used;
-
-    putc('"', out);
-    for (; text.n > 0; text = slice_make(text.p + used, text.n - used)) {
-        size_t n = log_text_escape(LOG_ESCAPE_JSON, block, sizeof block, text, &used);
-        fwrite(block, 1, n, out);
-    }
-    putc('"', out);
-}
-
 static void put_part(FILE *out, const struct part *part, const char *text, char *room)
 {
     static const char *const places[] = { "role", "name", "content", "tool_call", "tool_result", "tools", "schema", "system", "prompt", "prediction", "other" };
@@ -180,7 +167,7 @@ static void put_part(FILE *out, const struct part *part, const char *text, char 
     if (part->message != UINT32_MAX)
         fprintf(out, ",\"message\":%" PRIu32, part->message);
     fputs(",\"text\":", out);
-    put_text(out, slice_make(room, redact_text(room, n)));
+    log_text_json(out, slice_make(room, redact_text(room, n)));
     putc('}', out);
 }
 
@@ -208,7 +195,7 @@ static char *line_of(const struct entry *e, size_t *n)
     } names[] = { { "request_id", e->request_id }, { "team", e->team }, { "user", e->user }, { "alias", e->alias } };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         fprintf(out, ",\"%s\":", names[i].name);
-        put_text(out, slice_cstr(names[i].value));
+        log_text_json(out, slice_cstr(names[i].value));
     }
     fprintf(out, ",\"cut\":%s,\"parts\":[", e->cut ? "true" : "false");
     for (size_t i = 0; i < e->parts; text += e->part[i++].n) {

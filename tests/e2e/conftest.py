@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests: a running stack for each test module, and the openai SDK as the client."""
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -9,7 +10,9 @@ import openai
 import pytest
 
 import ledger
+from credential_kinds import Bao, Known
 from stack import PATIENCE, Stack
+from token_endpoints import TokenEndpoints
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,28 @@ def keep_logs(module, stacks):
 def stack(request, make_stack):
     """The module's own stack, with the module's STACK options."""
     return make_stack(**getattr(request.module, "STACK", {}))
+
+
+@pytest.fixture(scope="module")
+def endpoints():
+    """Stand-ins of token endpoints, which check what they are sent."""
+    with contextlib.closing(TokenEndpoints()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory):
+    """A real OpenBao with AppRole."""
+    running = Bao(tmp_path_factory.mktemp("bao"))
+    running.do("POST", "sys/auth/approle", {"type": "approle"})
+    yield running
+    running.process.stop()
+
+
+@pytest.fixture(scope="module")
+def known():
+    """The secrets of a stack, for credential_kinds.everywhere."""
+    return Known()
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ import botocore.credentials
 import pytest
 
 import ledger
-from credential_kinds import ACCOUNT, Bao, Known, everywhere
+from credential_kinds import ACCOUNT, everywhere
 from stack import PATIENCE, wait_for
 from token_endpoints import TokenEndpoints
 
@@ -35,25 +35,6 @@ def header(record, name):
     values = [value for key, value in record["headers"] if key.lower() == name]
     assert len(values) <= 1, f"{name} stands there twice"
     return values[0] if values else None
-
-
-@pytest.fixture(scope="module")
-def endpoints():
-    with contextlib.closing(TokenEndpoints()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def bao(tmp_path_factory):
-    running = Bao(tmp_path_factory.mktemp("bao"))
-    running.do("POST", "sys/auth/approle", {"type": "approle"})
-    yield running
-    running.process.stop()
-
-
-@pytest.fixture(scope="module")
-def known():
-    return Known()
 
 
 @pytest.fixture(scope="module")

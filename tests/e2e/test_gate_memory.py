@@ -16,7 +16,7 @@ import pytest
 
 import memory
 from console_support import Visitor
-from credential_kinds import Bao, Known, everywhere
+from credential_kinds import everywhere
 from stack import PATIENCE, build_folder, wait_for
 from token_endpoints import TokenEndpoints
 
@@ -30,25 +30,6 @@ MODELS = ("azs", "azc", "goo", "vat", "var", "cmd", "multi", "rotor", "sysd", "b
 
 def prompt(model, text, **more):
     return {"model": model, "messages": [{"role": "user", "content": text}], **more}
-
-
-@pytest.fixture(scope="module")
-def endpoints():
-    with contextlib.closing(TokenEndpoints()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def bao(tmp_path_factory):
-    running = Bao(tmp_path_factory.mktemp("bao"))
-    running.do("POST", "sys/auth/approle", {"type": "approle"})
-    yield running
-    running.process.stop()
-
-
-@pytest.fixture(scope="module")
-def known():
-    return Known()
 
 
 @pytest.fixture(scope="module")
