@@ -61,7 +61,7 @@ static void put_counters(msgpack_packer *p, struct agent *a)
     put_int(p, "corrected", (int64_t)atomic_load(&c->corrected));
     put_int(p, "unanswered", (int64_t)atomic_load(&c->abandoned));
     put_int(p, "unknown_records", (int64_t)atomic_load(&c->unknown_records));
-    put_int(p, "in_flight", (int64_t)inflight_count(a->inflight));
+    put_int(p, "remembered", (int64_t)inflight_count(a->inflight));
 }
 
 static void put_haproxy(msgpack_packer *p, struct agent *a)
