@@ -193,7 +193,7 @@ def test_the_agent_stops(stack, sub, settled, tail):
     request = ask(stack, token)
     waits.until(lambda t: any(e["request_id"] == request and e["event"] == "settled" for e in t.events()))
     assert len(waits.events()) >= len(settled_before) + 2
-    assert any("there again" in line for line in waits.errors)
+    wait_for(lambda: any("there again" in line for line in waits.errors), "the waiting to say that the agent is there")
 
 
 def test_hostile_names_steer_no_terminal(stack, sub, tail):
