@@ -26,7 +26,7 @@ def free_port():
     return free_ports(1)[0]
 
 
-def wait_for(condition, seconds=10.0, what="condition"):
+def wait_for(condition, seconds=60.0, what="condition"):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
