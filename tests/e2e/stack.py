@@ -36,11 +36,13 @@ def build_folder():
 
 def free_ports(count):
     """Ports nobody listens on now; all taken at once so that they differ. Below the range that outgoing connections are given theirs
-    from, so that none of them is taken by one before its listener comes; drawn by chance, so that parallel runs rarely meet."""
+    from, so that none of them is taken by one before its listener comes; drawn by chance, so that parallel runs rarely meet, and each worker
+    of one run (gw0, gw1, ...) from a part of its own, so that those never do."""
+    part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
     with contextlib.ExitStack() as held:
         found = []
         while len(found) < count:
-            port = random.SystemRandom().randrange(10240, 32768)
+            port = random.SystemRandom().randrange(10240 + part * 2816, 10240 + (part + 1) * 2816)
             one = held.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 one.bind(("127.0.0.1", port))
