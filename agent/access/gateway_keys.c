@@ -2,6 +2,7 @@
 
 #include "access/access_change.h"
 #include "admin/rpc.h"
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -325,18 +326,6 @@ struct slice gateway_keys_budget_of(struct agent *a, struct slice id)
 
 /* ---- commands --------------------------------------------------------------------------------------------------------- */
 
-static void put(msgpack_packer *p, const char *name, struct slice v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_str_with_body(p, v.n > 0 ? v.p : "", v.n);
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_int64(p, v);
-}
-
 static void on_changed(void *user, enum ledger_result result, const struct ledger_access *change)
 {
     msgpack_sbuffer answer;
@@ -345,10 +334,10 @@ static void on_changed(void *user, enum ledger_result result, const struct ledge
     msgpack_sbuffer_init(&answer);
     msgpack_packer_init(&pack, &answer, msgpack_sbuffer_write);
     msgpack_pack_map(&pack, 4);
-    put(&pack, "id", change->value);
-    put(&pack, "budget", change->key.budget);
-    put_int(&pack, "expires_us", change->expires_s * 1000000);
-    put_int(&pack, "previous_until_us", change->key.previous_until_s * 1000000);
+    rpc_put_text(&pack, "id", change->value);
+    rpc_put_text(&pack, "budget", change->key.budget);
+    rpc_put_int(&pack, "expires_us", change->expires_s * 1000000);
+    rpc_put_int(&pack, "previous_until_us", change->key.previous_until_s * 1000000);
     rpc_resolve(user, result == LEDGER_OK        ? NULL
                       : result == LEDGER_INVALID ? "the ledger refused the key; try again"
                       : result == LEDGER_STALE   ? "there is no such key; tollgatectl key list shows them"
@@ -482,23 +471,23 @@ const char *gateway_keys_list(void *user, const msgpack_object *params, msgpack_
     for (size_t i = 0; i < l->count; i++) {
         const struct entry *e = l->list[i];
         msgpack_pack_map(p, 17);
-        put(p, "id", e->k.id);
-        put(p, "name", e->name);
-        put(p, "state", slice_cstr(state_of(a, &e->k, now_s)));
-        put(p, "organization", e->k.organization);
-        put(p, "team", e->k.team);
-        put(p, "user", e->k.user);
-        put(p, "application", e->k.application);
-        put(p, "cost_center", e->k.cost_center);
-        put(p, "groups", e->k.groups);
-        put(p, "models", e->k.models);
-        put(p, "endpoints", e->endpoints);
-        put(p, "budget", e->k.budget);
-        put(p, "actor", e->actor);
-        put_int(p, "created_us", e->created_us);
-        put_int(p, "rotated_us", e->rotated_us);
-        put_int(p, "previous_until_us", e->k.has_previous ? e->k.previous_until_s * 1000000 : 0);
-        put_int(p, "expires_us", e->k.expires_s * 1000000);
+        rpc_put_text(p, "id", e->k.id);
+        rpc_put_text(p, "name", e->name);
+        rpc_put_text(p, "state", slice_cstr(state_of(a, &e->k, now_s)));
+        rpc_put_text(p, "organization", e->k.organization);
+        rpc_put_text(p, "team", e->k.team);
+        rpc_put_text(p, "user", e->k.user);
+        rpc_put_text(p, "application", e->k.application);
+        rpc_put_text(p, "cost_center", e->k.cost_center);
+        rpc_put_text(p, "groups", e->k.groups);
+        rpc_put_text(p, "models", e->k.models);
+        rpc_put_text(p, "endpoints", e->endpoints);
+        rpc_put_text(p, "budget", e->k.budget);
+        rpc_put_text(p, "actor", e->actor);
+        rpc_put_int(p, "created_us", e->created_us);
+        rpc_put_int(p, "rotated_us", e->rotated_us);
+        rpc_put_int(p, "previous_until_us", e->k.has_previous ? e->k.previous_until_s * 1000000 : 0);
+        rpc_put_int(p, "expires_us", e->k.expires_s * 1000000);
     }
     pthread_mutex_unlock(&a->access->lock);
     return NULL;

@@ -2,6 +2,7 @@
 
 #include "access/access_change.h"
 #include "admin/rpc.h"
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/clock.h"
 #include "base/file_watch.h"
@@ -444,18 +445,6 @@ const char *revoking_unrevoke(void *user, const msgpack_object *params, msgpack_
     return access_change_for_admin(a, &c, "unrevoke", on_changed);
 }
 
-static void put(msgpack_packer *p, const char *name, struct slice v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_str_with_body(p, v.n > 0 ? v.p : "", v.n);
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_int64(p, v);
-}
-
 const char *revoking_list(void *user, const msgpack_object *params, msgpack_packer *p)
 {
     struct agent *a = user;
@@ -476,15 +465,15 @@ const char *revoking_list(void *user, const msgpack_object *params, msgpack_pack
             if (ended(e, now_s))
                 continue;
             msgpack_pack_map(p, 9);
-            put(p, "kind", slice_cstr(revocation_kind_name(e->r.kind)));
-            put(p, "value", e->r.value);
-            put(p, "issuer", e->r.issuer);
-            put(p, "origin", e->origin);
-            put(p, "actor", e->actor);
-            put(p, "note", e->note);
-            put_int(p, "revoked_us", e->revoked_us);
-            put_int(p, "expires_us", e->r.expires_s * 1000000);
-            put_int(p, "before_us", e->r.before_s * 1000000);
+            rpc_put_text(p, "kind", slice_cstr(revocation_kind_name(e->r.kind)));
+            rpc_put_text(p, "value", e->r.value);
+            rpc_put_text(p, "issuer", e->r.issuer);
+            rpc_put_text(p, "origin", e->origin);
+            rpc_put_text(p, "actor", e->actor);
+            rpc_put_text(p, "note", e->note);
+            rpc_put_int(p, "revoked_us", e->revoked_us);
+            rpc_put_int(p, "expires_us", e->r.expires_s * 1000000);
+            rpc_put_int(p, "before_us", e->r.before_s * 1000000);
         }
     pthread_mutex_unlock(&a->access->lock);
     return NULL;

@@ -1,5 +1,6 @@
 #include "manage/archiving.h"
 
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -93,12 +94,6 @@ const char *archiving_start(void *user, const msgpack_object *params, msgpack_pa
     return why;
 }
 
-static void put(msgpack_packer *p, const char *name, const char *value)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_str_with_body(p, value, strlen(value));
-}
-
 const char *archiving_status(void *user, const msgpack_object *params, msgpack_packer *p)
 {
     const struct archiving *r = ((struct agent *)user)->archiving;
@@ -106,9 +101,9 @@ const char *archiving_status(void *user, const msgpack_object *params, msgpack_p
 
     (void)params;
     msgpack_pack_map(p, 4);
-    put(p, "state", r == NULL ? "none" : !finished ? "running" : r->result == 0 ? "done" : "failed");
-    put(p, "file", r == NULL ? "" : r->file);
-    put(p, "error", finished && r->result != 0 ? r->why : "");
+    rpc_put_cstr(p, "state", r == NULL ? "none" : !finished ? "running" : r->result == 0 ? "done" : "failed");
+    rpc_put_cstr(p, "file", r == NULL ? "" : r->file);
+    rpc_put_cstr(p, "error", finished && r->result != 0 ? r->why : "");
     msgpack_pack_str_with_body(p, "moved", strlen("moved"));
     msgpack_pack_int64(p, r == NULL ? 0 : atomic_load(&r->progress.moved));
     return NULL;

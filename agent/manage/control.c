@@ -1,5 +1,6 @@
 #include "manage/control.h"
 
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "manage/archiving.h"
 #include "base/clock.h"
@@ -23,27 +24,10 @@
 
 enum { ACCOUNTS_PER_STEP = 512 };
 
-static void key(msgpack_packer *p, const char *name)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    key(p, name);
-    msgpack_pack_int64(p, v);
-}
-
-static void put_text(msgpack_packer *p, const char *name, struct slice v)
-{
-    key(p, name);
-    msgpack_pack_str_with_body(p, v.n > 0 ? v.p : "", v.n);
-}
-
 static const char *call_ping(void *user, const msgpack_object *params, msgpack_packer *p)
 {
     (void)user, (void)params;
-    key(p, "pong");
+    rpc_put_name(p, "pong");
     return NULL;
 }
 
@@ -51,30 +35,30 @@ static void put_counters(msgpack_packer *p, struct agent *a)
 {
     struct agent_counters *c = &a->counters;
 
-    key(p, "requests");
+    rpc_put_name(p, "requests");
     msgpack_pack_map(p, 9);
-    put_int(p, "decisions", (int64_t)atomic_load(&c->decisions));
-    put_int(p, "allowed", (int64_t)atomic_load(&c->allowed));
-    put_int(p, "denied", (int64_t)atomic_load(&c->denied));
-    put_int(p, "settled", (int64_t)atomic_load(&c->settled));
-    put_int(p, "expired", (int64_t)atomic_load(&c->expired));
-    put_int(p, "corrected", (int64_t)atomic_load(&c->corrected));
-    put_int(p, "unanswered", (int64_t)atomic_load(&c->abandoned));
-    put_int(p, "unknown_records", (int64_t)atomic_load(&c->unknown_records));
-    put_int(p, "remembered", (int64_t)inflight_count(a->inflight));
+    rpc_put_int(p, "decisions", (int64_t)atomic_load(&c->decisions));
+    rpc_put_int(p, "allowed", (int64_t)atomic_load(&c->allowed));
+    rpc_put_int(p, "denied", (int64_t)atomic_load(&c->denied));
+    rpc_put_int(p, "settled", (int64_t)atomic_load(&c->settled));
+    rpc_put_int(p, "expired", (int64_t)atomic_load(&c->expired));
+    rpc_put_int(p, "corrected", (int64_t)atomic_load(&c->corrected));
+    rpc_put_int(p, "unanswered", (int64_t)atomic_load(&c->abandoned));
+    rpc_put_int(p, "unknown_records", (int64_t)atomic_load(&c->unknown_records));
+    rpc_put_int(p, "remembered", (int64_t)inflight_count(a->inflight));
 }
 
 static void put_haproxy(msgpack_packer *p, struct agent *a)
 {
     struct agent_counters *c = &a->counters;
 
-    key(p, "haproxy");
+    rpc_put_name(p, "haproxy");
     msgpack_pack_map(p, 5);
-    put_int(p, "spop_heard_us", atomic_load(&c->spop_heard_us));
-    put_int(p, "ring_heard_us", atomic_load(&c->ring_heard_us));
-    put_int(p, "tap_heard_us", atomic_load(&c->tap_heard_us));
-    put_int(p, "ring_connections", atomic_load(&c->ring_connections));
-    put_int(p, "tap_connections", atomic_load(&c->tap_connections));
+    rpc_put_int(p, "spop_heard_us", atomic_load(&c->spop_heard_us));
+    rpc_put_int(p, "ring_heard_us", atomic_load(&c->ring_heard_us));
+    rpc_put_int(p, "tap_heard_us", atomic_load(&c->tap_heard_us));
+    rpc_put_int(p, "ring_connections", atomic_load(&c->ring_connections));
+    rpc_put_int(p, "tap_connections", atomic_load(&c->tap_connections));
 }
 
 static void put_ledger(msgpack_packer *p, struct agent *a)
@@ -82,17 +66,17 @@ static void put_ledger(msgpack_packer *p, struct agent *a)
     struct ledger_status s;
 
     ledger_status(a->ledger, &s);
-    key(p, "ledger");
+    rpc_put_name(p, "ledger");
     msgpack_pack_map(p, 9);
-    put_text(p, "state", s.failing ? SLICE_LIT("failing") : SLICE_LIT("ok"));
-    put_text(p, "last_error", slice_cstr(s.error));
-    put_int(p, "queued", (int64_t)s.queued);
-    put_int(p, "retrying", (int64_t)s.retrying);
-    put_int(p, "batches", (int64_t)s.batches);
-    put_int(p, "rows", (int64_t)s.rows);
-    put_int(p, "last_commit_us", s.last_commit_us);
-    put_int(p, "max_commit_us", s.max_commit_us);
-    put_int(p, "file_bytes", s.file_bytes);
+    rpc_put_text(p, "state", s.failing ? SLICE_LIT("failing") : SLICE_LIT("ok"));
+    rpc_put_text(p, "last_error", slice_cstr(s.error));
+    rpc_put_int(p, "queued", (int64_t)s.queued);
+    rpc_put_int(p, "retrying", (int64_t)s.retrying);
+    rpc_put_int(p, "batches", (int64_t)s.batches);
+    rpc_put_int(p, "rows", (int64_t)s.rows);
+    rpc_put_int(p, "last_commit_us", s.last_commit_us);
+    rpc_put_int(p, "max_commit_us", s.max_commit_us);
+    rpc_put_int(p, "file_bytes", s.file_bytes);
 }
 
 static void put_issuers(msgpack_packer *p, const struct runtime *r)
@@ -102,15 +86,15 @@ static void put_issuers(msgpack_packer *p, const struct runtime *r)
 
     while (identity_store_state(r->identity, n, clock_wall_us(), &s))
         n++;
-    key(p, "issuers");
+    rpc_put_name(p, "issuers");
     msgpack_pack_array(p, n);
     for (size_t i = 0; i < n && identity_store_state(r->identity, i, clock_wall_us(), &s); i++) {
         msgpack_pack_map(p, 5);
-        put_text(p, "issuer", slice_cstr(s.issuer));
-        put_text(p, "state", s.usable ? SLICE_LIT("ok") : SLICE_LIT("no usable keys"));
-        put_int(p, "keys", (int64_t)s.keys);
-        put_int(p, "fetched_us", s.fetched_us);
-        put_int(p, "failures", (int64_t)s.failures);
+        rpc_put_text(p, "issuer", slice_cstr(s.issuer));
+        rpc_put_text(p, "state", s.usable ? SLICE_LIT("ok") : SLICE_LIT("no usable keys"));
+        rpc_put_int(p, "keys", (int64_t)s.keys);
+        rpc_put_int(p, "fetched_us", s.fetched_us);
+        rpc_put_int(p, "failures", (int64_t)s.failures);
     }
 }
 
@@ -119,15 +103,15 @@ static void put_budget(msgpack_packer *p, struct agent *a)
     struct budget_stats b;
 
     budget_stats_get(a->budget, &b);
-    key(p, "budget");
+    rpc_put_name(p, "budget");
     msgpack_pack_map(p, 7);
-    put_int(p, "accounts", (int64_t)b.accounts);
-    put_int(p, "holds", (int64_t)b.holds);
-    put_int(p, "refused", (int64_t)b.refused);
-    put_int(p, "clamped", (int64_t)b.clamped);
-    put_int(p, "overruns", (int64_t)b.overruns);
-    put_int(p, "overrun_nano", b.overrun_nano);
-    put_int(p, "double_ends", (int64_t)b.double_ends);
+    rpc_put_int(p, "accounts", (int64_t)b.accounts);
+    rpc_put_int(p, "holds", (int64_t)b.holds);
+    rpc_put_int(p, "refused", (int64_t)b.refused);
+    rpc_put_int(p, "clamped", (int64_t)b.clamped);
+    rpc_put_int(p, "overruns", (int64_t)b.overruns);
+    rpc_put_int(p, "overrun_nano", b.overrun_nano);
+    rpc_put_int(p, "double_ends", (int64_t)b.double_ends);
 }
 
 static const char *call_status(void *user, const msgpack_object *params, msgpack_packer *p)
@@ -137,17 +121,17 @@ static const char *call_status(void *user, const msgpack_object *params, msgpack
 
     (void)params;
     msgpack_pack_map(p, 11);
-    put_text(p, "version", slice_cstr(TOLLGATE_VERSION));
-    put_int(p, "uptime_s", (clock_wall_us() - a->started_us) / 1000000);
-    put_text(p, "config", slice_cstr(a->config_file));
-    put_text(p, "prices", slice_cstr(price_table_hash(runtime_prices(r, clock_wall_us())->table)));
-    put_int(p, "workers", a->worker_count);
+    rpc_put_text(p, "version", slice_cstr(TOLLGATE_VERSION));
+    rpc_put_int(p, "uptime_s", (clock_wall_us() - a->started_us) / 1000000);
+    rpc_put_text(p, "config", slice_cstr(a->config_file));
+    rpc_put_text(p, "prices", slice_cstr(price_table_hash(runtime_prices(r, clock_wall_us())->table)));
+    rpc_put_int(p, "workers", a->worker_count);
     put_counters(p, a);
     put_haproxy(p, a);
     put_ledger(p, a);
     put_budget(p, a);
     put_issuers(p, r);
-    key(p, "credentials");
+    rpc_put_name(p, "credentials");
     keys_pack(r, p);
     runtime_unref(r);
     return NULL;
@@ -156,18 +140,18 @@ static const char *call_status(void *user, const msgpack_object *params, msgpack
 static void put_view(msgpack_packer *p, const struct budget_view *v)
 {
     msgpack_pack_map(p, 12);
-    put_text(p, "limit", slice_cstr(v->state.limit));
-    put_text(p, "subject", v->subject);
-    put_text(p, "window", slice_cstr(v->state.window));
-    put_text(p, "unit", slice_cstr(budget_unit_name(v->state.unit)));
-    put_text(p, "action", slice_cstr(v->action));
-    put_int(p, "amount", v->state.amount);
-    put_int(p, "used", v->state.used);
-    put_int(p, "held", v->state.held);
-    put_int(p, "left", v->state.left);
-    put_int(p, "reset_us", v->state.reset_us);
-    put_int(p, "forecast", v->forecast);
-    put_int(p, "holds", v->holds);
+    rpc_put_text(p, "limit", slice_cstr(v->state.limit));
+    rpc_put_text(p, "subject", v->subject);
+    rpc_put_text(p, "window", slice_cstr(v->state.window));
+    rpc_put_text(p, "unit", slice_cstr(budget_unit_name(v->state.unit)));
+    rpc_put_text(p, "action", slice_cstr(v->action));
+    rpc_put_int(p, "amount", v->state.amount);
+    rpc_put_int(p, "used", v->state.used);
+    rpc_put_int(p, "held", v->state.held);
+    rpc_put_int(p, "left", v->state.left);
+    rpc_put_int(p, "reset_us", v->state.reset_us);
+    rpc_put_int(p, "forecast", v->forecast);
+    rpc_put_int(p, "holds", v->holds);
 }
 
 /* Two passes over the accounts: the first only counts, for msgpack wants an array's length first. Accounts may come between the
@@ -226,19 +210,19 @@ static void put_learned(msgpack_packer *p, const struct token_class *c)
     int64_t bound = bound_in_force(c, &by);
 
     msgpack_pack_map(p, 13);
-    put_text(p, "provider", c->provider);
-    put_text(p, "model", c->model);
-    put_text(p, "shape", slice_cstr(learn_shape_name((enum learn_shape)c->shape)));
-    put_int(p, "from_tokens", learn_size_from(c->size));
-    put_int(p, "observations", c->observations);
-    put_int(p, "agreed_ppm", c->observations > 0 ? c->agreed * 1000000 / c->observations : 0);
-    put_int(p, "p01_ppm", c->p01_ppm);
-    put_int(p, "median_ppm", c->median_ppm);
-    put_int(p, "p99_ppm", c->p99_ppm);
-    put_int(p, "max_ppm", c->max_ppm);
-    put_int(p, "bound_ppm", bound);
-    put_text(p, "bound_by", slice_cstr(by));
-    put_int(p, "updated_us", c->updated_us);
+    rpc_put_text(p, "provider", c->provider);
+    rpc_put_text(p, "model", c->model);
+    rpc_put_text(p, "shape", slice_cstr(learn_shape_name((enum learn_shape)c->shape)));
+    rpc_put_int(p, "from_tokens", learn_size_from(c->size));
+    rpc_put_int(p, "observations", c->observations);
+    rpc_put_int(p, "agreed_ppm", c->observations > 0 ? c->agreed * 1000000 / c->observations : 0);
+    rpc_put_int(p, "p01_ppm", c->p01_ppm);
+    rpc_put_int(p, "median_ppm", c->median_ppm);
+    rpc_put_int(p, "p99_ppm", c->p99_ppm);
+    rpc_put_int(p, "max_ppm", c->max_ppm);
+    rpc_put_int(p, "bound_ppm", bound);
+    rpc_put_text(p, "bound_by", slice_cstr(by));
+    rpc_put_int(p, "updated_us", c->updated_us);
 }
 
 /* Two passes, as for budgets: classes may be added in between. */
@@ -262,7 +246,7 @@ static const char *call_reload(void *user, const msgpack_object *params, msgpack
     (void)user, (void)params;
     if (raise(SIGHUP) != 0)
         return "the reload could not be started";
-    key(p, "reload started; the log says how it went");
+    rpc_put_name(p, "reload started; the log says how it went");
     return NULL;
 }
 

@@ -1,6 +1,7 @@
 #include "manage/explain.h"
 
 #include "access/access_change.h"
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "decide/assess_route.h"
 #include "base/clock.h"
@@ -27,35 +28,18 @@ struct wish {
     char certificate[CERTIFICATE_TEXT]; /* DER in hexadecimal; empty: none */
 };
 
-static void key(msgpack_packer *p, const char *name)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-}
-
-static void put(msgpack_packer *p, const char *name, struct slice v)
-{
-    key(p, name);
-    msgpack_pack_str_with_body(p, v.n > 0 ? v.p : "", v.n);
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    key(p, name);
-    msgpack_pack_int64(p, v);
-}
-
 static void put_flag(msgpack_packer *p, const char *name, bool v)
 {
-    key(p, name);
+    rpc_put_name(p, name);
     v ? msgpack_pack_true(p) : msgpack_pack_false(p);
 }
 
 static void put_refusal(msgpack_packer *p, const struct refusal *no)
 {
-    put_int(p, "status", no->status);
-    put(p, "code", slice_cstr(no->code));
-    put(p, "reason", slice_cstr(no->reason));
-    put(p, "message", no->message);
+    rpc_put_int(p, "status", no->status);
+    rpc_put_text(p, "code", slice_cstr(no->code));
+    rpc_put_text(p, "reason", slice_cstr(no->reason));
+    rpc_put_text(p, "message", no->message);
 }
 
 /* Nobody waits for an issuer here: a key that would have to be fetched first is said to be missing. */
@@ -125,29 +109,29 @@ static void put_identity(msgpack_packer *p, struct agent *a, struct assessment *
 {
     const struct identity *w = &s->who;
 
-    key(p, "identity");
+    rpc_put_name(p, "identity");
     msgpack_pack_map(p, good ? 13 : 6);
     put_flag(p, "accepted", good);
     if (!good) {
         put_refusal(p, &s->no);
-        put(p, "hint", hint(a, s, now_us));
+        rpc_put_text(p, "hint", hint(a, s, now_us));
         return;
     }
-    put(p, "issuer", w->issuer);
-    put(p, "subject", w->subject);
-    put(p, "organization", w->organization);
-    put(p, "team", w->team);
-    put(p, "user", w->user);
-    put(p, "application", w->application);
-    put(p, "cost_center", w->cost_center);
-    put(p, "key", w->key_id);
-    put(p, "certificate", w->certificate);
-    put(p, "certificate_rule", w->certificate_rule);
-    key(p, "groups");
+    rpc_put_text(p, "issuer", w->issuer);
+    rpc_put_text(p, "subject", w->subject);
+    rpc_put_text(p, "organization", w->organization);
+    rpc_put_text(p, "team", w->team);
+    rpc_put_text(p, "user", w->user);
+    rpc_put_text(p, "application", w->application);
+    rpc_put_text(p, "cost_center", w->cost_center);
+    rpc_put_text(p, "key", w->key_id);
+    rpc_put_text(p, "certificate", w->certificate);
+    rpc_put_text(p, "certificate_rule", w->certificate_rule);
+    rpc_put_name(p, "groups");
     msgpack_pack_array(p, w->group_count);
     for (size_t i = 0; i < w->group_count; i++)
         msgpack_pack_str_with_body(p, w->groups[i].n > 0 ? w->groups[i].p : "", w->groups[i].n);
-    put_int(p, "expires_us", w->expires_s * 1000000);
+    rpc_put_int(p, "expires_us", w->expires_s * 1000000);
 }
 
 /* Every rule, in the file's order: whom it concerns and what of it does not hold. */
@@ -158,15 +142,15 @@ static void put_rules(msgpack_packer *p, const struct assessment *s, int64_t now
 
     while (permission_look(s, now_us, count, &l))
         count++;
-    key(p, "rules");
+    rpc_put_name(p, "rules");
     msgpack_pack_array(p, count);
     for (unsigned i = 0; i < count && permission_look(s, now_us, i, &l); i++) {
         msgpack_pack_map(p, 5);
-        put_int(p, "at", i);
-        put(p, "rule", slice_cstr(l.rule));
+        rpc_put_int(p, "at", i);
+        rpc_put_text(p, "rule", slice_cstr(l.rule));
         put_flag(p, "concerns", l.concerns);
-        put(p, "fails", slice_cstr(l.fails != NULL ? l.fails : ""));
-        put(p, "wants", l.wants);
+        rpc_put_text(p, "fails", slice_cstr(l.fails != NULL ? l.fails : ""));
+        rpc_put_text(p, "wants", l.wants);
     }
 }
 
@@ -175,29 +159,29 @@ static void put_policy(msgpack_packer *p, struct assessment *s, int64_t now_us, 
     struct access_decision d;
 
     *allowed = permission_decide(s, now_us, &d);
-    key(p, "policy");
+    rpc_put_name(p, "policy");
     msgpack_pack_map(p, 6);
     put_flag(p, "allowed", *allowed);
-    put(p, "rule", *allowed && d.rule == NULL ? SLICE_LIT("(no access rules are configured)") : slice_cstr(d.rule));
-    put(p, "reason", slice_cstr(d.reason));
-    put(p, "message", d.message);
-    put_int(p, "max_output", d.max_output);
+    rpc_put_text(p, "rule", *allowed && d.rule == NULL ? SLICE_LIT("(no access rules are configured)") : slice_cstr(d.rule));
+    rpc_put_text(p, "reason", slice_cstr(d.reason));
+    rpc_put_text(p, "message", d.message);
+    rpc_put_int(p, "max_output", d.max_output);
     put_rules(p, s, now_us);
 }
 
 static void put_target(msgpack_packer *p, const char *name, const struct route_target *t)
 {
-    key(p, name);
+    rpc_put_name(p, name);
     msgpack_pack_map(p, 2);
-    put(p, "provider", t != NULL ? t->target.group : SLICE_NONE);
-    put(p, "model", t != NULL ? t->target.model : SLICE_NONE);
+    rpc_put_text(p, "provider", t != NULL ? t->target.group : SLICE_NONE);
+    rpc_put_text(p, "model", t != NULL ? t->target.model : SLICE_NONE);
 }
 
 static void put_route(msgpack_packer *p, struct assessment *s)
 {
     bool found = assess_route_start(s, s->ask.model);
 
-    key(p, "route");
+    rpc_put_name(p, "route");
     msgpack_pack_map(p, found ? 3 : 5);
     put_flag(p, "found", found);
     if (!found) {
@@ -222,18 +206,18 @@ static void put_limits(msgpack_packer *p, struct agent *a, struct assessment *s,
         subjects.fallback = &s->choice.fallback->target;
     if (budget_list_for(a->budget, &subjects, now_us, clock_mono_us(), s->arena, &views, &n) != 0)
         n = 0;
-    key(p, "limits");
+    rpc_put_name(p, "limits");
     msgpack_pack_array(p, n);
     for (size_t i = 0; i < n; i++) {
         msgpack_pack_map(p, 8);
-        put(p, "limit", slice_cstr(views[i].state.limit));
-        put(p, "subject", views[i].subject);
-        put(p, "window", slice_cstr(views[i].state.window));
-        put(p, "unit", slice_cstr(budget_unit_name(views[i].state.unit)));
-        put(p, "action", slice_cstr(views[i].action));
-        put_int(p, "amount", views[i].state.amount);
-        put_int(p, "left", views[i].state.left);
-        put_int(p, "reset_us", views[i].state.reset_us);
+        rpc_put_text(p, "limit", slice_cstr(views[i].state.limit));
+        rpc_put_text(p, "subject", views[i].subject);
+        rpc_put_text(p, "window", slice_cstr(views[i].state.window));
+        rpc_put_text(p, "unit", slice_cstr(budget_unit_name(views[i].state.unit)));
+        rpc_put_text(p, "action", slice_cstr(views[i].action));
+        rpc_put_int(p, "amount", views[i].state.amount);
+        rpc_put_int(p, "left", views[i].state.left);
+        rpc_put_int(p, "reset_us", views[i].state.reset_us);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "manage/following.h"
 
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "observe/event_fields.h"
 #include "observe/recent.h"
@@ -85,11 +86,6 @@ static bool wanted(const struct follower *f, const struct event *e)
            (f->min_cost_nano < 0 || (settlement && e->cost_nano >= f->min_cost_nano));
 }
 
-static void key(msgpack_packer *p, const char *name)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-}
-
 static void put_event(msgpack_packer *p, const struct event *e)
 {
     struct log_field fields[EVENT_FIELDS_MAX];
@@ -97,12 +93,12 @@ static void put_event(msgpack_packer *p, const struct event *e)
     const char *kind = event_kind_name(e->kind);
 
     msgpack_pack_map(p, n + 2);
-    key(p, "at_us");
+    rpc_put_name(p, "at_us");
     msgpack_pack_int64(p, e->at_us);
-    key(p, "event");
+    rpc_put_name(p, "event");
     msgpack_pack_str_with_body(p, kind, strlen(kind));
     for (size_t i = 0; i < n; i++) {
-        key(p, fields[i].key);
+        rpc_put_name(p, fields[i].key);
         if (fields[i].type == LOG_FIELD_STR)
             msgpack_pack_str_with_body(p, fields[i].s.p, fields[i].s.n);
         else if (fields[i].type == LOG_FIELD_INT)
@@ -112,12 +108,6 @@ static void put_event(msgpack_packer *p, const struct event *e)
         else
             msgpack_pack_false(p);
     }
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    key(p, name);
-    msgpack_pack_int64(p, v);
 }
 
 /* The matching ones of the next SCANNED events, packed into `out`. */
@@ -165,12 +155,12 @@ const char *following_events(void *user, const msgpack_object *params, msgpack_p
     size_t found = scan(r, &f, &cursor, &lost, &pack, room);
     free(room);
     msgpack_pack_map(p, 6);
-    put_int(p, "boot", a->started_us);
-    put_int(p, "cursor", (int64_t)cursor);
-    put_int(p, "lost", (int64_t)lost);
-    put_int(p, "more", cursor < recent_end(r));
-    put_int(p, "reaches", reaches && !(f.since_us >= 0 && f.since_us < a->started_us));
-    key(p, "events");
+    rpc_put_int(p, "boot", a->started_us);
+    rpc_put_int(p, "cursor", (int64_t)cursor);
+    rpc_put_int(p, "lost", (int64_t)lost);
+    rpc_put_int(p, "more", cursor < recent_end(r));
+    rpc_put_int(p, "reaches", reaches && !(f.since_us >= 0 && f.since_us < a->started_us));
+    rpc_put_name(p, "events");
     msgpack_pack_array(p, found);
     p->callback(p->data, events.data, events.size);
     msgpack_sbuffer_destroy(&events);

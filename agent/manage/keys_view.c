@@ -1,5 +1,6 @@
 #include "manage/keys_view.h"
 
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/clock.h"
 #include "observe/metrics.h"
@@ -52,18 +53,6 @@ void keys_metrics_take(struct agent *a, struct metric *const metric[KEYS_METRICS
         metric_sweep(metric[i]);
 }
 
-static void put_text(msgpack_packer *p, const char *name, const char *v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_str_with_body(p, v, strlen(v));
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_int64(p, v);
-}
-
 void keys_pack(const struct runtime *r, msgpack_packer *p)
 {
     struct credential_state s;
@@ -75,16 +64,16 @@ void keys_pack(const struct runtime *r, msgpack_packer *p)
     msgpack_pack_array(p, n);
     for (size_t i = 0; i < n && credential_store_state(r->credentials, i, now, &s); i++) {
         msgpack_pack_map(p, 11);
-        put_text(p, "credential", s.name);
-        put_int(p, "key", s.key);
-        put_text(p, "name", s.key_name);
-        put_text(p, "kind", s.kind);
-        put_text(p, "state", !s.valid ? "no valid value" : s.aside ? "set aside" : "ok");
-        put_int(p, "back_in_s", s.back_in_s);
-        put_int(p, "expires_in_s", s.expires_in_s);
-        put_int(p, "refused", (int64_t)s.refused);
-        put_int(p, "fetches", (int64_t)s.fetches);
-        put_int(p, "failures", (int64_t)s.failures);
-        put_text(p, "error", s.error);
+        rpc_put_cstr(p, "credential", s.name);
+        rpc_put_int(p, "key", s.key);
+        rpc_put_cstr(p, "name", s.key_name);
+        rpc_put_cstr(p, "kind", s.kind);
+        rpc_put_cstr(p, "state", !s.valid ? "no valid value" : s.aside ? "set aside" : "ok");
+        rpc_put_int(p, "back_in_s", s.back_in_s);
+        rpc_put_int(p, "expires_in_s", s.expires_in_s);
+        rpc_put_int(p, "refused", (int64_t)s.refused);
+        rpc_put_int(p, "fetches", (int64_t)s.fetches);
+        rpc_put_int(p, "failures", (int64_t)s.failures);
+        rpc_put_cstr(p, "error", s.error);
     }
 }

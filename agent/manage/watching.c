@@ -1,5 +1,6 @@
 #include "manage/watching.h"
 
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/arena.h"
 #include "base/clock.h"
@@ -22,26 +23,9 @@ struct near {
     char limit[NAME_BYTES], subject[NAME_BYTES], window[32];
 };
 
-static void key(msgpack_packer *p, const char *name)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    key(p, name);
-    msgpack_pack_int64(p, v);
-}
-
-static void put_text(msgpack_packer *p, const char *name, const char *v)
-{
-    key(p, name);
-    msgpack_pack_str_with_body(p, v, strlen(v));
-}
-
 static void put_latency(msgpack_packer *p, const char *name, const int64_t v[3])
 {
-    key(p, name);
+    rpc_put_name(p, name);
     msgpack_pack_array(p, 3);
     for (int i = 0; i < 3; i++)
         msgpack_pack_int64(p, v[i]);
@@ -52,16 +36,16 @@ static void put_row(msgpack_packer *p, const struct activity_row *r)
     const struct activity_figures *f = &r->sums;
 
     msgpack_pack_map(p, 12);
-    put_text(p, "name", r->name);
-    put_int(p, "allowed", f->allowed);
-    put_int(p, "denied", f->denied);
-    put_int(p, "answered", f->answered);
-    put_int(p, "settled", f->settled);
-    put_int(p, "failed", f->failed);
-    put_int(p, "fallback", f->fallback);
-    put_int(p, "input", f->input);
-    put_int(p, "output", f->output);
-    put_int(p, "cost_nano", f->cost_nano);
+    rpc_put_cstr(p, "name", r->name);
+    rpc_put_int(p, "allowed", f->allowed);
+    rpc_put_int(p, "denied", f->denied);
+    rpc_put_int(p, "answered", f->answered);
+    rpc_put_int(p, "settled", f->settled);
+    rpc_put_int(p, "failed", f->failed);
+    rpc_put_int(p, "fallback", f->fallback);
+    rpc_put_int(p, "input", f->input);
+    rpc_put_int(p, "output", f->output);
+    rpc_put_int(p, "cost_nano", f->cost_nano);
     put_latency(p, "ttft_us", r->ttft_us);
     put_latency(p, "tpot_ns", r->tpot_ns);
 }
@@ -114,21 +98,21 @@ static void put_limits(msgpack_packer *p, struct budget *b)
     struct near best[NEAREST];
     size_t n = nearest(b, best);
 
-    key(p, "limits");
+    rpc_put_name(p, "limits");
     msgpack_pack_array(p, n);
     for (size_t i = 0; i < n; i++) {
         const struct budget_state *s = &best[i].view.state;
         msgpack_pack_map(p, 10);
-        put_text(p, "limit", best[i].limit);
-        put_text(p, "subject", best[i].subject);
-        put_text(p, "window", best[i].window);
-        put_text(p, "unit", budget_unit_name(s->unit));
-        put_int(p, "used_ppm", best[i].ppm);
-        put_int(p, "amount", s->amount);
-        put_int(p, "used", s->used);
-        put_int(p, "held", s->held);
-        put_int(p, "left", s->left);
-        put_int(p, "reset_us", s->reset_us);
+        rpc_put_cstr(p, "limit", best[i].limit);
+        rpc_put_cstr(p, "subject", best[i].subject);
+        rpc_put_cstr(p, "window", best[i].window);
+        rpc_put_cstr(p, "unit", budget_unit_name(s->unit));
+        rpc_put_int(p, "used_ppm", best[i].ppm);
+        rpc_put_int(p, "amount", s->amount);
+        rpc_put_int(p, "used", s->used);
+        rpc_put_int(p, "held", s->held);
+        rpc_put_int(p, "left", s->left);
+        rpc_put_int(p, "reset_us", s->reset_us);
     }
 }
 
@@ -140,13 +124,13 @@ static void put_state(msgpack_packer *p, struct agent *a)
 
     ledger_status(a->ledger, &ledger);
     budget_stats_get(a->budget, &budget);
-    put_text(p, "version", TOLLGATE_VERSION);
-    put_int(p, "at_us", clock_wall_us());
-    put_int(p, "uptime_s", (clock_wall_us() - a->started_us) / 1000000);
-    put_int(p, "holds", (int64_t)budget.holds);
-    put_text(p, "ledger", ledger.failing ? "failing" : "ok");
-    put_int(p, "ledger_queued", (int64_t)ledger.queued);
-    key(p, "targets");
+    rpc_put_cstr(p, "version", TOLLGATE_VERSION);
+    rpc_put_int(p, "at_us", clock_wall_us());
+    rpc_put_int(p, "uptime_s", (clock_wall_us() - a->started_us) / 1000000);
+    rpc_put_int(p, "holds", (int64_t)budget.holds);
+    rpc_put_cstr(p, "ledger", ledger.failing ? "failing" : "ok");
+    rpc_put_int(p, "ledger_queued", (int64_t)ledger.queued);
+    rpc_put_name(p, "targets");
     if (routing_status(a, &none, p) != NULL)
         msgpack_pack_array(p, 0);
 }
@@ -179,10 +163,10 @@ const char *watching_top(void *user, const msgpack_object *params, msgpack_packe
     msgpack_pack_map(p, 11);
     put_state(p, a);
     put_limits(p, a->budget);
-    put_int(p, "window_us", window_us);
-    key(p, "all");
+    rpc_put_int(p, "window_us", window_us);
+    rpc_put_name(p, "all");
     put_row(p, &rows[0]);
-    key(p, "rows");
+    rpc_put_name(p, "rows");
     msgpack_pack_array(p, n);
     for (size_t i = 1; i <= n; i++)
         put_row(p, &rows[i]);

@@ -1,5 +1,6 @@
 #include "outcome/routing.h"
 
+#include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -299,35 +300,23 @@ void routing_tick(struct agent *a)
 
 /* ---- operators ---- */
 
-static void put_text(msgpack_packer *p, const char *name, struct slice v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_str_with_body(p, v.n > 0 ? v.p : "", v.n);
-}
-
-static void put_int(msgpack_packer *p, const char *name, int64_t v)
-{
-    msgpack_pack_str_with_body(p, name, strlen(name));
-    msgpack_pack_int64(p, v);
-}
-
 static void put_breaker(msgpack_packer *p, const struct breaker_view *v, int64_t now_us)
 {
     msgpack_pack_map(p, 14);
-    put_text(p, "group", v->group);
-    put_text(p, "model", v->model);
-    put_text(p, "state", slice_cstr(breaker_state_word(v->state)));
-    put_int(p, "drained", v->drained);
-    put_text(p, "reason", slice_cstr(v->reason));
-    put_int(p, "open_ms", v->open_until_us > 0 ? (v->open_until_us - now_us) / 1000 : 0);
-    put_int(p, "failures_in_row", v->failures_in_row);
-    put_int(p, "requests", v->requests);
-    put_int(p, "errors", v->errors);
-    put_int(p, "ttft_us", v->ttft_us);
-    put_int(p, "tpot_ns", v->tpot_ns);
-    put_int(p, "plain_us", v->plain_us);
-    put_int(p, "output_tokens", v->output);
-    put_int(p, "kept", v->kept);
+    rpc_put_text(p, "group", v->group);
+    rpc_put_text(p, "model", v->model);
+    rpc_put_text(p, "state", slice_cstr(breaker_state_word(v->state)));
+    rpc_put_int(p, "drained", v->drained);
+    rpc_put_text(p, "reason", slice_cstr(v->reason));
+    rpc_put_int(p, "open_ms", v->open_until_us > 0 ? (v->open_until_us - now_us) / 1000 : 0);
+    rpc_put_int(p, "failures_in_row", v->failures_in_row);
+    rpc_put_int(p, "requests", v->requests);
+    rpc_put_int(p, "errors", v->errors);
+    rpc_put_int(p, "ttft_us", v->ttft_us);
+    rpc_put_int(p, "tpot_ns", v->tpot_ns);
+    rpc_put_int(p, "plain_us", v->plain_us);
+    rpc_put_int(p, "output_tokens", v->output);
+    rpc_put_int(p, "kept", v->kept);
 }
 
 /* GROUP/MODEL or GROUP; a model may hold slashes. */
