@@ -64,15 +64,6 @@ static void on_written(struct ledger_op *op, enum ledger_result result)
         finish(c);
 }
 
-static struct slice keep(char **at, struct slice s)
-{
-    if (s.n == 0)
-        return SLICE_NONE;
-    memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return slice_make(*at - s.n, s.n);
-}
-
 bool access_change_submit(struct agent *a, const struct ledger_access *change, enum access_where where, access_done_fn *done, void *user)
 {
     struct ledger_access copy = *change;
@@ -88,7 +79,7 @@ bool access_change_submit(struct agent *a, const struct ledger_access *change, e
         return false;
     char *at = c->texts;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        *texts[i] = keep(&at, *texts[i]);
+        *texts[i] = slice_pack(&at, *texts[i]);
     copy.at_us = clock_wall_us();
     c->task = (struct agent_task){ .run = on_task };
     c->op = (struct ledger_op){ .kind = LEDGER_ACCESS, .done = on_written, .user = c };

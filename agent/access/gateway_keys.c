@@ -42,15 +42,6 @@ struct gateway_keys {
 
 /* ---- entries ---------------------------------------------------------------------------------------------------------- */
 
-static struct slice keep(char **at, struct slice s)
-{
-    if (s.n == 0)
-        return SLICE_NONE;
-    memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return slice_make(*at - s.n, s.n);
-}
-
 static unsigned endpoints_mask(struct slice lines)
 {
     enum endpoint e;
@@ -81,7 +72,7 @@ static struct entry *entry_new(const struct ledger_key_row *row)
                            &e->k.models, &e->k.budget, &e->name, &e->endpoints, &e->actor };
     char *at = e->texts;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        *to[i] = keep(&at, texts[i]);
+        *to[i] = slice_pack(&at, texts[i]);
     e->k.endpoints = endpoints_mask(e->endpoints);
     e->k.created_s = row->created_us / 1000000;
     e->k.expires_s = row->expires_s;

@@ -40,15 +40,6 @@ struct revoking {
 
 /* ---- entries ---------------------------------------------------------------------------------------------------------- */
 
-static struct slice keep(char **at, struct slice s)
-{
-    if (s.n == 0)
-        return SLICE_NONE;
-    memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return slice_make(*at - s.n, s.n);
-}
-
 static struct entry *entry_new(const struct revocation *r, struct slice origin, struct slice actor, struct slice note, int64_t at_us)
 {
     struct entry *e = malloc(sizeof *e + r->issuer.n + r->value.n + origin.n + actor.n + note.n);
@@ -57,11 +48,11 @@ static struct entry *entry_new(const struct revocation *r, struct slice origin, 
         return NULL;
     char *at = e->texts;
     e->r = *r;
-    e->r.issuer = keep(&at, r->issuer);
-    e->r.value = keep(&at, r->value);
-    e->origin = keep(&at, origin);
-    e->actor = keep(&at, actor);
-    e->note = keep(&at, note);
+    e->r.issuer = slice_pack(&at, r->issuer);
+    e->r.value = slice_pack(&at, r->value);
+    e->origin = slice_pack(&at, origin);
+    e->actor = slice_pack(&at, actor);
+    e->note = slice_pack(&at, note);
     e->revoked_us = at_us;
     return e;
 }

@@ -45,4 +45,14 @@ static inline bool slice_starts(struct slice a, struct slice prefix)
     return a.n >= prefix.n && (prefix.n == 0 || memcmp(a.p, prefix.p, prefix.n) == 0);
 }
 
+/* Copies it to *at and moves *at behind it: for texts that share one block with what they belong to. The empty slice takes no room. */
+static inline struct slice slice_pack(char **at, struct slice s)
+{
+    if (s.n == 0)
+        return SLICE_NONE;
+    memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return slice_make(*at - s.n, s.n);
+}
+
 #endif

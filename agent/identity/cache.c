@@ -35,17 +35,6 @@ static size_t packed_size(const struct identity *id)
     return n;
 }
 
-static void put_text(char **at, struct slice *s)
-{
-    if (s->n == 0) {
-        *s = SLICE_NONE;
-        return;
-    }
-    memcpy(*at, s->p, s->n);
-    s->p = *at;
-    *at += s->n;
-}
-
 static void pack(const struct identity *id, void *mem, struct identity *out)
 {
     struct slice *field[FIELDS], *groups = mem;
@@ -54,10 +43,9 @@ static void pack(const struct identity *id, void *mem, struct identity *out)
     *out = *id;
     fields_of(out, field);
     for (size_t i = 0; i < FIELDS; i++)
-        put_text(&at, field[i]);
+        *field[i] = slice_pack(&at, *field[i]);
     for (size_t i = 0; i < id->group_count; i++) {
-        groups[i] = id->groups[i];
-        put_text(&at, &groups[i]);
+        groups[i] = slice_pack(&at, id->groups[i]);
     }
     out->groups = id->group_count ? groups : NULL;
 }

@@ -35,14 +35,6 @@ static size_t packed_size(const struct certificate *c)
     return n;
 }
 
-static void put_text(char **at, struct slice *s)
-{
-    if (s->n > 0)
-        memcpy(*at, s->p, s->n);
-    s->p = *at;
-    *at += s->n;
-}
-
 static void pack(const struct certificate *from, void *mem, struct certificate *out)
 {
     struct slice *field[FIELDS], *names = mem;
@@ -51,10 +43,9 @@ static void pack(const struct certificate *from, void *mem, struct certificate *
     *out = *from;
     fields_of(out, field);
     for (size_t i = 0; i < FIELDS; i++)
-        put_text(&at, field[i]);
+        *field[i] = slice_pack(&at, *field[i]);
     for (size_t i = 0; i < from->alternative_count; i++) {
-        names[i] = from->alternative_names[i];
-        put_text(&at, &names[i]);
+        names[i] = slice_pack(&at, from->alternative_names[i]);
     }
     out->alternative_names = from->alternative_count > 0 ? names : NULL;
 }

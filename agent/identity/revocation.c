@@ -151,22 +151,13 @@ static void list_free(struct snapshot *s)
     free(l);
 }
 
-static struct slice keep(char **at, struct slice s)
-{
-    if (s.n == 0)
-        return SLICE_NONE;
-    memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return slice_make(*at - s.n, s.n);
-}
-
 static void add(struct revocation_list *l, const struct revocation *r, char **at)
 {
     struct slot *slot = &l->slots[l->count++];
 
     *slot = (struct slot){ .entry = *r };
-    slot->entry.issuer = keep(at, r->issuer);
-    slot->entry.value = keep(at, r->value);
+    slot->entry.issuer = slice_pack(at, r->issuer);
+    slot->entry.value = slice_pack(at, r->value);
     slot->by_digest = r->kind == REVOKED_TOKEN && is_digest(r->value) && read_digest(r->value, slot->digest);
     l->digests = l->digests || slot->by_digest;
     l->kinds |= 1u << r->kind;
