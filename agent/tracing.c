@@ -6,10 +6,10 @@
 #include "config/config.h"
 #include "decide/inflight.h"
 #include "observe/otlp.h"
+#include "route/haproxy_plan.h"
 #include "runtime.h"
 #include "telemetry.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,30 +183,16 @@ void tracing_request(struct agent *a, const struct trace_request *t, const struc
 static void address_fill(struct agent *a, struct span_try *t, struct slice group)
 {
     struct runtime *r = agent_runtime(a);
-    const char *url = NULL;
-    char origin[512];
+    const struct config_provider *p = r->config->providers, *end = p + r->config->providers_count;
+    struct haproxy_url u;
+    char why[128];
 
-    for (unsigned i = 0; i < r->config->providers_count && url == NULL; i++)
-        if (slice_eq_cstr(group, r->config->providers[i].name))
-            url = r->config->providers[i].url;
-    CURLU *u = url != NULL ? curl_url() : NULL;
-    char *text = NULL;
-    if (u != NULL) { /* the path may have a place for the model in it, which is no URL yet */
-        const char *scheme = strstr(url, "://");
-        size_t n = scheme != NULL ? (size_t)(scheme + 3 - url) : 0;
-        n += strcspn(url + n, "/?#");
-        snprintf(origin, sizeof origin, "%.*s/", (int)n, url);
+    while (p < end && !slice_eq_cstr(group, p->name))
+        p++;
+    if (p < end && haproxy_url_parse(p->url, &u, why, sizeof why)) {
+        EVENT_TEXT(t->address, u.host_is_ipv6 ? slice_make(u.host.p - 1, u.host.n + 2) /* with its brackets */ : u.host);
+        t->port = u.port;
     }
-    if (u != NULL && curl_url_set(u, CURLUPART_URL, origin, 0) == CURLUE_OK) {
-        if (curl_url_get(u, CURLUPART_HOST, &text, 0) == CURLUE_OK)
-            EVENT_TEXT(t->address, slice_cstr(text));
-        curl_free(text);
-        text = NULL;
-        if (curl_url_get(u, CURLUPART_PORT, &text, CURLU_DEFAULT_PORT) == CURLUE_OK)
-            t->port = atoi(text);
-        curl_free(text);
-    }
-    curl_url_cleanup(u);
     runtime_unref(r);
 }
 
