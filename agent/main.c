@@ -53,10 +53,8 @@ static struct config *load(const char *file)
 
 static void price_warn(const struct price_table *prices, const struct config *c, const struct config_target *t, const char *model)
 {
-    const char *provider = t->provider;
-    for (unsigned i = 0; i < c->providers_count; i++)
-        if (strcmp(c->providers[i].name, t->provider) == 0)
-            provider = c->providers[i].price_as;
+    const struct config_provider *known = config_provider_find(c, slice_cstr(t->provider));
+    const char *provider = known != NULL ? known->price_as : t->provider;
     const struct model_price *p = price_lookup(prices, slice_cstr(provider), slice_cstr(t->model), NULL);
     if (p == NULL || p->status != PRICE_OK)
         printf("warning: model \"%s\": no price for %s at %s; %s\n", model, t->model, provider,

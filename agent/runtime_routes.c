@@ -34,14 +34,6 @@ static bool no_memory(struct building *b)
     return false;
 }
 
-static const struct config_provider *provider_find(const struct config *c, const char *name)
-{
-    for (unsigned i = 0; i < c->providers_count; i++)
-        if (strcmp(c->providers[i].name, name) == 0)
-            return &c->providers[i];
-    abort(); /* config_load refused dangling names */
-}
-
 void runtime_zones_free(struct runtime *r)
 {
     for (struct runtime_zone *z = r->zones; z != NULL; z = z->next)
@@ -185,8 +177,10 @@ static bool target_fill(struct building *b, size_t i, const struct config_target
 {
     struct runtime_target *out = &b->model->targets[i];
     struct route_target *route = &b->targets[i];
-    const struct config_provider *p = provider_find(b->r->config, t->provider);
+    const struct config_provider *p = config_provider_find(b->r->config, slice_cstr(t->provider));
 
+    if (p == NULL)
+        abort(); /* config_load refused dangling names */
     out->provider = p;
     out->price = price_lookup(b->r->routed, slice_cstr(p->price_as), slice_cstr(t->model), NULL);
     if (!counting_fill(b, i, t, out))

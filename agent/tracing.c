@@ -183,13 +183,11 @@ void tracing_request(struct agent *a, const struct trace_request *t, const struc
 static void address_fill(struct agent *a, struct span_try *t, struct slice group)
 {
     struct runtime *r = agent_runtime(a);
-    const struct config_provider *p = r->config->providers, *end = p + r->config->providers_count;
+    const struct config_provider *p = config_provider_find(r->config, group);
     struct haproxy_url u;
     char why[128];
 
-    while (p < end && !slice_eq_cstr(group, p->name))
-        p++;
-    if (p < end && haproxy_url_parse(p->url, &u, why, sizeof why)) {
+    if (p != NULL && haproxy_url_parse(p->url, &u, why, sizeof why)) {
         EVENT_TEXT(t->address, u.host_is_ipv6 ? slice_make(u.host.p - 1, u.host.n + 2) /* with its brackets */ : u.host);
         t->port = u.port;
     }

@@ -211,10 +211,8 @@ void doctor_certificates(struct doctor *d)
 
 static const char *price_name(const struct config *c, const char *provider)
 {
-    for (unsigned i = 0; i < c->providers_count; i++)
-        if (strcmp(c->providers[i].name, provider) == 0)
-            return c->providers[i].price_as;
-    return provider;
+    const struct config_provider *p = config_provider_find(c, slice_cstr(provider));
+    return p != NULL ? p->price_as : provider;
 }
 
 static bool money_is_limited(const struct config *c)

@@ -207,6 +207,14 @@ static void metrics_check(struct context *x, const struct config_metrics *m)
         config_doc_error(x->doc, x->errors, "metrics.max_teams", "must be 1 to %d", TEAMS_MAX);
 }
 
+const struct config_provider *config_provider_find(const struct config *c, struct slice name)
+{
+    for (unsigned i = 0; i < c->providers_count; i++)
+        if (slice_eq_cstr(name, c->providers[i].name))
+            return &c->providers[i];
+    return NULL;
+}
+
 bool config_metrics_equal(const struct config_metrics *a, const struct config_metrics *b)
 {
     const char *x = a->listen != NULL ? a->listen : CONFIG_METRICS_LISTEN, *y = b->listen != NULL ? b->listen : CONFIG_METRICS_LISTEN;

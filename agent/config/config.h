@@ -6,6 +6,8 @@
 #ifndef TOLLGATE_CONFIG_H
 #define TOLLGATE_CONFIG_H
 
+#include "base/slice.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -466,6 +468,9 @@ struct config_errors {
 /* NULL when the file is refused; `errors` then holds every reason found. */
 struct config *config_load(const char *file, struct config_errors *errors) __attribute__((warn_unused_result));
 void config_free(struct config *c);
+
+/* The provider of that name; NULL: there is none. What a loaded configuration names does exist. */
+const struct config_provider *config_provider_find(const struct config *c, struct slice name);
 
 bool config_metrics_equal(const struct config_metrics *a, const struct config_metrics *b);
 

@@ -60,12 +60,10 @@ static void path_check(const struct config *c, unsigned i, const struct config_d
 
 static void provider_check(const struct config *c, unsigned i, const struct config_doc *doc, struct config_errors *errors)
 {
-    const struct config_provider *p = NULL;
+    const struct config_provider *p = config_provider_find(c, slice_cstr(c->passthrough[i].provider));
     char place[64];
 
     snprintf(place, sizeof place, "passthrough[%u].provider", i);
-    for (unsigned k = 0; k < c->providers_count && p == NULL; k++)
-        p = strcmp(c->providers[k].name, c->passthrough[i].provider) == 0 ? &c->providers[k] : NULL;
     if (p == NULL)
         config_doc_error(doc, errors, place, "there is no provider \"%s\"", c->passthrough[i].provider);
     else if (p->path != NULL || strstr(p->url, "<model>") != NULL || (p->query != NULL && strstr(p->query, "<model>") != NULL))

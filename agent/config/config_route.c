@@ -198,14 +198,6 @@ static void when_check(struct place *p, const struct config_when *w)
         hours_check(p, &w->hours[i], i);
 }
 
-static const struct config_provider *provider_of(const struct config *c, const char *name)
-{
-    for (unsigned i = 0; i < c->providers_count; i++)
-        if (strcmp(c->providers[i].name, name) == 0)
-            return &c->providers[i];
-    return NULL;
-}
-
 static void provider_missing(struct place *p, const struct config *c, const char *name)
 {
     char names[512] = "";
@@ -218,7 +210,7 @@ static void provider_missing(struct place *p, const struct config *c, const char
 
 static void target_check(struct place *p, const struct config *c, const struct config_model *m, const struct config_target *t)
 {
-    const struct config_provider *provider = provider_of(c, t->provider);
+    const struct config_provider *provider = config_provider_find(c, slice_cstr(t->provider));
 
     if (provider == NULL)
         provider_missing(p, c, t->provider);

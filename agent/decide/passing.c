@@ -7,20 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct config_provider *provider_find(const struct config *c, const char *name)
-{
-    for (unsigned i = 0; i < c->providers_count; i++)
-        if (strcmp(c->providers[i].name, name) == 0)
-            return &c->providers[i];
-    abort(); /* config_load refused dangling names */
-}
-
 static bool alias_build(struct runtime *r, const struct config_passthrough *f, struct runtime_model *model, struct route_alias *alias)
 {
-    const struct config_provider *p = provider_find(r->config, f->provider);
+    const struct config_provider *p = config_provider_find(r->config, slice_cstr(f->provider));
     struct config_model *config = arena_zalloc(r->arena, sizeof *config);
     struct route_target *target = arena_zalloc(r->arena, sizeof *target);
 
+    if (p == NULL)
+        abort(); /* config_load refused dangling names */
     model->targets = arena_zalloc(r->arena, sizeof *model->targets);
     if (config == NULL || target == NULL || model->targets == NULL)
         return false;

@@ -317,12 +317,9 @@ static double seconds_of(const char *text, const char *otherwise, double standar
 
 static void limits_find(struct relayed *s, const struct config *c)
 {
-    const char *own = NULL;
+    const struct config_provider *p = config_provider_find(c, slice_cstr(s->group));
 
-    for (unsigned i = 0; i < c->providers_count; i++)
-        if (strcmp(c->providers[i].name, s->group) == 0)
-            own = c->providers[i].first_byte_timeout_stream;
-    s->first_seconds = seconds_of(own, c->haproxy.first_byte_timeout_stream, 15.);
+    s->first_seconds = seconds_of(p != NULL ? p->first_byte_timeout_stream : NULL, c->haproxy.first_byte_timeout_stream, 15.);
     s->stall_seconds = seconds_of(c->haproxy.stall_timeout, NULL, 120.);
 }
 
