@@ -312,3 +312,5 @@ def test_accessible_and_readable_in_both_colours_and_on_a_phone(open_page, theme
     shot(phone, f"console-phone-{theme}")
     accessible(phone, f"phone {theme}")
     assert phone.evaluate("document.documentElement.scrollWidth") == 390
+    cut = "[...document.querySelectorAll('.scroll:not(#live)')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.id)"
+    assert phone.evaluate(cut) == [], "tables that are cut off at the right"

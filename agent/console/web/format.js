@@ -55,6 +55,7 @@ export function change(now, before) {
 
 export function duration(us) {
   if (us === null || us === undefined) return '–';
+  if (us === 0) return '0 s';
   if (us < 1000) return `${us} µs`;
   if (us < 1e6) return (us / 1000).toFixed(us < 1e5 ? 1 : 0) + ' ms';
   if (us < 60e6) return (us / 1e6).toFixed(us < 1e7 ? 2 : 1) + ' s';

@@ -59,7 +59,7 @@ export async function latency(place, signal) {
     { title: 'Provider', main: true, cell: (p) => name(p.provider, '(none)') },
     { title: 'First byte 50 %', n: true, cell: (p) => both(p.ttft_us, (f) => duration(f.p50)) },
     { title: '95 %', n: true, cell: (p) => both(p.ttft_us, (f) => duration(f.p95)) },
-    { title: '99 %', n: true, cell: (p) => both(p.ttft_us, (f) => duration(f.p99)) },
+    { title: '99 %', n: true, wide: true, cell: (p) => both(p.ttft_us, (f) => duration(f.p99)) },
     { title: 'Per token 50 %', n: true, cell: (p) => both(p.tpot_ns, (f) => perToken(f.p50)) },
     { title: '95 %', n: true, wide: true, cell: (p) => both(p.tpot_ns, (f) => perToken(f.p95)) },
     { title: 'Requests', n: true, wide: true, cell: (p) => both(p.ttft_us, (f) => counted(f.n)) },
