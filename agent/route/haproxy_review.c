@@ -202,6 +202,9 @@ void review_global(struct review *r, const struct haproxy_section *s)
             review_maxrewrite(r, s, l, value);
         else if (haproxy_line_is(l, "stats", "socket"))
             review_stats_socket(r, s, l);
+        else if (haproxy_line_is(l, "set-dumpable", NULL))
+            finding(r, WEIGHT_UNSAFE, s, l->number,
+                    "set-dumpable: a core file of HAProxy holds clients' tokens and provider keys of requests under way; remove the line");
         else if (haproxy_line_is(l, "hard-stop-after", NULL) && l->count > 1 && haproxy_time_ms(l->words[1]) >= 0 &&
                  haproxy_time_ms(l->words[1]) < 600000)
             finding(r, WEIGHT_NOTE, s, l->number, "hard-stop-after %s: at a reload, streams that last longer are cut", l->words[1]);

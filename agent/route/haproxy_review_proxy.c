@@ -1,6 +1,7 @@
 #include "route/haproxy_plan.h"
 #include "route/haproxy_review_state.h"
 
+#include <ctype.h>
 #include <string.h>
 
 /* Hosts of providers that every company meets; those of the plan are added. A leading dot: everything below it. */
@@ -46,20 +47,74 @@ static void review_log(struct review *r, const struct haproxy_section *s, const 
     }
 }
 
-/* A key in the file itself. Its value is not shown. */
+/* ---- keys in the file itself: their values are never shown ------------------------------------------------------------- */
+
+/* How keys of providers begin. */
+static const char *const key_beginnings[] = { "sk-", "sk_", "gsk_", "xai-", "hf_", "AIza", "AKIA", NULL };
+
+/* Such a beginning at the begin of a word or name, and 16 characters of a key behind it, a digit among them. */
+static bool has_key(const char *word)
+{
+    for (const char *const *b = key_beginnings; *b != NULL; b++)
+        for (const char *at = strstr(word, *b); at != NULL; at = strstr(at + 1, *b)) {
+            const char *rest = at + strlen(*b);
+            size_t n = strspn(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
+            bool begins = at == word || (!isalnum((unsigned char)at[-1]) && strchr("-_/.", at[-1]) == NULL);
+            if (begins && n >= 16 && strcspn(rest, "0123456789") < n)
+                return true;
+        }
+    return false;
+}
+
+static const char *key_header(const char *word)
+{
+    for (const char *const *h = key_headers; *h != NULL; h++)
+        if (strcasecmp(word, *h) == 0)
+            return *h;
+    return NULL;
+}
+
+static bool sets_header(const struct haproxy_line *l, size_t at)
+{
+    if (strcmp(l->words[0], "http-request") == 0)
+        return at == 2 && (strcmp(l->words[1], "set-header") == 0 || strcmp(l->words[1], "add-header") == 0);
+    return strcmp(l->words[0], "http-check") == 0 && strcmp(l->words[at - 1], "hdr") == 0;
+}
+
+/* The header that a literal is written into, or NULL. */
+static const char *literal_header(const struct haproxy_line *l)
+{
+    for (size_t i = 2; i + 1 < l->count; i++)
+        if (sets_header(l, i) && strstr(l->words[i + 1], "%[") == NULL && key_header(l->words[i]) != NULL)
+            return key_header(l->words[i]);
+    return NULL;
+}
+
 static void review_key(struct review *r, const struct haproxy_section *s, const struct haproxy_line *l)
 {
-    if (l->count < 4 || strcmp(l->words[0], "http-request") != 0 ||
-        (strcmp(l->words[1], "set-header") != 0 && strcmp(l->words[1], "add-header") != 0))
-        return;
-    const char *header = NULL;
-    for (const char *const *h = key_headers; *h != NULL; h++)
-        if (strcasecmp(l->words[2], *h) == 0)
-            header = *h;
-    if (header != NULL && !l->varies && strstr(l->words[3], "%[") == NULL)
+    const char *where = l->varies ? NULL : literal_header(l);
+    bool environment = haproxy_line_is(l, "setenv", NULL) || haproxy_line_is(l, "presetenv", NULL);
+
+    for (size_t i = 1; where == NULL && i < l->count; i++)
+        if (has_key(l->words[i]))
+            where = environment ? l->words[1] : l->words[0];
+    if (where != NULL)
         finding(r, WEIGHT_UNSAFE, s, l->number,
-                "a key stands in this file, in %s; whoever reads the file has it. Give it to tollgate (providers: credential) and remove the line",
-                header);
+                "a key stands in this file, in %s; whoever reads the file has it. Give it to tollgate (providers: credential) and remove the line", where);
+}
+
+/* ---- tokens in tables --------------------------------------------------------------------------------------------------- */
+
+/* A table's keys are shown by `show table`, and sent to peers. */
+static void review_table(struct review *r, const struct haproxy_section *s, const struct haproxy_line *l)
+{
+    bool stores = haproxy_line_is(l, "stick", NULL) ||
+                  (l->count > 1 && strncmp(l->words[0], "http-request", 12) == 0 && strncmp(l->words[1], "track-sc", 8) == 0);
+
+    for (size_t i = 2; stores && i < l->count; i++)
+        if (key_header_in(l->words[i]) != NULL && strstr(l->words[i], ",sha") == NULL)
+            finding(r, WEIGHT_UNSAFE, s, l->number,
+                    "clients' tokens are kept in a table that `show table` and peers tell; write a digest of them: %s,sha2(256),hex", l->words[i]);
 }
 
 /* ---- addresses -------------------------------------------------------------------------------------------------------- */
@@ -172,5 +227,6 @@ void review_proxy(struct review *r, const struct haproxy_section *s)
         else if (haproxy_line_is(l, "server", NULL) || haproxy_line_is(l, "server-template", NULL))
             review_server(r, s, l);
         review_key(r, s, l);
+        review_table(r, s, l);
     }
 }

@@ -49,26 +49,31 @@ static void review_server_line(struct review *r, const struct haproxy_section *s
                 b->address);
 }
 
+/* The first word of a retry-on line that repeats what may have been answered, or NULL. */
+static const char *repeats(const struct haproxy_line *on)
+{
+    for (size_t i = 1; i < on->count; i++)
+        if (strcmp(on->words[i], "conn-failure") != 0 && strcmp(on->words[i], "none") != 0)
+            return on->words[i];
+    return NULL;
+}
+
 static void review_retries(struct review *r, const struct haproxy_section *s)
 {
     const struct haproxy_section *where = s;
     const struct haproxy_line *on = haproxy_setting(s, "retry-on", NULL, &where), *retries = haproxy_setting(s, "retries", NULL, NULL);
 
-    if (on == NULL || (retries != NULL && retries->count > 1 && strcmp(retries->words[1], "0") == 0))
+    if (on == NULL || repeats(on) == NULL || (retries != NULL && retries->count > 1 && strcmp(retries->words[1], "0") == 0))
         return;
-    for (size_t i = 1; i < on->count; i++)
-        if (strcmp(on->words[i], "conn-failure") != 0 && strcmp(on->words[i], "none") != 0) {
-            finding(r, WEIGHT_UNSAFE, where, on->number,
-                    "retry-on %s: backend %s would send a request again that a provider has answered already, and it is paid for twice; the gateway "
-                    "tries again where that is right",
-                    on->words[i], s->name);
-            add_line(r, s, 0, "retry-on conn-failure");
-            return;
-        }
+    finding(r, WEIGHT_UNSAFE, where, on->number,
+            "retry-on %s: backend %s would send a request again that a provider has answered already, and it is paid for twice; the gateway "
+            "tries again where that is right",
+            repeats(on), s->name);
+    add_line(r, s, 0, "retry-on conn-failure");
 }
 
 /* Compressing an event stream holds events back until a block is full. */
-static void review_compression(struct review *r, const struct haproxy_section *s)
+static void review_compression(struct review *r, const struct haproxy_section *s, enum weight weight)
 {
     const struct haproxy_section *where = s;
     const struct haproxy_line *algo = haproxy_setting(s, "compression", "algo", &where), *type = haproxy_setting(s, "compression", "type", NULL);
@@ -81,7 +86,7 @@ static void review_compression(struct review *r, const struct haproxy_section *s
     for (size_t i = 2; type != NULL && i < type->count; i++)
         streams = streams || strncmp(type->words[i], "text/event-stream", 17) == 0 || strcmp(type->words[i], "text/") == 0;
     if (algo != NULL && streams)
-        finding(r, WEIGHT_UNSAFE, where, algo->number,
+        finding(r, weight, where, algo->number,
                 "event streams would be compressed, and tokens arrive in lumps; name what is compressed: compression type text/html text/css "
                 "application/javascript");
 }
@@ -100,13 +105,13 @@ static void review_timeout(struct review *r, const struct haproxy_section *s)
 }
 
 /* What happens to the client's own token on its way. */
-static void review_token(struct review *r, const struct haproxy_section *s)
+static void review_token(struct review *r, const struct haproxy_section *s, enum weight weight)
 {
     for (const struct haproxy_line *l = s->first; l != NULL; l = l->next)
         if (l->count > 2 && strcmp(l->words[0], "http-request") == 0 &&
             (strcmp(l->words[1], "del-header") == 0 || strcmp(l->words[1], "set-header") == 0 || strcmp(l->words[1], "replace-header") == 0) &&
             strcasecmp(l->words[2], "authorization") == 0)
-            finding(r, WEIGHT_CONFLICT, s, l->number, "the client's token does not reach the gateway: it would answer 401; remove the line");
+            finding(r, weight, s, l->number, "the client's token does not reach the gateway: it would answer 401; remove the line");
 }
 
 static void review_backend(struct review *r, const struct haproxy_section *s)
@@ -124,10 +129,14 @@ static void review_backend(struct review *r, const struct haproxy_section *s)
     }
     review_timeout(r, s);
     review_retries(r, s);
-    review_compression(r, s);
-    review_token(r, s);
+    review_compression(r, s, WEIGHT_UNSAFE);
+    review_token(r, s, WEIGHT_CONFLICT);
     if (reuse != NULL && reuse->count > 1 && strcmp(reuse->words[1], "never") == 0)
         finding(r, WEIGHT_NOTE, where, reuse->number, "http-reuse never: each request to the gateway makes a connection of its own");
+    if (reuse != NULL && reuse->count > 1 && (strcmp(reuse->words[1], "always") == 0 || strcmp(reuse->words[1], "aggressive") == 0))
+        finding(r, WEIGHT_NOTE, where, reuse->number,
+                "http-reuse %s: a client's first request may meet a connection that the gateway is just closing, and get 502; write: http-reuse safe",
+                reuse->words[1]);
 }
 
 static bool leads_to(const struct haproxy_section *frontend, const char *backend)
@@ -143,12 +152,22 @@ static void review_frontends(struct review *r, const char *backend)
     for (const struct haproxy_section *s = r->text->first; s != NULL; s = s->next) {
         if (!haproxy_section_is_proxy(s) || is_generated(r, s) || !leads_to(s, backend))
             continue;
-        review_compression(r, s);
-        review_token(r, s);
+        review_compression(r, s, WEIGHT_UNSAFE);
+        review_token(r, s, WEIGHT_CONFLICT);
     }
 }
 
 /* ---- nothing leads to the gateway yet --------------------------------------------------------------------------------- */
+
+/* Whether a section that is added may be given a retry-on that pays for requests twice. */
+static bool defaults_repeat(const struct review *r)
+{
+    for (const struct haproxy_section *s = r->text->first; s != NULL; s = s->next)
+        for (const struct haproxy_line *l = s->first; strcmp(s->kind, "defaults") == 0 && l != NULL; l = l->next)
+            if (haproxy_line_is(l, "retry-on", NULL) && repeats(l) != NULL)
+                return true;
+    return false;
+}
 
 static void offer_way(struct review *r)
 {
@@ -164,6 +183,8 @@ static void offer_way(struct review *r)
         any = true;
         add_line(r, s, 0, "# only if this address shall serve the API as well");
         add_line(r, s, 0, "use_backend to_tollgate if { path_beg /v1/ } || { path_beg /tollgate/v1/ }");
+        review_compression(r, s, WEIGHT_NOTE);
+        review_token(r, s, WEIGHT_NOTE);
     }
     if (!any)
         return;
@@ -178,6 +199,8 @@ static void offer_way(struct review *r)
     add_line(r, NULL, 0, "    mode http");
     add_line(r, NULL, 0, "    option http-no-delay");
     add_line(r, NULL, 0, "    option abortonclose");
+    if (defaults_repeat(r))
+        add_line(r, NULL, 0, "    retry-on conn-failure");
     add_line(r, NULL, 0, "    timeout connect 4s");
     add_line(r, NULL, 0, "    timeout server %llds", (long long)(wait_ms(r) / 1000));
     add_line(r, NULL, 0, "    server gateway %s%s", address, b->accept_proxy ? " send-proxy-v2" : "");
