@@ -45,7 +45,8 @@ const struct ctl_command ctl_commands[] = {
       .forms = { "[--team NAME] [--user NAME] [--model NAME] [--provider NAME] [--request ID] [--event KIND] [--outcome WORD] [--min-cost AMOUNT] "
                  "[--since TIME] [--count N] [--follow] [--json] [--config FILE | --socket FILE]" },
       .about = "A line for each decision and each settlement, with the request's id. The agent remembers its last 8,192 events; whoever reads slower "
-               "than they come is told how many were lost, and no decision waits. With --json a line is an object with the members of the log's "
+               "than they come is told how many were lost, and no decision waits. What --since asks for beside these comes from the ledger: requests "
+               "that have a row there, without trace id and clamped, those that took longer than an hour not. With --json a line is an object with the members of the log's "
                "lines, {\"event\":\"lost\",\"count\":N} for what was lost.\n\nIt ends when the agent stops; with --follow it waits for the agent and goes on.",
       .options = { { "--team", "NAME", "only this team's" }, { "--user", "NAME", "only this user's" },
                    { "--model", "NAME", "only this model, as clients ask for it or as it served" }, { "--provider", "NAME", "only this provider, by its name in the price table" },

@@ -3,6 +3,7 @@
 #include "admin/tollgatectl.h"
 #include "admin/tollgatectl_args.h"
 #include "admin/tollgatectl_colour.h"
+#include "admin/tollgatectl_tail.h"
 #include "base/clock.h"
 #include "budget/options.h"
 #include "config/config.h"
@@ -21,6 +22,8 @@ struct tail {
     const char *filters[FILTERS]; /* "team=research"; NULL: none */
     size_t filter_count;
     char texts[FILTERS][PARAM_BYTES];
+    struct event_filter wanted;   /* the same, for what the ledger tells */
+    struct tail_shown *recalled;
     bool json, follow, colour;
     int64_t since_us, count;      /* -1: from now on; lines at most, 0: no end */
     int64_t boot, cursor, shown;
@@ -138,6 +141,21 @@ static void put_line(const struct tail *t, const msgpack_object *o)
     printf("%s\n", paint(t, CTL_PLAIN));
 }
 
+/* False: that were all that are wanted. */
+static bool show(void *user, const msgpack_object *event)
+{
+    struct tail *t = user;
+
+    t->shown++;
+    if (t->json) {
+        ctl_print_json(stdout, event);
+        putchar('\n');
+    } else {
+        put_line(t, event);
+    }
+    return !ferror(stdout) && (t->count == 0 || t->shown < t->count);
+}
+
 static void put_events(struct tail *t, const msgpack_object *answer)
 {
     const msgpack_object *events = ctl_member(answer, "events");
@@ -150,14 +168,24 @@ static void put_events(struct tail *t, const msgpack_object *answer)
     for (uint32_t i = 0; events != NULL && events->type == MSGPACK_OBJECT_ARRAY && i < events->via.array.size; i++) {
         if (t->count > 0 && t->shown == t->count)
             break;
-        t->shown++;
-        if (t->json) {
-            ctl_print_json(stdout, &events->via.array.ptr[i]);
-            putchar('\n');
-        } else {
-            put_line(t, &events->via.array.ptr[i]);
-        }
+        if (!tail_shown_has(t->recalled, &events->via.array.ptr[i]))
+            show(t, &events->via.array.ptr[i]);
     }
+}
+
+/* What happened before the agent's memory begins. False: it told nothing, the agent's memory is all there is. */
+static bool recall(struct tail *t, const msgpack_object *answer)
+{
+    struct slice told = ctl_text(answer, "ledger");
+    char *ledger = told.n > 0 ? strndup(told.p, told.n) : NULL, why[512] = "the agent does not say where its ledger is";
+    int64_t begins_us = ctl_number(answer, "begins_us");
+
+    bool ok = ledger != NULL && tail_recall(ledger, t->since_us, begins_us, &t->wanted, t->recalled, show, t, why, sizeof why);
+    free(ledger);
+    if (!ok)
+        fprintf(stderr, "tollgatectl: the agent remembers its last events only, not all since then, and the ledger cannot be read: %s\n", why);
+    t->since_us = begins_us;
+    return ok;
 }
 
 /* One step. False when the agent did not answer; `why` is then filled. */
@@ -182,12 +210,15 @@ static bool step(struct tail *t, bool *more, char *why, size_t why_size)
         params[n++] = t->texts[i];
     bool ok = rpc_call(t->place.admin, "events", params, n, TIMEOUT_S, &held, &answer, why, why_size);
     if (ok) {
-        if (t->boot < 0 && t->since_us >= 0 && ctl_number(&answer, "reaches") == 0)
-            fprintf(stderr, "tollgatectl: the agent remembers its last events only, not all since then; the ledger has them: tollgatectl report, sqlite3\n");
-        put_events(t, &answer);
-        t->boot = ctl_number(&answer, "boot");
-        t->cursor = ctl_number(&answer, "cursor");
-        *more = ctl_number(&answer, "more") != 0;
+        /* While the ledger was read the agent may have forgotten more: then the ledger is asked for that too. */
+        if (t->boot < 0 && t->since_us >= 0 && ctl_number(&answer, "reaches") == 0 && recall(t, &answer)) {
+            *more = true;
+        } else {
+            put_events(t, &answer);
+            t->boot = ctl_number(&answer, "boot");
+            t->cursor = ctl_number(&answer, "cursor");
+            *more = ctl_number(&answer, "more") != 0;
+        }
     }
     msgpack_unpacked_destroy(&held);
     return ok;
@@ -203,7 +234,7 @@ static int follow(struct tail *t)
             if (gone)
                 fprintf(stderr, "tollgatectl: the agent is there again\n");
             gone = false;
-            if (fflush(stdout) != 0) {
+            if (fflush(stdout) != 0 || ferror(stdout)) {
                 fprintf(stderr, "tollgatectl: cannot write: %s\n", strerror(errno));
                 return CTL_FAILED;
             }
@@ -233,7 +264,7 @@ static bool filter(struct tail *t, const char *name, const char *value)
         return false;
     }
     t->filter_count++;
-    return true;
+    return event_filter_set(&t->wanted, slice_cstr(name), slice_cstr(value));
 }
 
 static bool min_cost(struct tail *t, const char *text)
@@ -274,7 +305,7 @@ static bool since(struct tail *t, const char *text)
 
 int ctl_tail(int argc, char **argv)
 {
-    struct tail t = { .boot = -1, .cursor = -1 };
+    struct tail t = { .boot = -1, .cursor = -1, .wanted = EVENT_FILTER_ANY };
     const char *team = NULL, *user = NULL, *model = NULL, *provider = NULL, *request = NULL, *kind = NULL, *outcome = NULL, *cost = NULL, *from = NULL, *count = NULL;
     bool help = false;
     const struct ctl_arg args[] = {
@@ -295,8 +326,12 @@ int ctl_tail(int argc, char **argv)
     if (!ctl_count_of("--count", count, 0, &t.count))
         return CTL_USAGE;
     t.colour = !t.json && ctl_colour_wanted();
-    if (ctl_place_find(&t.place))
+    t.recalled = tail_shown_new();
+    if (t.recalled == NULL)
+        fprintf(stderr, "tollgatectl: out of memory\n");
+    else if (ctl_place_find(&t.place))
         rc = follow(&t);
+    tail_shown_free(t.recalled);
     config_free(t.place.config);
     return rc;
 }

@@ -1,7 +1,6 @@
 /* Moving old rows out: copied to the archive file and synced there first, then erased here by the writer, range by range. */
 #include "ledger/alerts.h"
 #include "ledger/ledger.h"
-#include "ledger/private.h"
 #include "ledger/schema.h"
 
 #include <pthread.h>

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "ledger/checkpoint.h"
-#include "ledger/private.h"
 #include "ledger/rows.h"
 #include "ledger/schema.h"
 #include "ledger/statements.h"

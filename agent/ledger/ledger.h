@@ -121,10 +121,11 @@ void ledger_subject_clear(struct ledger_subject *s);
 /* A change to a settled request, booked as a row of its own. Amounts are differences and may be negative; the sums of row and
  * corrections must not become so (LEDGER_INVALID). Booked into the 15 minutes the request started in, or, when that month is
  * closed, into those of booked_us (or of the first open instant, when booked_us lies in a closed month too). */
+#define LEDGER_LATE_RECORD "late_record" /* its usage came after the hold had expired */
 struct ledger_correction {
     int64_t id;              /* of the decision */
     int64_t booked_us;
-    struct slice reason;     /* "late_record", "repriced", "invoice" */
+    struct slice reason;     /* LEDGER_LATE_RECORD, "repriced", "invoice" */
     enum known_by known_by;  /* how the figure is known now */
     struct token_usage usage; /* differences */
     int64_t cost_nano, discount_nano; /* differences */
@@ -276,6 +277,8 @@ void ledger_submit(struct ledger *l, struct ledger_op *op);
 /* Any thread. Ascending, never given out twice, also over restarts for ids that were committed. */
 int64_t ledger_next_id(struct ledger *l);
 void ledger_status(struct ledger *l, struct ledger_status *out);
+/* The file's name as it was given to ledger_open. */
+const char *ledger_file(const struct ledger *l);
 /* Moves settled and refused requests that started before `before_us`, with their attempts and corrections, into `file` (created, or
  * added to), while traffic runs; roll-ups stay. Alerts of that time move too, but the newest of each limit, unit, subject and percent: it is
  * what a threshold is reported once by. Blocks for as long as it takes: not for an event loop's thread. Interrupted at any

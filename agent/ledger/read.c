@@ -111,7 +111,7 @@ static struct token_usage usage(struct columns *c)
     " r.choices, r.hold_nano, r.saved_nano, r.price_version, r.body_bytes, r.identity_us, r.tokens_us, r.budget_us,"    \
     " r.budget_left_nano, r.charged_as, r.images,"                                                                      \
     " r.settled_us, r.known_by, r.outcome, s.grp, s.provider, s.model, s.key_name, " USAGE("r") ", r.cost_nano, r.provider_cost_nano,"    \
-    " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us,"                    \
+    " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us, r.provider_request_id," \
     " (SELECT sum(cost_nano) FROM correction_row WHERE request = r.id), (SELECT sum(" TOKENS("") ") FROM correction_row WHERE request = r.id)," \
     " (SELECT max(booked_us) FROM correction_row WHERE request = r.id), " KNOWN_NOW
 
@@ -166,6 +166,7 @@ static void read_settlement(struct columns *c, struct ledger_settlement *t)
     t->fallback = integer(c) != 0;
     t->response_bytes = known(c);
     t->commit_us = (int32_t)known(c);
+    t->provider_request_id = text(c);
 }
 
 static void read_row(struct columns *c, struct ledger_row *row)
@@ -189,15 +190,15 @@ static void read_row(struct columns *c, struct ledger_row *row)
 
 typedef bool read_fn(struct columns *c, void *fn, void *user);
 
-/* Runs `sql` with one integer parameter and hands each row to `each`. The callback comes as a pointer to its pointer. */
-static int read_all(struct ledger_reader *r, const char *sql, int64_t parameter, read_fn *each, void *fn, void *user)
+/* Runs `sql` with integer parameters and hands each row to `each`. The callback comes as a pointer to its pointer. */
+static int read_with(struct ledger_reader *r, const char *sql, const int64_t *parameters, read_fn *each, void *fn, void *user)
 {
     sqlite3_stmt *s = NULL;
     int rc = sqlite3_prepare_v2(r->db, sql, -1, &s, NULL);
     if (rc != SQLITE_OK)
         return -1;
-    if (sqlite3_bind_parameter_count(s) > 0)
-        sqlite3_bind_int64(s, 1, parameter);
+    for (int i = 0; i < sqlite3_bind_parameter_count(s); i++)
+        sqlite3_bind_int64(s, i + 1, parameters[i]);
     while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
         struct columns c = { s, 0 };
         if (!each(&c, fn, user)) {
@@ -207,6 +208,11 @@ static int read_all(struct ledger_reader *r, const char *sql, int64_t parameter,
     }
     sqlite3_finalize(s);
     return rc == SQLITE_DONE ? 0 : -1;
+}
+
+static int read_all(struct ledger_reader *r, const char *sql, int64_t parameter, read_fn *each, void *fn, void *user)
+{
+    return read_with(r, sql, &parameter, each, fn, user);
 }
 
 static bool each_row(struct columns *c, void *fn, void *user)
@@ -225,6 +231,31 @@ int ledger_read_recent(struct ledger_reader *r, int64_t since_us, ledger_row_fn 
 {
     return read_all(r, REQUEST " FROM request_row AS r INDEXED BY request_started" JOINS " WHERE r.started_us >= ?1 ORDER BY r.started_us, r.id",
                     since_us, each_row, &fn, user);
+}
+
+int ledger_read_page(struct ledger_reader *r, const struct ledger_page *p, ledger_row_fn *fn, void *user)
+{
+    return read_with(r, REQUEST " FROM request_row AS r INDEXED BY request_started" JOINS " WHERE (r.started_us, r.id) > (?1, ?2)"
+                     " AND (r.started_us >= ?3 OR r.settled_us >= ?3) ORDER BY r.started_us, r.id LIMIT ?4",
+                     (const int64_t[]){ p->after_us, p->after_id, p->since_us, p->rows }, each_row, &fn, user);
+}
+
+static bool each_correction(struct columns *c, void *fn, void *user)
+{
+    struct ledger_correction k = { .id = integer(c) };
+    k.booked_us = integer(c);
+    k.reason = text(c);
+    k.known_by = (enum known_by)integer(c);
+    k.usage = usage(c);
+    k.cost_nano = integer(c);
+    k.price_version = integer(c);
+    return (*(ledger_correction_fn **)fn)(user, &k);
+}
+
+int ledger_read_corrections(struct ledger_reader *r, int64_t request, ledger_correction_fn *fn, void *user)
+{
+    return read_all(r, "SELECT c.request, c.booked_us, c.reason, c.known_by, " USAGE("c") ", c.cost_nano, c.price_version FROM correction_row AS c"
+                       " WHERE c.request = ?1 ORDER BY c.id", request, each_correction, &fn, user);
 }
 
 int ledger_read_bounded(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user)

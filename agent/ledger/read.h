@@ -30,6 +30,18 @@ int ledger_read_open(struct ledger_reader *r, ledger_row_fn *fn, void *user) __a
 /* Requests of any state that started at or after since_us, by started_us. Rows moved to an archive are not among them. */
 int ledger_read_recent(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
 
+/* A part of a long time, so that nobody who reads slowly keeps one transaction open (which keeps the write-ahead log growing). */
+struct ledger_page {
+    int64_t after_us, after_id; /* behind the request that started then; */
+    int64_t since_us;           /* those that started at or after it, or ended at or after it */
+    int64_t rows;               /* at most */
+};
+/* Requests of any state by started_us and id. Rows moved to an archive are not among them. */
+int ledger_read_page(struct ledger_reader *r, const struct ledger_page *p, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
+typedef bool ledger_correction_fn(void *user, const struct ledger_correction *c);
+/* Those of one request in the order they were booked; without discount and subject. */
+int ledger_read_corrections(struct ledger_reader *r, int64_t request, ledger_correction_fn *fn, void *user) __attribute__((warn_unused_result));
+
 /* Settled ones of which nothing is known to this day, by started_us. */
 int ledger_read_bounded(struct ledger_reader *r, int64_t since_us, ledger_row_fn *fn, void *user) __attribute__((warn_unused_result));
 

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "ledger/ledger.h"
-#include "ledger/private.h"
 #include "outcome/adjusting.h"
 
 #include <errno.h>

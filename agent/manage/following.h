@@ -5,8 +5,9 @@
 
 #include <msgpack.h>
 
-/* Parameters are texts "name=value": boot and cursor of the last answer (none: from now on), since_us (wall clock), and filters: team, user,
- * model (as asked for or served), provider, request, kind, outcome, min_cost_nano. Answers {boot, cursor, lost, more, reaches, events: [...]}. */
+/* Parameters are texts "name=value": boot and cursor of the last answer (none: from now on), since_us (wall clock), and filters
+ * (event_filter_set). Answers {boot, cursor, lost, more, reaches, begins_us, ledger, events: [...]}: `reaches` 0 when since_us is before
+ * begins_us, the first instant of which every event is remembered; `ledger` is the file that knows of earlier ones. */
 const char *following_events(void *user, const msgpack_object *params, msgpack_packer *p);
 
 #endif

@@ -30,6 +30,7 @@ struct event {
     int status;                  /* what the client got; 0 unknown */
     enum endpoint endpoint;
     bool stream, fallback, clamped;
+    bool recalled;               /* made of the ledger's row, which does not know `clamped` */
     enum known_by known_by;
     int32_t attempts;
     int64_t input_counted, output_ceiling; /* tokens */

@@ -56,10 +56,10 @@ static void decision(struct list *l, const struct event *e)
         text(l, "reason", e->reason);
     number(l, "input_counted", e->input_counted);
     number(l, "output_ceiling", e->output_ceiling);
-    if (e->kind == EVENT_ALLOWED) {
+    if (e->kind == EVENT_ALLOWED)
         amount(l, "hold_nano", e->hold_nano);
+    if (e->kind == EVENT_ALLOWED && !e->recalled)
         l->out[l->n++] = LOG_BOOL("clamped", e->clamped);
-    }
     number(l, "budget_left_nano", e->budget_left_nano);
     number(l, "identity_us", e->identity_us);
     number(l, "tokens_us", e->tokens_us);

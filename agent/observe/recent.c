@@ -60,13 +60,14 @@ static uint64_t oldest(const struct recent *r)
     return r->end > RECENT_EVENTS ? r->end - RECENT_EVENTS : 0;
 }
 
-uint64_t recent_since(struct recent *r, int64_t at_us, bool *reaches)
+uint64_t recent_since(struct recent *r, int64_t at_us, bool *overwritten, int64_t *oldest_us)
 {
     pthread_mutex_lock(&r->lock);
-    uint64_t first = oldest(r), at = r->end;
-    while (at > first && r->events[(at - 1) % RECENT_EVENTS].at_us >= at_us)
-        at--;
-    *reaches = at > first || first == 0;
+    uint64_t first = oldest(r), at = first;
+    while (at < r->end && r->events[at % RECENT_EVENTS].at_us < at_us)
+        at++;
+    *overwritten = first > 0;
+    *oldest_us = first < r->end ? r->events[first % RECENT_EVENTS].at_us : 0;
     pthread_mutex_unlock(&r->lock);
     return at;
 }

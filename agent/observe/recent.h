@@ -18,9 +18,9 @@ void recent_free(struct recent *r);
 void recent_put(struct recent *r, const struct event *e);
 /* A cursor behind the last event. */
 uint64_t recent_end(struct recent *r);
-/* A cursor before the oldest event that is still there and happened at `at_us` (wall clock) or later. *reaches: there may be none older that
- * was overwritten. */
-uint64_t recent_since(struct recent *r, int64_t at_us, bool *reaches);
+/* A cursor before the oldest event that is still there and happened at `at_us` (wall clock) or later. *overwritten: there were older ones than
+ * those that are there. *oldest_us: when the oldest of these happened; 0: there is none. */
+uint64_t recent_since(struct recent *r, int64_t at_us, bool *overwritten, int64_t *oldest_us);
 /* Copies up to `max` events from *cursor on and moves it behind them; *lost counts those that were overwritten. A cursor of another process's
  * ring (beyond its end) is taken for one before everything. Returns the number of events. */
 size_t recent_read(struct recent *r, uint64_t *cursor, struct event *out, size_t max, uint64_t *lost);

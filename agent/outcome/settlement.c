@@ -161,7 +161,7 @@ static void correct(struct agent *a, struct inflight *f, const struct judgement 
 {
     struct correcting *x = calloc(1, sizeof *x);
     const struct ledger_correction c = {
-        .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT("late_record"), .known_by = v->known_by,
+        .id = f->op.decision.id, .booked_us = clock_wall_us(), .reason = SLICE_LIT(LEDGER_LATE_RECORD), .known_by = v->known_by,
         .usage = v->usage, .cost_nano = v->cost_nano - atomic_load(&f->settled_nano), .discount_nano = v->price.discount_nano,
         .price_version = v->price.price_version != 0 ? v->price.price_version : f->op.decision.price_version,
     };

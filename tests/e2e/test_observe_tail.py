@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -171,11 +172,66 @@ def test_a_slow_reader_is_told_and_slows_nobody(stack, sub, settled):
         slow.wait()
 
 
-def test_more_than_it_remembers_is_said(stack):
+def asked_and_refused(stack, sub, settled):
+    """Three events of one person, as the agent remembers them."""
+    token = stack.person(sub, team=sub)
+    ask(stack, token)
+    settled(sub)
+    ask(stack, token, model="no-such")
+    return once(stack, "--since", "1h", "--team", sub, "--count", "3")
+
+
+def assert_told_by_the_ledger(told, remembered):
+    """The same lines but for what a row does not have: trace id, clamped, all of the agent's own time, the very moment."""
+    for old, new in zip(told, remembered, strict=True):
+        assert old["at_us"] <= new["at_us"]
+        unknown = ("at_us", "trace_id", "clamped", "decision_us")
+        assert {k: v for k, v in old.items() if k not in unknown} == {k: v for k, v in new.items() if k not in unknown}
+        assert "clamped" not in old and "decision_us" not in old
+
+
+def test_what_is_forgotten_comes_from_the_ledger(stack, sub, settled):
+    remembered = asked_and_refused(stack, sub, settled)
+    assert [e["event"] for e in remembered] == ["allowed", "settled", "denied"]
+    strangers(stack, RECENT)
+    told = once(stack, "--since", "1h", "--team", sub, "--count", "3")
+    assert_told_by_the_ledger(told, remembered)
+    assert once(stack, "--since", "1h", "--team", sub, "--outcome", "unknown_model", "--count", "1") == [told[2]]
+    human = subprocess.run(
+        [CTL, "tail", "--socket", stack.admin_socket, "--since", "1h", "--team", sub, "--count", "2"],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert human.returncode == 0 and human.stderr == ""
+    assert re.search(r"allowed +.*holds \$.*\n.*settled +.* ok 200  \d+ in 12 out  \$", human.stdout)
+
+
+def test_before_a_restart_and_after_it_each_event_once(stack, sub, settled, tail):
+    before = asked_and_refused(stack, sub, settled)
+    stack.agent.stop()
+    stack.restart_agent()
+    ask(stack, stack.person(sub, team=sub))
+    settled(sub, 3)
+    t = tail("--json", "--since", "1h", "--team", sub)
+    t.until(lambda t: [e["event"] for e in t.events()] == ["allowed", "settled", "denied", "allowed", "settled"])
+    assert_told_by_the_ledger(t.events()[:3], before)
+    assert all("decision_us" in e for e in t.events() if e["event"] == "allowed" and e not in t.events()[:3])
+    assert t.errors == []
+
+
+def test_a_ledger_that_cannot_be_read_is_said(stack, sub, settled):
+    """Too few descriptors for its files. What the agent remembers is shown all the same."""
+    asked_and_refused(stack, sub, settled)
+    stack.agent.stop()
+    stack.restart_agent()
+    token = stack.person(sub, team=sub)
+    request = ask(stack, token)
+    settled(sub, 3)
     done = subprocess.run(
-        [CTL, "tail", "--socket", stack.admin_socket, "--since", "24h", "--count", "1"], capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == 0 and "not all since then" in done.stderr
+        [CTL, "tail", "--socket", stack.admin_socket, "--json", "--since", "24h", "--team", sub, "--count", "1"],
+        capture_output=True, text=True, timeout=PATIENCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4)),
+    )  # fmt: skip
+    assert done.returncode == 0 and json.loads(done.stdout)["request_id"] == request
+    assert "remembers its last events only" in done.stderr and "cannot be read" in done.stderr
 
 
 def test_the_agent_stops(stack, sub, settled, tail):

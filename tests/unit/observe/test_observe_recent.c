@@ -78,22 +78,41 @@ static void test_since_a_moment(void **state)
     struct recent *r = recent_new();
     struct event out;
     uint64_t lost;
-    bool reaches;
+    int64_t oldest_us;
+    bool overwritten;
 
     (void)state;
+    assert_int_equal(recent_since(r, 0, &overwritten, &oldest_us), 0);
+    assert_false(overwritten);
+    assert_int_equal(oldest_us, 0);
     fill(r, 0, 10);
-    uint64_t at = recent_since(r, 1004, &reaches);
-    assert_true(reaches);
+    uint64_t at = recent_since(r, 1004, &overwritten, &oldest_us);
+    assert_false(overwritten);
+    assert_int_equal(oldest_us, 1000);
     assert_int_equal(recent_read(r, &at, &out, 1, &lost), 1);
     assert_int_equal(out.status, 4);
-    assert_int_equal(recent_since(r, 0, &reaches), 0);
-    assert_true(reaches);
-    assert_int_equal(recent_since(r, 5000, &reaches), recent_end(r));
+    assert_int_equal(recent_since(r, 0, &overwritten, &oldest_us), 0);
+    assert_int_equal(recent_since(r, 5000, &overwritten, &oldest_us), recent_end(r));
     fill(r, 10, RECENT_EVENTS);
-    recent_since(r, 0, &reaches);
-    assert_false(reaches);
-    recent_since(r, 1500, &reaches);
-    assert_true(reaches);
+    assert_int_equal(recent_since(r, 0, &overwritten, &oldest_us), 10);
+    assert_true(overwritten);
+    assert_int_equal(oldest_us, 1010);
+    assert_int_equal(recent_since(r, 1500, &overwritten, &oldest_us), 500);
+    recent_free(r);
+}
+
+/* Threads put their events a little out of order: an early one between later ones hides none of those. */
+static void test_since_a_moment_among_events_out_of_order(void **state)
+{
+    static const int at[] = { 5, 9, 7, 6, 8 };
+    struct recent *r = recent_new();
+    int64_t oldest_us;
+    bool overwritten;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++)
+        fill(r, at[i], 1);
+    assert_int_equal(recent_since(r, 1008, &overwritten, &oldest_us), 1);
     recent_free(r);
 }
 
@@ -211,6 +230,7 @@ int main(void)
         cmocka_unit_test(test_readers_have_cursors_of_their_own),
         cmocka_unit_test(test_a_slow_reader_is_told_what_it_lost),
         cmocka_unit_test(test_since_a_moment),
+        cmocka_unit_test(test_since_a_moment_among_events_out_of_order),
         cmocka_unit_test(test_waiting_ends_with_an_event),
         cmocka_unit_test(test_the_log),
         cmocka_unit_test(test_fields_of_each_kind),
