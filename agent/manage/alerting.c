@@ -122,7 +122,13 @@ static void queue_push(struct alerting *s, struct alert *x)
     else
         s->first = x;
     s->last = x;
+}
+
+/* One that was not in the queue before: it stays among the waiting also while it is under way. */
+static void queue_take(struct alerting *s, struct alert *x)
+{
     s->waiting++;
+    queue_push(s, x);
 }
 
 static void notice_log(const struct budget_notice *n)
@@ -166,7 +172,7 @@ static void on_written(struct agent *a, struct agent_task *task)
     if (!x->heard)
         free(x);
     else if (s->waiting < (size_t)s->hook.queue)
-        queue_push(s, x);
+        queue_take(s, x);
     else
         dropped(s, x);
 }
@@ -238,6 +244,7 @@ static void on_reply(void *user, const struct http_reply *r)
     x->attempts++;
     if (r->outcome == HTTP_REPLIED && r->status >= 200 && r->status < 300) {
         count(s, "sent");
+        s->waiting--;
         over(x, true);
         send_next(a);
         return;
@@ -248,6 +255,7 @@ static void on_reply(void *user, const struct http_reply *r)
         LOG_INT("attempts", x->attempts), LOG_CSTR("then", give_up ? "dropped" : "again"));
     if (give_up) {
         count(s, "dropped");
+        s->waiting--;
         over(x, false);
         return;
     }
@@ -271,7 +279,6 @@ static struct alert *queue_due(struct alerting *s, int64_t now)
         s->first = x->next;
     if (s->last == x)
         s->last = before;
-    s->waiting--;
     return x;
 }
 
@@ -328,7 +335,7 @@ static bool on_pending(void *user, const struct ledger_alert *row)
     x->notice.at_us = row->at_us;
     snprintf(x->event, sizeof x->event, "%.*s", SLICE_FMT(row->event));
     snprintf(x->body, sizeof x->body, "%.*s", SLICE_FMT(row->body));
-    queue_push(a->alerting, x);
+    queue_take(a->alerting, x);
     return true;
 }
 

@@ -23,11 +23,14 @@ class Receiver:
 
     def __init__(self):
         self.got, self.status = [], 200
+        self.answers = threading.Event()  # cleared: what comes is kept waiting
+        self.answers.set()
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.answers.wait()
                 receiver.got.append((receiver.status, dict(self.headers.items()), body))
                 self.send_response(receiver.status)
                 self.send_header("content-length", "0")
@@ -50,6 +53,7 @@ class Receiver:
         ]
 
     def stop(self):
+        self.answers.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -162,6 +166,7 @@ def test_a_crossing_whose_report_a_kill_prevented_is_reported_after_it(stack, re
 
 
 def test_a_full_queue_drops_and_counts(stack, receiver, sub):
+    """What is under way takes a place of the queue, too."""
     def metric(result):
         with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics") as answer:
             lines = [x for x in answer.read().decode().splitlines() if x.startswith(f'tollgate_alerts_total{{result="{result}"}}')]
@@ -169,15 +174,18 @@ def test_a_full_queue_drops_and_counts(stack, receiver, sub):
 
     before = metric("dropped")
     receiver.status = 500
+    receiver.answers.clear()
     try:
         for i in range(3):
             ask(stack, stack.person(f"{sub}-{i}"), 8)  # two alerts each; four fit
         wait_for(lambda: metric("dropped") >= before + 2, "two alerts to be dropped")
+        receiver.answers.set()
         wait_for(lambda: len(stack.query("SELECT 1 FROM alert WHERE state = 'dropped'")) == 2, "the drops to be booked")
         assert len(stack.query("SELECT 1 FROM alert WHERE state = 'pending'")) == 4
         assert " alert_dropped " in stack.agent.log.read_text()
         ask(stack, stack.person(sub + "-still"), 1)
     finally:
+        receiver.answers.set()
         receiver.status = 200
     wait_for(lambda: not stack.query("SELECT 1 FROM alert WHERE state = 'pending'"), "the queue to run dry")
 
