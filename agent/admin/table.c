@@ -9,7 +9,7 @@ enum { USD_DIGITS = 9, RATE_DIGITS = 6, DECIMALS_MIN = 2, NUMBER_SIZE = 32 };
 
 struct cell {
     bool null;
-    int64_t v;       /* TABLE_TEXT: the length */
+    int64_t v;       /* text: its length */
     char *text;
 };
 
@@ -128,6 +128,11 @@ void table_decimal(char *buf, size_t size, int64_t v, int scale, int decimals)
 
 /* ---- for people -------------------------------------------------------------------------------------------------- */
 
+static bool is_text(enum table_kind kind)
+{
+    return kind == TABLE_TEXT || kind == TABLE_FIGURE;
+}
+
 static int kind_scale(enum table_kind kind)
 {
     return kind == TABLE_USD ? USD_DIGITS : kind == TABLE_RATE ? RATE_DIGITS : 0;
@@ -157,7 +162,7 @@ static const char *cell_show(const struct table *t, size_t column, const struct 
 
     if (c->null)
         return "-";
-    if (kind == TABLE_TEXT)
+    if (is_text(kind))
         return c->text != NULL && c->text[0] != '\0' ? c->text : "-";
     table_decimal(buf, size, c->v, kind_scale(kind), decimals);
     return buf;
@@ -173,15 +178,18 @@ static int width_of(const char *s)
     return n;
 }
 
-/* Control characters could move a terminal's cursor: they are shown as '?'. */
+/* Control characters (C0, DEL, C1) could move a terminal's cursor: they are shown as '?'. */
 static void put_aligned(FILE *out, const char *s, int width, bool left, bool last)
 {
     int pad = width - width_of(s);
 
     if (!left)
         fprintf(out, "%*s", pad, "");
-    for (; *s != '\0'; s++)
-        putc((unsigned char)*s < ' ' || *s == 0x7f ? '?' : *s, out);
+    for (; *s != '\0'; s++) {
+        bool c1 = (unsigned char)s[0] == 0xC2 && ((unsigned char)s[1] & 0xE0) == 0x80;
+        putc((unsigned char)*s < ' ' || *s == 0x7f || c1 ? '?' : *s, out);
+        s += c1;
+    }
     if (left && !last)
         fprintf(out, "%*s", pad, "");
     fputs(last ? "\n" : "  ", out);
@@ -285,7 +293,7 @@ static void write_csv(const struct table *t, FILE *out)
         size_t k = i % t->count;
         int scale = kind_scale(t->columns[k].kind);
         fputs(k > 0 ? "," : "", out);
-        if (!c->null && t->columns[k].kind == TABLE_TEXT) {
+        if (!c->null && is_text(t->columns[k].kind)) {
             table_csv_field(out, slice_make(c->text, (size_t)c->v));
         } else if (!c->null) {
             table_decimal(buf, sizeof buf, c->v, scale, scale);
@@ -318,7 +326,7 @@ static int write_json(const struct table *t, const char *head, FILE *out)
         json_name(&t->columns[k], out);
         if (c->null)
             fputs("null", out);
-        else if (t->columns[k].kind == TABLE_TEXT)
+        else if (is_text(t->columns[k].kind))
             log_text_json(out, slice_make(c->text, (size_t)c->v));
         else
             fprintf(out, "%" PRId64, c->v);

@@ -18,6 +18,7 @@ enum table_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 
 enum table_kind {
     TABLE_TEXT,  /* left-aligned; an empty one is shown as - in the table and stays empty elsewhere */
+    TABLE_FIGURE, /* text that holds a figure and its unit: right-aligned, else as TABLE_TEXT */
     TABLE_COUNT, /* integer */
     TABLE_USD,   /* nano-dollars; the column's name ends in _usd */
     TABLE_RATE   /* pico-dollars per token, shown in USD per million tokens; JSON: the integer, _usd replaced by _pico */

@@ -4,13 +4,14 @@
 #define TOLLGATE_ADMIN_TOLLGATECTL_H
 
 #include "base/slice.h"
+#include "budget/options.h"
 
 #include <msgpack.h>
 #include <stdbool.h>
 #include <stdio.h>
 
 struct ctl_options {
-    const char *socket;   /* admin socket */
+    const char *socket;   /* admin socket; NULL: none given */
     const char *config;   /* NULL: none given */
     const char *encoding;
     const char *endpoint; /* path, e.g. /v1/chat/completions */
@@ -34,6 +35,11 @@ int64_t ctl_number(const msgpack_object *o, const char *name);
 struct slice ctl_text(const msgpack_object *o, const char *name);
 /* "2026-11-23 14:30:00Z", "-" for 0. */
 void ctl_instant(int64_t us, char *buf, size_t size);
+enum { CTL_AMOUNT_SIZE = 40 };
+/* The unit of a limit by its name in answers. */
+enum budget_unit ctl_unit(struct slice name);
+/* "$50.00", "1 request", "4000 tokens", "5 at once". */
+const char *ctl_amount(int64_t v, enum budget_unit unit, char buf[static CTL_AMOUNT_SIZE]);
 /* Text at least `width` wide; what could steer a terminal, and invalid UTF-8, is shown as \xNN. */
 void ctl_put_text(FILE *out, struct slice text, int width);
 /* A JSON string with its quotes. */

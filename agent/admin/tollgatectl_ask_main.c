@@ -2,6 +2,7 @@
 #include "admin/tollgatectl.h"
 #include "admin/tollgatectl_args.h"
 #include "base/log_text.h"
+#include "config/config.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -27,7 +28,7 @@ bool ctl_options_read(const char *command, int argc, char **argv, bool words, st
     struct ctl_arg args[ARGS_MAX];
     size_t count = 0, found;
 
-    *o = (struct ctl_options){ .socket = "/run/tollgate/admin.sock" };
+    *o = (struct ctl_options){ .socket = NULL };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (has_option(ctl_command_find(command), all[i].name))
             args[count++] = all[i];
@@ -43,13 +44,18 @@ bool ctl_options_read(const char *command, int argc, char **argv, bool words, st
 bool ctl_ask(const struct ctl_options *o, const char *method, const char *const *params, size_t count, msgpack_unpacked *held,
              msgpack_object *result)
 {
+    struct ctl_place place = { .socket = o->socket, .config_file = o->config };
     char why[512];
 
-    if (rpc_call(o->socket, method, params, count, TIMEOUT_S, held, result, why, sizeof why))
-        return true;
-    fprintf(stderr, "tollgatectl: %s\n", why);
-    msgpack_unpacked_destroy(held);
-    return false;
+    if (!ctl_place_find(&place))
+        return false;
+    bool ok = rpc_call(place.admin, method, params, count, TIMEOUT_S, held, result, why, sizeof why);
+    if (!ok) {
+        fprintf(stderr, "tollgatectl: %s\n", why);
+        msgpack_unpacked_destroy(held);
+    }
+    config_free(place.config);
+    return ok;
 }
 
 const msgpack_object *ctl_member(const msgpack_object *o, const char *name)

@@ -16,10 +16,10 @@
 #define STATUS_REFUSED "0 done, 1 failed or refused, 2 wrong usage"
 
 const struct ctl_command ctl_commands[] = {
-    { .name = "status", .summary = "the agent, its ledger, its issuers", .forms = { "[--socket FILE] [--json]" },
-      .options = { SOCKET, JSON }, .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_status },
-    { .name = "budget", .summary = "every account: used, held, left, when it resets", .forms = { "[--socket FILE] [--json]" },
-      .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_budget },
+    { .name = "status", .summary = "the agent, its ledger, its issuers", .forms = { "[--config FILE | --socket FILE] [--json]" },
+      .options = { CONFIG, SOCKET, JSON }, .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_status },
+    { .name = "budget", .summary = "every account: used, held, left, when it resets", .forms = { "[--config FILE | --socket FILE] [--json]" },
+      .options = { CONFIG, SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_budget },
     { .name = "doctor", .summary = "check everything tollgate stands on, and say what to do about what is not well",
       .forms = { "[HAPROXY.CFG]... [--config FILE] [--socket FILE] [--haproxy-program FILE] [--offline] [--json]" },
       .about = "Looks at: the configuration; the agent, its connection to HAProxy, its ledger, keys and issuers; HAProxy's version and files (as tollgate "
@@ -56,20 +56,20 @@ const struct ctl_command ctl_commands[] = {
                    { "--since", "TIME", "begin so long ago (10m), or at a moment (2026-11-23T14:30, UTC); default: now" },
                    { "--count", "N", "end after N lines" }, { "--follow", NULL, "when the agent is away, wait for it" }, CONFIG, SOCKET, JSON },
       .status = "0 all lines of --count were printed, 1 no agent, or it has stopped, 2 wrong usage", .run = ctl_tail },
-    { .name = "tokens", .summary = "what providers' reported input tokens taught about our counts", .forms = { "[--socket FILE] [--json]" },
-      .options = { SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_tokens },
-    { .name = "reload", .summary = "read the configuration again, as SIGHUP does", .forms = { "[--socket FILE] [--json]" },
-      .about = "The answer says that the reload has started; the agent's log says how it went.", .options = { SOCKET, JSON },
+    { .name = "tokens", .summary = "what providers' reported input tokens taught about our counts", .forms = { "[--config FILE | --socket FILE] [--json]" },
+      .options = { CONFIG, SOCKET, JSON }, .status = STATUS_PLAIN, .run = ctl_tokens },
+    { .name = "reload", .summary = "read the configuration again, as SIGHUP does", .forms = { "[--config FILE | --socket FILE] [--json]" },
+      .about = "The answer says that the reload has started; the agent's log says how it went.", .options = { CONFIG, SOCKET, JSON },
       .status = STATUS_PLAIN, .run = ctl_reload },
-    { .name = "ping", .summary = "is it there?", .forms = { "[--socket FILE] [--json]" }, .options = { SOCKET, JSON },
+    { .name = "ping", .summary = "is it there?", .forms = { "[--config FILE | --socket FILE] [--json]" }, .options = { CONFIG, SOCKET, JSON },
       .status = "0 it answered, 1 it did not, 2 wrong usage", .run = ctl_ping },
     { .name = "count", .summary = "what the gateway would count and hold for a request body; nothing is sent",
-      .forms = { "[--config FILE] [--endpoint PATH] [--team NAME] [--organization NAME] [--json] [BODY]", "--raw [--encoding NAME] [--path NAME] [--no-cache] [TEXTS]" },
+      .forms = { "[--config FILE] [--endpoint NAME] [--team NAME] [--organization NAME] [--json] [BODY]", "--raw [--encoding NAME] [--path NAME] [--no-cache] [TEXTS]" },
       .about = "Prints the tokens part by part, and what would be held: for the target it would go to or the fallback, whichever is dearer, "
                "by the configuration's prices and with what its ledger has learned of the model. --team and --organization say who asks: "
                "contract prices and targets may depend on it. Access rules and limits, which may refuse or lower, are not looked at. BODY is a file; without one, or with -, standard input.\n\n--raw counts "
                "NUL-separated texts, one count a line.",
-      .options = { CONFIG, { "--endpoint", "PATH", "the request's path; default: /v1/chat/completions" },
+      .options = { CONFIG, { "--endpoint", "NAME", "chat, responses, completions, embeddings, messages, or the request's path; default: chat" },
                    { "--team", "NAME", "the team that asks" }, { "--organization", "NAME", "the organization that asks" },
                    { "--encoding", "o200k_base|cl100k_base|p50k_base|r50k_base|o200k_harmony", "the tokenizer; default: the model's, with --raw o200k_base" },
                    { "--raw", NULL, "count plain texts" },

@@ -194,6 +194,14 @@ static int preview_print(const struct ctl_options *o, struct preview_options *wi
     return rc;
 }
 
+/* By its name, or by the path of a request. */
+static bool endpoint_find(const char *text, enum endpoint *out)
+{
+    if (dialect_endpoint_from_name(slice_cstr(text), out) && *out != ENDPOINT_PASSTHROUGH)
+        return true;
+    return dialect_endpoint(SLICE_LIT("POST"), slice_cstr(text), out) == DIALECT_MATCH;
+}
+
 static int count_body(const struct ctl_options *o, struct tokenizer_set *set, struct token_counter *counter, struct slice body)
 {
     struct preview_options with = { .encoding = o->encoding, .tokenizers = set, .counter = counter, .endpoint = ENDPOINT_CHAT, .body = body };
@@ -203,8 +211,9 @@ static int count_body(const struct ctl_options *o, struct tokenizer_set *set, st
         with.team = slice_cstr(o->team);
     if (o->organization != NULL)
         with.organization = slice_cstr(o->organization);
-    if (o->endpoint != NULL && dialect_endpoint(SLICE_LIT("POST"), slice_cstr(o->endpoint), &with.endpoint) != DIALECT_MATCH) {
-        fprintf(stderr, "tollgatectl: there is no endpoint %s\n", o->endpoint);
+    if (o->endpoint != NULL && !endpoint_find(o->endpoint, &with.endpoint)) {
+        fprintf(stderr, "tollgatectl: there is no endpoint %s; known: chat, responses, completions, embeddings, messages, or the request's path\n",
+                o->endpoint);
         return CTL_FAILED;
     }
     with.count_only = o->endpoint != NULL && dialect_counts_only(slice_cstr(o->endpoint));

@@ -129,15 +129,22 @@ static void print_route(const msgpack_object *o)
 
 static void print_limits(const msgpack_object *list)
 {
+    char reset[32], left[CTL_AMOUNT_SIZE], amount[CTL_AMOUNT_SIZE];
+
     printf("limits:\n");
     for (uint32_t i = 0; list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
         const msgpack_object *l = &list->via.array.ptr[i];
-        char reset[32];
+        enum budget_unit unit = ctl_unit(ctl_text(l, "unit"));
         ctl_instant(ctl_number(l, "reset_us"), reset, sizeof reset);
-        bool usd = slice_eq_cstr(ctl_text(l, "unit"), "usd");
-        printf("  %.*s (%.*s, %.*s, %.*s): %" PRId64 " of %" PRId64 " %s left, resets %s\n", SLICE_FMT(ctl_text(l, "limit")),
-               SLICE_FMT(ctl_text(l, "subject")), SLICE_FMT(ctl_text(l, "window")), SLICE_FMT(ctl_text(l, "action")), ctl_number(l, "left"),
-               ctl_number(l, "amount"), usd ? "nano-dollars" : "", reset);
+        printf("  ");
+        ctl_put_text(stdout, ctl_text(l, "limit"), 0);
+        printf(" (");
+        ctl_put_text(stdout, ctl_text(l, "subject"), 0);
+        printf(", %.*s, %.*s): %s of %s left", SLICE_FMT(ctl_text(l, "window")), SLICE_FMT(ctl_text(l, "action")),
+               budget_format_amount(ctl_number(l, "left"), unit, left, sizeof left), ctl_amount(ctl_number(l, "amount"), unit, amount));
+        if (ctl_number(l, "reset_us") > 0)
+            printf(", resets %s", reset);
+        putchar('\n');
     }
 }
 

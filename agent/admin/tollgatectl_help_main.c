@@ -35,7 +35,7 @@ static void put_wrapped(FILE *out, const char *text, int at, int indent)
 
 static void put_options(FILE *out, const struct ctl_command *c)
 {
-    char name[64];
+    char name[120];
 
     for (const struct ctl_option *o = c->options; o->name != NULL; o++) {
         snprintf(name, sizeof name, "%s%s%s", o->name, o->value != NULL ? " " : "", o->value != NULL ? o->value : "");
@@ -62,6 +62,8 @@ int ctl_help(FILE *out, const char *name)
     if (c->options[0].name != NULL)
         fputc('\n', out);
     fprintf(out, "Exit status: %s.\n", c->status);
+    if (out == stderr)
+        fprintf(out, "\ntollgatectl: %s: an argument is missing, or is none of those above\n", name);
     return out == stdout ? DONE : USAGE;
 }
 

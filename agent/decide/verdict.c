@@ -182,6 +182,16 @@ static struct slice instant(int64_t us, struct arena *a)
     return arena_copy(a, slice_cstr(text));
 }
 
+/* What stands behind an amount of this unit. */
+static const char *noun(enum budget_unit unit, int64_t amount)
+{
+    if (unit == BUDGET_USD)
+        return "";
+    if (unit == BUDGET_TOKENS)
+        return amount == 1 ? " token" : " tokens";
+    return amount == 1 ? " request" : " requests";
+}
+
 static struct slice budget_message(const struct budget_refused *r, struct arena *a)
 {
     const struct budget_state *s = &r->state;
@@ -193,11 +203,10 @@ static struct slice budget_message(const struct budget_refused *r, struct arena 
     budget_format_amount(s->held, u, held, sizeof held);
     budget_format_amount(s->left, u, left, sizeof left);
     budget_format_amount(r->asked, u, asked, sizeof asked);
-    const char *unit = u == BUDGET_USD ? "" : u == BUDGET_TOKENS ? " tokens" : " requests";
     struct slice head = arena_printf(a,
                                      "Limit \"%s\" (%s, %s) refuses this request: %s%s allowed, %s used, %s held by open requests, %s "
                                      "left; this request may take up to %s%s.",
-                                     s->limit, s->level, s->window, amount, unit, used, held, left, asked, unit);
+                                     s->limit, s->level, s->window, amount, noun(u, s->amount), used, held, left, asked, noun(u, r->asked));
     if (r->too_large)
         return arena_printf(a, "%.*s It can never fit: lower max_tokens or shorten the prompt.", SLICE_FMT(head));
     if (r->transient)
