@@ -22,7 +22,7 @@ class Receiver:
     """An HTTP server that keeps what it is sent and answers what the test wants."""
 
     def __init__(self):
-        self.got, self.status = [], 200
+        self.got, self.status, self.came = [], 200, 0
         self.answers = threading.Event()  # cleared: what comes is kept waiting
         self.answers.set()
         receiver = self
@@ -30,6 +30,7 @@ class Receiver:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.came += 1
                 receiver.answers.wait()
                 receiver.got.append((receiver.status, dict(self.headers.items()), body))
                 self.send_response(receiver.status)
@@ -175,8 +176,10 @@ def test_a_full_queue_drops_and_counts(stack, receiver, sub):
     before = metric("dropped")
     receiver.status = 500
     receiver.answers.clear()
+    came = receiver.came
     try:
         for i in range(3):
+            wait_for(lambda: i == 0 or receiver.came > came, "one to be under way")
             ask(stack, stack.person(f"{sub}-{i}"), 8)  # two alerts each; four fit
         wait_for(lambda: metric("dropped") >= before + 2, "two alerts to be dropped")
         receiver.answers.set()
