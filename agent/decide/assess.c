@@ -166,9 +166,10 @@ static bool endpoint_find(struct assessment *s)
             return false;
         }
         return refuse(s, 404, "unknown_url", "path",
-                      arena_printf(s->arena, "There is no endpoint %.*s %.*s here; this gateway serves POST %s.", SLICE_FMT(s->rq.method),
-                                   s->rq.path.n > 128 ? 128 : (int)s->rq.path.n, s->rq.path.p != NULL ? s->rq.path.p : "",
-                                   dialect_path(ENDPOINT_CHAT)));
+                      arena_printf(s->arena, "There is no endpoint %.*s %.*s here; this gateway serves POST %s, %s, %s, %s and %s, and GET /v1/models.",
+                                   SLICE_FMT(s->rq.method), s->rq.path.n > 128 ? 128 : (int)s->rq.path.n, s->rq.path.p != NULL ? s->rq.path.p : "",
+                                   dialect_path(ENDPOINT_CHAT), dialect_path(ENDPOINT_RESPONSES), dialect_path(ENDPOINT_COMPLETIONS),
+                                   dialect_path(ENDPOINT_EMBEDDINGS), dialect_path(ENDPOINT_MESSAGES)));
     }
 }
 

@@ -112,5 +112,7 @@ def test_anthropic_clients_bring_the_token_as_x_api_key(stack):
 def test_unknown_endpoints_are_refused_without_a_provider(stack):
     token = stack.person("endpoint-unknown")
     status, _, answer = stack.post(token, {"model": "solo", "x": "endpoint-unknown"}, path="/v1/fine_tuning/jobs")
-    assert (status, json.loads(answer)["error"]["code"]) == (404, "unknown_url")
+    error = json.loads(answer)["error"]
+    assert (status, error["code"]) == (404, "unknown_url")
+    assert all(path in error["message"] for path, _, _ in ASKS.values()), "it says what there is"
     assert stack.received("alpha", "endpoint-unknown") == []
