@@ -98,8 +98,10 @@ struct ask_part {
     uint32_t message;             /* index of the message (item) it belongs to; UINT32_MAX for none */
     struct slice raw;
     uint32_t width, height;       /* PART_IMAGE: pixels; 0 when unknown (remote URL) */
-    uint64_t bytes;               /* PART_AUDIO, PART_FILE, PART_IMAGE: decoded size; 0 when unknown */
-    uint64_t count;               /* PART_TOKENS */
+    union {
+        uint64_t bytes;           /* PART_AUDIO, PART_FILE, PART_IMAGE: decoded size; 0 when unknown */
+        uint64_t count;           /* PART_TOKENS */
+    };
 };
 
 /* Features a route may look at or a target may lack. */
@@ -107,6 +109,8 @@ enum ask_feature {
     ASK_STREAM = 1, ASK_TOOLS = 2, ASK_IMAGES = 4, ASK_AUDIO = 8, ASK_JSON_SCHEMA = 16, ASK_LOGPROBS = 32, ASK_FILES = 64,
     ASK_STORED = 128 /* refers to something kept by the provider: earlier response, conversation, stored prompt, file id */
 };
+
+#define ASK_PARTS_CHUNK 32
 
 struct ask {
     enum endpoint endpoint;
@@ -120,7 +124,7 @@ struct ask {
     struct slice service_tier, inference_geo, speed; /* as sent, decoded; empty when absent */
     unsigned features;            /* ask_feature bits */
     struct slice user_field;      /* `user` as sent by the client, decoded; never an identity */
-    const struct ask_part *parts;
+    const struct ask_part *const *part_chunks; /* of ASK_PARTS_CHUNK each, but for the last */
     size_t part_count;
     uint32_t message_count;
     bool had_invalid_text;        /* lone surrogates: counted as U+FFFD, so the count is an estimate */
@@ -132,6 +136,11 @@ struct ask {
     struct span at_stream_options; /* the whole value */
     struct span at_include_usage; /* the value inside stream_options */
 };
+
+static inline const struct ask_part *ask_part_at(const struct ask *ask, size_t i)
+{
+    return &ask->part_chunks[i / ASK_PARTS_CHUNK][i % ASK_PARTS_CHUNK];
+}
 
 /* ---- tokens ------------------------------------------------------------------------------------------------------ */
 

@@ -3,6 +3,7 @@
 #include "access/access_change.h"
 #include "agent.h"
 #include "base/clock.h"
+#include "base/fiber.h"
 #include "base/log.h"
 #include "base/private.h"
 #include "decide/again.h"
@@ -402,9 +403,10 @@ bool worker_start(struct worker *w, struct agent *agent, unsigned number, const 
     pthread_mutex_init(&w->lock, NULL);
     w->loop = ev_loop_new(EVFLAG_AUTO);
     w->counter = token_counter_new(NULL);
+    w->fibers = fiber_pool_new();
     w->read_buffer = private_alloc(READ_BYTES);
     w->accept = calloc(fd_count, sizeof *w->accept);
-    if (w->loop == NULL || w->counter == NULL || w->read_buffer == NULL || w->accept == NULL || !runtime_take(w))
+    if (w->loop == NULL || w->counter == NULL || w->fibers == NULL || w->read_buffer == NULL || w->accept == NULL || !runtime_take(w))
         return false;
     ev_async_init(&w->wake, on_wake);
     ev_prepare_init(&w->flush, on_flush);
@@ -450,6 +452,7 @@ void worker_free(struct worker *w)
     identity_verifier_free(w->verifier);
     runtime_unref(w->runtime);
     token_counter_free(w->counter);
+    fiber_pool_free(w->fibers);
     ev_loop_destroy(w->loop);
     private_free(w->read_buffer);
     free(w->accept);

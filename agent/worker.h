@@ -16,6 +16,7 @@
 struct again;
 struct agent;
 struct decision;
+struct fiber_pool;
 struct runtime;
 struct connection;
 
@@ -27,6 +28,7 @@ struct worker {
     struct runtime *runtime;            /* what new decisions use; one reference */
     struct identity_verifier *verifier; /* of runtime's identity store */
     struct token_counter *counter;
+    struct fiber_pool *fibers;          /* of bodies being parsed */
     ev_async wake;                      /* another thread put something below */
     ev_prepare flush;
     ev_timer tick;                      /* deadlines, once a second */
@@ -40,7 +42,7 @@ struct worker {
     struct decision *parked;            /* waiting for a key refresh */
     unsigned parked_count;
     size_t parked_bytes;                /* of the bodies they keep */
-    struct decision *jobs;              /* being counted in slices */
+    struct decision *jobs;              /* being parsed or counted in slices */
     struct again *agains;               /* questions for a key that wait for their answer */
     ev_timer again_timer;
     struct decision *spare;             /* free list */

@@ -90,7 +90,7 @@ static bool parts_print(const struct preview *p, struct token_counter *counter, 
     }
     for (size_t i = 0; i < ask->part_count; i++) {
         struct token_estimate e;
-        const struct ask_part *part = &ask->parts[i];
+        const struct ask_part *part = ask_part_at(ask, i);
         if (token_estimate_part(counter, t->tokenizer, &t->rules, ask, i, &e) != 0)
             return false;
         if (json)

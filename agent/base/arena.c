@@ -8,25 +8,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    LEAST_BYTES = 256,
+    MOST_BYTES = 1 << 20 /* of a usual block, header included */
+};
+
+/* Sizes are powers of two, header included: those are what private memory keeps at hand. */
 struct block {
     struct block *next;
-    size_t size, used;
+    size_t size, used; /* of `data` */
     alignas(max_align_t) char data[];
 };
 
 struct arena {
     struct block *head; /* the block being filled */
     struct block *spare; /* kept from earlier requests */
-    size_t first, used;
+    size_t used;
 };
 
-static struct block *block_new(size_t size)
+static struct block *block_new(size_t bytes)
 {
-    struct block *b = private_alloc(sizeof *b + size);
+    struct block *b = private_alloc(bytes);
     if (b == NULL)
         return NULL;
     b->next = NULL;
-    b->size = size;
+    b->size = bytes - sizeof *b;
     b->used = 0;
     return b;
 }
@@ -36,8 +42,7 @@ struct arena *arena_new(size_t first)
     struct arena *a = calloc(1, sizeof *a);
     if (a == NULL)
         return NULL;
-    a->first = first < 256 ? 256 : first;
-    a->head = block_new(a->first);
+    a->head = block_new(first < LEAST_BYTES ? LEAST_BYTES : first);
     if (a->head == NULL) {
         free(a);
         return NULL;
@@ -112,10 +117,10 @@ static struct block *block_for(struct arena *a, size_t n)
             return b;
         }
     }
-    size_t size = a->head->size * 2;
-    if (size > (size_t)1 << 20)
-        size = (size_t)1 << 20;
-    return block_new(size < n ? n : size);
+    size_t bytes = (sizeof(struct block) + a->head->size) * 2, need = sizeof(struct block) + n;
+    if (bytes > MOST_BYTES)
+        bytes = MOST_BYTES;
+    return block_new(bytes < need ? need : bytes);
 }
 
 void *arena_alloc(struct arena *a, size_t n)

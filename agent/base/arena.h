@@ -11,7 +11,7 @@
 
 struct arena;
 
-/* NULL when memory is out. `first` is the size of the first block in bytes. */
+/* NULL when memory is out. `first` is the size of the first block in bytes, what the arena keeps in it for itself included. */
 struct arena *arena_new(size_t first);
 /* NULL is allowed. */
 void arena_free(struct arena *a);

@@ -6,6 +6,22 @@
 #include <emmintrin.h>
 #endif
 
+enum {
+    STEP_WORK = 16,          /* to a member or element */
+    STRETCH = JSON_STRETCH   /* bytes read without counting */
+};
+
+/* Of strings, whatever is in them. */
+static size_t string_work(size_t bytes)
+{
+    return bytes / 2;
+}
+
+static const char *stretch_end(const char *p, const char *end)
+{
+    return end - p > STRETCH ? p + STRETCH : end;
+}
+
 static bool is_plain(unsigned char c)
 {
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
@@ -83,10 +99,15 @@ void json_scan_fail(struct json_scan *s, const char *phrase)
 
 static void skip_blanks(struct json_scan *s)
 {
-    const char *p = s->p;
-    while (p < s->end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
-        p++;
-    s->p = p;
+    for (;;) {
+        const char *p = s->p, *stop = stretch_end(p, s->end);
+        while (p < stop && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+            p++;
+        s->p = p;
+        if (p < stop || p == s->end)
+            return;
+        json_scan_spend(s, STRETCH);
+    }
 }
 
 void json_scan_begin(struct json_scan *s, struct slice text)
@@ -250,11 +271,13 @@ static int utf8_sequence(const char *p, const char *end)
     return n;
 }
 
-/* A run of non-ASCII, and perhaps more of the string. NULL: error set. */
+/* A run of non-ASCII or a stretch of it, and perhaps more of the string. NULL: error set. */
 static const char *check_utf8(struct json_scan *s, const char *p)
 {
-    p += utf8_json_blocks((const uint8_t *)p, (const uint8_t *)s->end);
-    while (p < s->end && (unsigned char)*p >= 0x80) {
+    const char *stop = stretch_end(p, s->end);
+
+    p += utf8_json_blocks((const uint8_t *)p, (const uint8_t *)stop);
+    while (p < stop && (unsigned char)*p >= 0x80) {
         /* The usual three bytes of CJK without the general checks. */
         if ((unsigned char)*p >= 0xe1 && (unsigned char)*p <= 0xec && s->end - p >= 3 && continues(p + 1, 0x80, 0xbf) &&
             continues(p + 2, 0x80, 0xbf)) {
@@ -279,20 +302,28 @@ bool json_scan_string(struct json_scan *s, struct json_text *out)
 {
     if (s->error != NULL || s->p == s->end || *s->p != '"')
         return false;
-    const char *start = s->p + 1, *p = start;
+    const char *start = s->p + 1, *p = start, *counted = start;
     bool escaped = false, lone = false;
     for (;;) {
-        p = json_plain_run(p, s->end);
+        const char *stop = stretch_end(p, s->end);
+        p = json_plain_run(p, stop);
+        if (p - counted >= STRETCH) {
+            json_scan_spend(s, string_work((size_t)(p - counted)));
+            counted = p;
+        }
         if (p == s->end)
             return fail_end(s, "ends inside a string");
+        if (p == stop)
+            continue;
         unsigned char c = (unsigned char)*p;
         if (c == '"')
             break;
         if (c == '\\') {
+            stop = stretch_end(p, s->end);
             escaped = true;
             do
                 p = check_escape(s, p + 1, &lone);
-            while (p != NULL && p < s->end && *p == '\\');
+            while (p != NULL && p < stop && *p == '\\');
         } else if (c >= 0x80) {
             p = check_utf8(s, p);
         } else {
@@ -304,14 +335,20 @@ bool json_scan_string(struct json_scan *s, struct json_text *out)
     *out = (struct json_text){ .raw = slice_make(start, (size_t)(p - start)), .escaped = escaped, .lone = lone };
     s->lone_surrogate = s->lone_surrogate || lone;
     s->p = p + 1;
+    json_scan_spend(s, string_work((size_t)(p - counted)));
     return true;
 }
 
-static const char *digits(const char *p, const char *end)
+static const char *digits(struct json_scan *s, const char *p)
 {
-    while (p < end && *p >= '0' && *p <= '9')
-        p++;
-    return p;
+    for (;;) {
+        const char *stop = stretch_end(p, s->end);
+        while (p < stop && *p >= '0' && *p <= '9')
+            p++;
+        if (p < stop || p == s->end)
+            return p;
+        json_scan_spend(s, STRETCH);
+    }
 }
 
 static bool skip_number(struct json_scan *s)
@@ -320,14 +357,14 @@ static bool skip_number(struct json_scan *s)
 
     if (*p == '-')
         p++;
-    q = digits(p, s->end);
+    q = digits(s, p);
     if (q == p)
         goto bad;
     if (*p == '0' && q - p > 1)
         return fail_at(s, p, "has a number with a leading zero");
     p = q;
     if (p < s->end && *p == '.') {
-        q = digits(++p, s->end);
+        q = digits(s, ++p);
         if (q == p)
             goto bad;
         p = q;
@@ -336,7 +373,7 @@ static bool skip_number(struct json_scan *s)
         p++;
         if (p < s->end && (*p == '+' || *p == '-'))
             p++;
-        q = digits(p, s->end);
+        q = digits(s, p);
         if (q == p)
             goto bad;
         p = q;
@@ -376,6 +413,7 @@ static bool step(struct json_scan *s, char close, const char *phrase)
 {
     if (s->error != NULL)
         return false;
+    json_scan_spend(s, STEP_WORK);
     skip_blanks(s);
     if (s->p == s->end)
         return fail_end(s, close == '}' ? "ends inside an object" : "ends inside an array");

@@ -4,7 +4,10 @@
  * held to the grammar, also in values that are skipped: strict UTF-8 (RFC 3629), no raw control bytes, numbers by the grammar,
  * nothing behind the value. Linear time, no recursion, no memory beyond this struct, no byte behind the text is read.
  * Errors are sticky: after the first, every call returns false, and `error` (a static phrase that fits behind "the body") and
- * `error_at` (byte offset) say what is wrong. Lone surrogate escapes are legal JSON: they are let through and noted. */
+ * `error_at` (byte offset) say what is wrong. Lone surrogate escapes are legal JSON: they are let through and noted.
+ *
+ * Work is counted as it goes, 1 being some 0.5 ns. With `pause` set it is called whenever `left` is used up, in the midst of whatever was
+ * called; it sets `left` anew. No stretch between two calls is longer than JSON_STRETCH beyond that. */
 #ifndef TOLLGATE_BASE_JSON_SCAN_H
 #define TOLLGATE_BASE_JSON_SCAN_H
 
@@ -17,6 +20,8 @@
 
 enum json_kind { JSON_INVALID, JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL };
 
+#define JSON_STRETCH 32768
+
 struct json_scan {
     const char *begin, *p, *end;
     unsigned depth;
@@ -26,6 +31,9 @@ struct json_scan {
     const char *error;   /* NULL: none */
     size_t error_at;
     uint64_t objects[JSON_MAX_DEPTH / 64]; /* bit d: the container at depth d is an object */
+    int64_t left;        /* work until `pause` is called */
+    void (*pause)(void *user);
+    void *pause_user;
 };
 
 /* A string or key: what stands between its quotes. */
@@ -35,7 +43,7 @@ struct json_text {
     bool lone;    /* raw holds a lone surrogate escape */
 };
 
-/* Starts at the outer value. */
+/* Starts at the outer value; `pause` is not set. */
 void json_scan_begin(struct json_scan *s, struct slice text);
 /* What starts at the cursor, which must be at a value; nothing is read. JSON_INVALID: no value starts here (the error is set). */
 enum json_kind json_scan_kind(struct json_scan *s);
@@ -52,6 +60,13 @@ bool json_scan_string(struct json_scan *s, struct json_text *out);
 bool json_scan_skip(struct json_scan *s, struct slice *raw);
 /* After the outer value: true when nothing but white space follows. */
 bool json_scan_end(struct json_scan *s);
+/* Counts work that the caller does with what was read. */
+static inline void json_scan_spend(struct json_scan *s, size_t work)
+{
+    s->left -= (int64_t)work;
+    if (s->left <= 0 && s->pause != NULL)
+        s->pause(s->pause_user);
+}
 /* Sets an error at the cursor unless there is one already: makes every later call return false. */
 void json_scan_fail(struct json_scan *s, const char *phrase);
 

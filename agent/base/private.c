@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,16 @@
 
 enum {
     FIRST_SHIFT = 5,              /* 32 bytes */
-    CLASSES = 16,                 /* up to 1 MiB; what is larger has a mapping of its own */
+    CLASSES = 16,                 /* up to 1 MiB; what is larger has a mapping of its own, kept for the next one that fits */
     LARGE = CLASSES,
     SLAB_BYTES = 2 << 20,
     KEPT_BYTES = 128 * 1024,      /* by a thread, of one class */
     KEPT_MOST = 64, KEPT_LEAST = 2,
     HANDED = 16,                  /* between a thread and all, at once */
     RETURNED_SHIFT = 16,          /* blocks from 64 KiB on give their pages back */
-    RESIDENT_MOST = 64            /* but for so many of a class */
+    RESIDENT_MOST = 64,           /* but for so many of a class */
+    LARGE_ROUND = 64 * 1024,
+    LARGE_KEPT_BYTES = 32 << 20   /* of free large blocks, for all threads together */
 };
 
 struct block {
@@ -49,7 +52,11 @@ static struct {
     struct list free[CLASSES];
     char *slab;
     size_t left;
+    struct block *large; /* free ones, the last one freed first */
+    size_t large_bytes;
 } all = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static atomic_size_t mapped;
 
 static _Thread_local struct list mine[CLASSES];
 static _Thread_local bool registered;
@@ -97,6 +104,7 @@ static void *map(size_t n)
     void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
+    atomic_fetch_add_explicit(&mapped, n, memory_order_relaxed);
     (void)madvise(p, n, MADV_DONTDUMP); /* a kernel without it writes no core either: RLIMIT_CORE is 0 */
     return p;
 }
@@ -187,17 +195,55 @@ static struct block *block_of(void *p)
     return (struct block *)(void *)((char *)p - offsetof(struct block, data));
 }
 
+/* One that has room for `need` bytes, and not more than twice that. NULL: there is none. */
+static struct block *large_kept(size_t need)
+{
+    struct block **at, *b;
+
+    pthread_mutex_lock(&all.lock);
+    for (at = &all.large; (b = *at) != NULL; at = &b->next)
+        if (b->mapped >= need && b->mapped / 2 <= need) {
+            *at = b->next;
+            all.large_bytes -= b->mapped;
+            break;
+        }
+    pthread_mutex_unlock(&all.lock);
+    return b;
+}
+
 static void *large_alloc(size_t n)
 {
-    if (n > SIZE_MAX - sizeof(struct block))
+    if (n > SIZE_MAX / 2)
         return NULL;
-    struct block *b = map(sizeof *b + n);
-    if (b == NULL)
-        return NULL;
-    b->class = LARGE;
-    b->mapped = sizeof *b + n;
+    size_t need = (sizeof(struct block) + n + LARGE_ROUND - 1) / LARGE_ROUND * LARGE_ROUND;
+    struct block *b = large_kept(need);
+    if (b == NULL) {
+        b = map(need);
+        if (b == NULL)
+            return NULL;
+        b->class = LARGE;
+        b->mapped = need;
+    }
     b->n = n;
     return b->data;
+}
+
+static void large_free(struct block *b, size_t used)
+{
+    bool keep;
+
+    if (b->mapped <= LARGE_KEPT_BYTES / 4)
+        explicit_bzero(b->data, used);
+    pthread_mutex_lock(&all.lock);
+    keep = b->mapped <= LARGE_KEPT_BYTES / 4 && all.large_bytes + b->mapped <= LARGE_KEPT_BYTES;
+    if (keep) {
+        b->next = all.large;
+        all.large = b;
+        all.large_bytes += b->mapped;
+    }
+    pthread_mutex_unlock(&all.lock);
+    if (!keep)
+        munmap(b, b->mapped); /* what the system gets back it wipes before anybody sees it */
 }
 
 void *private_alloc(size_t n)
@@ -223,16 +269,23 @@ void private_free_used(void *p, size_t used)
         return;
     }
     struct block *b = block_of(p);
+    if (used > b->n)
+        used = b->n;
     if (b->class == LARGE) {
-        munmap(b, b->mapped);
+        large_free(b, used);
         return;
     }
-    explicit_bzero(b->data, used < b->n ? used : b->n);
+    explicit_bzero(b->data, used);
     if (!registered)
         thread_register();
     push(&mine[b->class], b);
     if (mine[b->class].count > kept_most(b->class))
         hand_back(b->class, kept_most(b->class) / 2);
+}
+
+size_t private_mapped(void)
+{
+    return atomic_load_explicit(&mapped, memory_order_relaxed);
 }
 
 void private_free(void *p)

@@ -3,7 +3,8 @@
  *
  * A general allocator: any thread may free what another allocated. Its pages are marked MADV_DONTDUMP; blocks are wiped when they
  * are freed, so what is not in use is zero. Not locked against swapping: that is for struct secret (base/secret.h). Small blocks are kept by
- * each thread for its next ones and cost no lock. Under AddressSanitizer it is malloc, so that mistakes are found. */
+ * each thread for its next ones and cost no lock; large ones, up to 32 MiB together, are kept with their pages. Under AddressSanitizer it is
+ * malloc, so that mistakes are found. */
 #ifndef TOLLGATE_BASE_PRIVATE_H
 #define TOLLGATE_BASE_PRIVATE_H
 
@@ -20,6 +21,10 @@ char *private_strdup(const char *s) __attribute__((malloc, warn_unused_result));
 void private_free(void *p);
 /* The same, where only the first `used` bytes were ever written to. */
 void private_free_used(void *p, size_t used);
+
+/* Bytes taken from the system since the process began, whatever was given back: it stands still as long as what is asked for is at hand. 0
+ * under AddressSanitizer. */
+size_t private_mapped(void);
 
 /* From now on OpenSSL and cJSON take their memory here (libcurl does with its first use in base/http_client.h). First thing in a process: false
  * when OpenSSL has memory of its own already and keeps to it. */

@@ -189,20 +189,9 @@ static bool body_whole(struct assessment *s)
     return true;
 }
 
-bool assess_parse(struct assessment *s)
+bool assess_parsed(struct assessment *s, bool ok)
 {
-    if (!endpoint_find(s) || !body_whole(s))
-        return false;
-    enum endpoint endpoint = s->ask.endpoint;
-    if (endpoint == ENDPOINT_PASSTHROUGH) {
-        if (!permission_check(s))
-            return false;
-        passing_start(s);
-        return true;
-    }
-    int rc = dialect_counts_only(s->rq.path) ? dialect_parse_count(s->rq.body, s->arena, &s->ask, &s->no)
-                                             : dialect_parse(endpoint, s->rq.body, s->arena, &s->ask, &s->no);
-    if (rc != 0) {
+    if (!ok) {
         if (s->no.reason != NULL && strcmp(s->no.reason, "body_truncated") == 0)
             s->no.message = arena_printf(s->arena, "%.*s If it was sent whole, it is larger than HAProxy's buffer (tune.bufsize).",
                                          SLICE_FMT(s->no.message));
@@ -211,6 +200,41 @@ bool assess_parse(struct assessment *s)
     if (s->rq.deployment.n > 0)
         s->ask.model = s->rq.deployment;
     return permission_check(s) && assess_route_start(s, s->ask.model);
+}
+
+/* The endpoint is known, and the body all there. */
+static bool parse_ready(struct assessment *s)
+{
+    if (!endpoint_find(s) || !body_whole(s))
+        return false;
+    if (s->ask.endpoint != ENDPOINT_PASSTHROUGH)
+        return true;
+    if (!permission_check(s))
+        return false;
+    passing_start(s);
+    return true;
+}
+
+bool assess_parse(struct assessment *s)
+{
+    if (!parse_ready(s))
+        return false;
+    if (s->ask.endpoint == ENDPOINT_PASSTHROUGH)
+        return true;
+    int rc = dialect_counts_only(s->rq.path) ? dialect_parse_count(s->rq.body, s->arena, &s->ask, &s->no)
+                                             : dialect_parse(s->ask.endpoint, s->rq.body, s->arena, &s->ask, &s->no);
+    return assess_parsed(s, rc == 0);
+}
+
+bool assess_parse_begin(struct assessment *s, struct fiber_pool *pool, struct dialect_job **job)
+{
+    *job = NULL;
+    if (!parse_ready(s))
+        return false;
+    if (s->ask.endpoint == ENDPOINT_PASSTHROUGH)
+        return true;
+    *job = dialect_job_new(pool, s->ask.endpoint, dialect_counts_only(s->rq.path), s->rq.body, s->arena, &s->ask, &s->no);
+    return *job != NULL;
 }
 
 static bool has_output(enum endpoint e)
@@ -258,7 +282,7 @@ static int64_t images_of(const struct ask *ask)
     int64_t n = 0;
 
     for (size_t i = 0; (ask->features & ASK_IMAGES) && i < ask->part_count; i++)
-        n += ask->parts[i].kind == PART_IMAGE;
+        n += ask_part_at(ask, i)->kind == PART_IMAGE;
     return n;
 }
 

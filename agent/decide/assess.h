@@ -46,6 +46,9 @@ struct assessment {
     bool downgraded;                         /* alias is not the one that was asked for, but the one a limit asked for instead */
 };
 
+struct dialect_job;
+struct fiber_pool;
+
 /* What a target is charged by. */
 struct price_terms assess_terms(const struct assessment *s, const struct runtime_target *t, const struct route_target *r);
 
@@ -55,6 +58,10 @@ bool assess_read(struct spop_bytes payload, struct http_request *rq, struct aren
 void assess_shape(struct assessment *s);
 /* Endpoint, body, alias. False: refused. */
 bool assess_parse(struct assessment *s);
+/* The same in slices, for a long body: begin makes a job for it, assess_parsed takes what dialect_job_step returned at last. No job and true:
+ * nothing is to be parsed, and all is done. False: refused, or memory is out when `no` says nothing. */
+bool assess_parse_begin(struct assessment *s, struct fiber_pool *pool, struct dialect_job **job);
+bool assess_parsed(struct assessment *s, bool ok);
 /* After the counts: targets that can serve it, prices, ceiling. False: refused. */
 bool assess_price(struct assessment *s);
 enum assess_reserved { ASSESS_RESERVED, ASSESS_REFUSED, ASSESS_DOWNGRADED };

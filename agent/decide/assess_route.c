@@ -21,12 +21,12 @@ static uint64_t conversation_key(const struct assessment *s)
     uint64_t h = route_hash(0, s->who.subject);
 
     for (size_t i = 0; i < ask->part_count; i++)
-        if (ask->parts[i].place == IN_ROLE && slice_eq_cstr(ask->parts[i].raw, "user")) {
-            first = ask->parts[i].message;
+        if (ask_part_at(ask, i)->place == IN_ROLE && slice_eq_cstr(ask_part_at(ask, i)->raw, "user")) {
+            first = ask_part_at(ask, i)->message;
             break;
         }
     for (size_t i = 0; i < ask->part_count; i++) {
-        const struct ask_part *p = &ask->parts[i];
+        const struct ask_part *p = ask_part_at(ask, i);
         if (p->place == IN_SYSTEM || (p->message != UINT32_MAX && p->message <= first) || (p->place == IN_PROMPT && i == 0))
             h = route_hash(h, p->raw);
     }

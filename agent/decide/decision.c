@@ -8,6 +8,7 @@
 #include "base/private.h"
 #include "decide/inflight.h"
 #include "decide/keys.h"
+#include "dialect/dialect.h"
 #include "access/logout.h"
 #include "manage/prompting.h"
 #include "observe/request_log.h"
@@ -64,6 +65,7 @@ static void decision_free(struct decision *d)
 
     if (d->connection != NULL)
         connection_release(d->connection);
+    dialect_job_free(d->parsing);
     estimate_job_free(d->job);
     credential_release(d->s.credentials);
     runtime_unref(d->s.runtime);
@@ -334,12 +336,7 @@ static void identify(struct decision *d, bool verify)
     d->known = true;
     if (answered_own(d))
         return;
-    int64_t t0 = clock_mono_us();
-    if (!assess_parse(&d->s)) {
-        refused(d);
-        return;
-    }
-    decision_count(d, t0);
+    decision_parse(d);
 }
 
 static void on_decision_written(struct ledger_op *op, enum ledger_result result)

@@ -9,7 +9,7 @@
 #include "ledger/ledger.h"
 #include "observe/trace_context.h"
 
-enum stage { STAGE_IDENTITY, STAGE_COUNT, STAGE_COMMIT, STAGE_LOGOUT, STAGE_ANSWERED };
+enum stage { STAGE_IDENTITY, STAGE_COUNT /* and what comes before it: parsing */, STAGE_COMMIT, STAGE_LOGOUT, STAGE_ANSWERED };
 
 struct decision {
     struct decision *next;
@@ -24,6 +24,7 @@ struct decision {
     struct identity_logout logout;  /* of a request that logout_asked */
     atomic_int logout_changes;      /* not yet written */
     atomic_bool logout_failed;
+    struct dialect_job *parsing;
     struct estimate_job *job;
     const struct runtime_target *counting; /* what the job counts for */
     struct inflight *flight;
@@ -34,7 +35,9 @@ struct decision {
     int64_t identity_us, tokens_us, budget_us; /* durations */
 };
 
-/* decision_count.c: counts for the targets chosen, at once or in slices; then on to decision_counted. `t0` is the monotonic time (us) from
+/* decision_count.c: reads the body, at once or in slices, then goes on to decision_count. */
+void decision_parse(struct decision *d);
+/* Counts for the targets chosen, at once or in slices; then on to decision_counted. `t0` is the monotonic time (us) from
  * which on the counting is charged to stage "tokens". */
 void decision_count(struct decision *d, int64_t t0);
 

@@ -197,9 +197,11 @@ void content_walk(struct walk *w, enum ask_place place)
 
 void content_move(struct walk *w, size_t first, enum ask_place place)
 {
-    for (size_t i = first; i < w->count; i++)
-        if (w->parts[i].place == IN_CONTENT)
-            w->parts[i].place = place;
+    for (size_t i = first; i < w->count; i++) {
+        struct ask_part *p = &w->chunks[i / ASK_PARTS_CHUNK][i % ASK_PARTS_CHUNK];
+        if (p->place == IN_CONTENT)
+            p->place = place;
+    }
 }
 
 void content_sealed(struct walk *w, enum ask_place place)

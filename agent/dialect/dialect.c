@@ -1,5 +1,7 @@
 #include "dialect/dialect.h"
 
+#include "base/fiber.h"
+
 #include "dialect/walk.h"
 
 static const struct {
@@ -75,23 +77,37 @@ static void refuse_syntax(struct walk *w)
     w->refused = true;
 }
 
-static int parse(enum endpoint endpoint, bool count_only, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
+static void walk_begin(struct walk *w, enum endpoint endpoint, bool count_only, struct slice body, struct arena *arena, struct ask *out,
+                       struct refusal *why)
 {
-    struct walk w = { .arena = arena, .ask = out, .why = why, .message = UINT32_MAX };
-
+    *w = (struct walk){ .arena = arena, .ask = out, .why = why, .message = UINT32_MAX };
     *why = (struct refusal){ .retry_after_s = -1 };
     *out = (struct ask){ .endpoint = endpoint, .count_only = count_only, .max_output = -1, .choices = 1, .thinking_budget = -1 };
-    json_scan_begin(&w.s, body);
-    const char *start = w.s.p;
-    endpoints[endpoint].walk(&w);
-    if (!w.refused && w.s.error == NULL)
-        out->at_object = walk_span(&w, slice_make(start, (size_t)(w.s.p - start)));
-    if (!w.refused && !json_scan_end(&w.s))
-        refuse_syntax(&w);
-    out->parts = w.parts;
-    out->part_count = w.count;
-    out->had_invalid_text = w.s.lone_surrogate;
-    return w.refused ? -1 : 0;
+    json_scan_begin(&w->s, body);
+}
+
+static int walk_all(struct walk *w)
+{
+    struct ask *out = w->ask;
+    const char *start = w->s.p;
+
+    endpoints[out->endpoint].walk(w);
+    if (!w->refused && w->s.error == NULL)
+        out->at_object = walk_span(w, slice_make(start, (size_t)(w->s.p - start)));
+    if (!w->refused && !json_scan_end(&w->s))
+        refuse_syntax(w);
+    out->part_chunks = (const struct ask_part *const *)w->chunks;
+    out->part_count = w->count;
+    out->had_invalid_text = w->s.lone_surrogate;
+    return w->refused ? -1 : 0;
+}
+
+static int parse(enum endpoint endpoint, bool count_only, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
+{
+    struct walk w;
+
+    walk_begin(&w, endpoint, count_only, body, arena, out, why);
+    return walk_all(&w);
 }
 
 int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
@@ -102,4 +118,62 @@ int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena
 int dialect_parse_count(struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
 {
     return parse(ENDPOINT_MESSAGES, true, body, arena, out, why);
+}
+
+/* ---- in slices ------------------------------------------------------------------------------------------------------ */
+
+struct dialect_job {
+    struct walk walk;
+    struct fiber *fiber;
+    size_t work, done; /* asked for, and done, in this step */
+    int result;
+};
+
+static void on_pause(void *user)
+{
+    struct dialect_job *j = user;
+
+    fiber_pause(j->fiber);
+    j->walk.s.left = (int64_t)j->work;
+}
+
+static void run(struct fiber *self, void *arg)
+{
+    struct dialect_job *j = arg;
+
+    (void)self;
+    j->walk.s.left = (int64_t)j->work;
+    j->result = walk_all(&j->walk) == 0 ? 1 : -1;
+}
+
+struct dialect_job *dialect_job_new(struct fiber_pool *pool, enum endpoint endpoint, bool count_only, struct slice body, struct arena *arena,
+                                    struct ask *out, struct refusal *why)
+{
+    struct dialect_job *j = arena_zalloc(arena, sizeof *j);
+
+    if (j == NULL || (j->fiber = fiber_new(pool, run, j)) == NULL)
+        return NULL;
+    walk_begin(&j->walk, endpoint, count_only, body, arena, out, why);
+    j->walk.s.pause = on_pause;
+    j->walk.s.pause_user = j;
+    return j;
+}
+
+int dialect_job_step(struct dialect_job *j, size_t work)
+{
+    j->work = work;
+    bool ended = fiber_resume(j->fiber);
+    j->done = (size_t)((int64_t)work - j->walk.s.left);
+    return ended ? j->result : 0;
+}
+
+size_t dialect_job_work(const struct dialect_job *j)
+{
+    return j->done;
+}
+
+void dialect_job_free(struct dialect_job *j)
+{
+    if (j != NULL)
+        fiber_free(j->fiber);
 }

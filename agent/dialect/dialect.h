@@ -45,7 +45,20 @@ bool dialect_endpoint_from_name(struct slice name, enum endpoint *out) __attribu
  * Legacy completions without max_tokens get max_output 16, the documented default, with at_max_output.len 0. */
 int dialect_parse(enum endpoint endpoint, struct slice body, struct arena *arena, struct ask *out, struct refusal *why)
     __attribute__((warn_unused_result));
-/* The same for a body of /v1/messages/count_tokens, which has no max_tokens; out->count_only is set (Anthropic API reference:
+/* The same in slices, for a body that would hold up a loop. Everything given must stay in place until the job is freed. */
+struct dialect_job;
+struct fiber_pool;
+/* NULL when memory is out. `count_only`: as dialect_parse_count. */
+struct dialect_job *dialect_job_new(struct fiber_pool *pool, enum endpoint endpoint, bool count_only, struct slice body, struct arena *arena,
+                                    struct ask *out, struct refusal *why) __attribute__((warn_unused_result));
+/* Does `work` as base/json_scan.h counts it, and at most JSON_STRETCH more. 1: parsed, -1: refused (then it may only be freed); 0: call again. */
+int dialect_job_step(struct dialect_job *job, size_t work) __attribute__((warn_unused_result));
+/* The work of the last step. */
+size_t dialect_job_work(const struct dialect_job *job);
+/* Also before it has ended. NULL is allowed. */
+void dialect_job_free(struct dialect_job *job);
+
+/* The same as dialect_parse for a body of /v1/messages/count_tokens, which has no max_tokens; out->count_only is set (Anthropic API reference:
  * messages-count-tokens). */
 int dialect_parse_count(struct slice body, struct arena *arena, struct ask *out, struct refusal *why) __attribute__((warn_unused_result));
 

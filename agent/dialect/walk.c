@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+enum { KEY_WORK = 64 /* to find a key among those known, see base/json_scan.h */ };
+
 struct slice walk_place_text(struct walk *w)
 {
     char out[256];
@@ -150,6 +152,7 @@ int walk_field(struct walk *w, struct fields *f)
         struct slice name = key.raw;
         if (key.escaped)
             name = key.raw.n <= sizeof buffer ? slice_make(buffer, json_unescape(key.raw, buffer)) : SLICE_NONE;
+        json_scan_spend(&w->s, KEY_WORK);
         int i = find(f, name);
         if (i < 0) {
             struct slice right = f->names[-1 - i];
@@ -272,23 +275,35 @@ struct span walk_span(const struct walk *w, struct slice raw)
     return (struct span){ .off = (size_t)(raw.p - w->s.begin), .len = raw.n };
 }
 
+/* Parts stay where they are: only the places of the chunks move when there are more of them. */
+static bool chunk_add(struct walk *w)
+{
+    size_t n = w->count / ASK_PARTS_CHUNK;
+
+    if (n == w->room) {
+        size_t room = n == 0 ? 8 : n * 2;
+        struct ask_part **grown = arena_alloc(w->arena, room * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        if (n > 0)
+            memcpy(grown, w->chunks, n * sizeof *grown);
+        w->chunks = grown;
+        w->room = room;
+    }
+    w->chunks[n] = arena_alloc(w->arena, ASK_PARTS_CHUNK * sizeof **w->chunks);
+    return w->chunks[n] != NULL;
+}
+
 struct ask_part *walk_part(struct walk *w, enum ask_part_kind kind, enum ask_place place)
 {
     if (w->refused || w->s.error != NULL)
         return NULL;
-    if (w->count == w->room) {
-        size_t room = w->room == 0 ? 16 : w->room * 2;
-        struct ask_part *grown = room > SIZE_MAX / 4 / sizeof *grown ? NULL : arena_alloc(w->arena, room * sizeof *grown);
-        if (grown == NULL) {
-            walk_no_memory(w);
-            return NULL;
-        }
-        if (w->count > 0)
-            memcpy(grown, w->parts, w->count * sizeof *grown);
-        w->parts = grown;
-        w->room = room;
+    if (w->count % ASK_PARTS_CHUNK == 0 && !chunk_add(w)) {
+        walk_no_memory(w);
+        return NULL;
     }
-    struct ask_part *p = &w->parts[w->count++];
+    struct ask_part *p = &w->chunks[w->count / ASK_PARTS_CHUNK][w->count % ASK_PARTS_CHUNK];
+    w->count++;
     *p = (struct ask_part){ .kind = kind, .place = place, .message = w->message };
     return p;
 }

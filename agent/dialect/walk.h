@@ -34,8 +34,8 @@ struct walk {
     struct ask *ask;
     struct refusal *why;
     bool refused;
-    struct ask_part *parts;
-    size_t count, room;
+    struct ask_part **chunks; /* ASK_PARTS_CHUNK parts each */
+    size_t count, room;       /* parts; chunks there are places for */
     uint32_t message; /* index of the message being read; UINT32_MAX for none */
     struct walk_place path[WALK_DEPTH];
     unsigned depth;
@@ -69,7 +69,7 @@ bool walk_bool(struct walk *w, bool *out);
 bool walk_int(struct walk *w, int64_t least, int64_t most, int64_t *out);
 struct span walk_span(const struct walk *w, struct slice raw);
 
-/* A new part; NULL after a refusal. Valid until the next one. */
+/* A new part; NULL after a refusal. */
 struct ask_part *walk_part(struct walk *w, enum ask_part_kind kind, enum ask_place place);
 /* The string at the cursor as PART_TEXT; empty ones are left out. */
 void walk_text(struct walk *w, enum ask_place place);

@@ -99,9 +99,9 @@ static struct entry *entry_new(const struct assessment *s, int64_t now_us)
     size_t parts = 0, bytes = 0;
 
     for (size_t i = 0; i < s->ask.part_count; i++)
-        if (kept(&s->ask.parts[i])) {
+        if (kept(ask_part_at(&s->ask, i))) {
             parts++;
-            bytes += s->ask.parts[i].raw.n;
+            bytes += ask_part_at(&s->ask, i)->raw.n;
         }
     struct entry *e = calloc(1, sizeof *e + parts * sizeof *e->part + bytes);
     if (e == NULL)
@@ -113,7 +113,7 @@ static struct entry *entry_new(const struct assessment *s, int64_t now_us)
     name_copy(e->alias, s->alias->name);
     char *text = (char *)(e->part + parts);
     for (size_t i = 0; i < s->ask.part_count && !e->cut; i++) {
-        const struct ask_part *a = &s->ask.parts[i];
+        const struct ask_part *a = ask_part_at(&s->ask, i);
         if (!kept(a))
             continue;
         size_t n = a->raw.n;

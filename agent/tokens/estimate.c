@@ -270,7 +270,7 @@ int estimate_job_step(struct estimate_job *j, size_t work, struct token_estimate
         *unbounded = false;
     j->work = 0;
     while (j->part < j->ask->part_count) {
-        const struct ask_part *p = &j->ask->parts[j->part];
+        const struct ask_part *p = ask_part_at(j->ask, j->part);
         if (j->work >= work)
             return 0;
         j->work += PART_WORK;
@@ -311,7 +311,7 @@ int token_estimate_part(struct token_counter *c, const struct tokenizer *t, cons
 {
     struct estimate_job j;
     job_init(&j, c, t, rules, ask);
-    const struct ask_part *p = &ask->parts[part];
+    const struct ask_part *p = ask_part_at(ask, part);
     if (is_text(p)) {
         struct token_count count;
         if (token_count_bytes(c, t, input_of(p), p->raw, &count) != 0)
@@ -348,7 +348,7 @@ size_t estimate_bytes(const struct ask *ask)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < ask->part_count; i++)
-        if (is_text(&ask->parts[i]))
-            bytes += ask->parts[i].raw.n;
+        if (is_text(ask_part_at(ask, i)))
+            bytes += ask_part_at(ask, i)->raw.n;
     return bytes;
 }

@@ -53,7 +53,7 @@ struct token_basis token_basis_of(const struct ask *ask, const struct token_esti
     struct token_basis b = { .counted = built_in->input, .shape = LEARN_PLAIN };
 
     for (size_t i = 0; i < ask->part_count; i++) {
-        const struct ask_part *p = &ask->parts[i];
+        const struct ask_part *p = ask_part_at(ask, i);
         if ((p->kind != PART_TEXT && p->kind != PART_JSON && p->kind != PART_TOKENS) || p->place == IN_PREDICTION)
             return (struct token_basis){ .counted = 0 };
         if (p->place == IN_TOOL_CALL || p->place == IN_TOOL_RESULT)

@@ -166,8 +166,8 @@ def decisions(stack):
 
 
 def slow_bodies():
-    """Bodies of 1 MB: prose; no words at all, slow to count; Cyrillic in escapes, slow to read; a thousand messages. The number makes each
-    one new."""
+    """Bodies of 1 MB: prose; no words at all, slow to count; Cyrillic in escapes, slow to read; a thousand messages; thirty thousand. The
+    number makes each one new."""
     prose = (
         "@@@@@@@@ "
         + "Revenue grew in most regions while costs did not; the board wants to know why, and by when. " * 11000
@@ -184,6 +184,7 @@ def slow_bodies():
         ("letters", [{"role": "user", "content": letters}]),
         ("escapes", [{"role": "user", "content": cyrillic}]),
         ("1000 turns", turns),
+        ("30000 turns", [{"role": "user", "content": "@@@@@@@@" if i == 0 else "a"} for i in range(30000)]),
     ):
         yield title, json.dumps({"model": "solo", "max_tokens": 16, "messages": messages})
 

@@ -85,6 +85,23 @@ def test_a_large_body_below_the_limit_passes_byte_exactly(stack, sub):
     assert got["messages"] == request(text)["messages"]
 
 
+def thousands(sub, last):
+    turns = [{"role": "user", "content": sub if i == 0 else "a"} for i in range(2500)]
+    return {"model": "solo", "messages": [*turns, {"role": "user", "content": last}]}
+
+
+def test_thousands_of_messages_pass(stack, sub):
+    body = thousands(sub, "b")
+    assert stack.post(stack.person(sub), body)[0] == 200
+    assert json.loads(stack.received("alpha", sub)[0]["body"])["messages"] == body["messages"]
+
+
+def test_a_fault_behind_thousands_of_messages_is_found(stack, sub):
+    status, _, answer = stack.post(stack.person(sub), thousands(sub, 7))
+    assert status == 400 and error_of(answer)["param"] == "messages[2500].content"
+    assert stack.received("alpha", sub) == []
+
+
 def test_chunked_passes_byte_exactly(stack, sub):
     text = sub + " " + "wörd 😀 " * 3000
     stack.person(sub)

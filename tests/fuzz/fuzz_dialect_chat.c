@@ -1,5 +1,6 @@
 /* Any body on any endpoint: parsed or refused with a reason; what parses is rewritten, and the result says what was wished. The first byte
  * picks the endpoint and the wishes. */
+#include "base/fiber.h"
 #include "dialect/dialect.h"
 #include "dialect/dialect_rewrite.h"
 #include "dialect/error.h"
@@ -51,6 +52,25 @@ static void check_rewrite(const struct ask *ask, struct slice body, unsigned bit
         CHECK(again.include_usage);
 }
 
+/* In the smallest slices there are: stopped wherever it may be. */
+static void check_slices(enum endpoint e, struct slice body, const struct ask *whole, int result, struct arena *a)
+{
+    static struct fiber_pool *pool;
+    struct ask ask;
+    struct refusal why;
+    int rc;
+
+    if (pool == NULL)
+        CHECK((pool = fiber_pool_new()) != NULL);
+    struct dialect_job *job = dialect_job_new(pool, e, false, body, a, &ask, &why);
+    CHECK(job != NULL);
+    while ((rc = dialect_job_step(job, 1)) == 0) {
+    }
+    dialect_job_free(job);
+    CHECK(rc == (result == 0 ? 1 : -1));
+    CHECK(rc < 0 || (slice_eq(ask.model, whole->model) && ask.part_count == whole->part_count && ask.features == whole->features));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -66,7 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ask ask;
     struct refusal why;
 
-    if (dialect_parse(e, body, a, &ask, &why) != 0) {
+    int rc = dialect_parse(e, body, a, &ask, &why);
+    check_slices(e, body, &ask, rc, a);
+    if (rc != 0) {
         check_error(e, &why, a);
     } else {
         inside(ask.at_object, body.n);
@@ -77,8 +99,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         inside(ask.at_include_usage, body.n);
         CHECK(ask.model.n > 0 && ask.choices >= 1 && ask.max_output >= -1);
         for (size_t i = 0; i < ask.part_count; i++)
-            if (ask.parts[i].raw.n > 0)
-                CHECK(ask.parts[i].raw.p >= body.p && ask.parts[i].raw.p + ask.parts[i].raw.n <= body.p + body.n);
+            if (ask_part_at(&ask, i)->raw.n > 0)
+                CHECK(ask_part_at(&ask, i)->raw.p >= body.p && ask_part_at(&ask, i)->raw.p + ask_part_at(&ask, i)->raw.n <= body.p + body.n);
         check_rewrite(&ask, body, data[0], a);
     }
     arena_free(a);

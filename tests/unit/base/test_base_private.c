@@ -97,7 +97,7 @@ static void test_growing(void **state)
 static void test_freed_is_wiped(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SIZES && sizes[i] <= 1 << 20; i++) {
+    for (size_t i = 0; i < SIZES; i++) {
         volatile unsigned char *p = private_alloc(sizes[i]);
         uintptr_t at = (uintptr_t)p;
         memset((void *)(uintptr_t)at, 0xa5, sizes[i]);
@@ -112,6 +112,43 @@ static void test_freed_is_wiped(void **state)
     p = private_realloc(p, 100000); /* moved: the old place goes */
     assert_true(all_are((const unsigned char *)at, 200, 0));
     private_free(p);
+}
+
+/* Large blocks too are kept for the next ones, as long as they are not too many; nothing of a size near theirs needs another. */
+static void test_large_blocks_are_kept(void **state)
+{
+    enum { MANY = 40 };
+    unsigned char *p[MANY];
+    size_t before;
+
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        before = private_mapped();
+        for (size_t i = 0; i < 4; i++) {
+            p[i] = private_alloc((2 << 20) + i * 100000);
+            assert_non_null(p[i]);
+            assert_true(all_are(p[i], (2 << 20) + i * 100000, 0));
+            memset(p[i], 0xa5, (2 << 20) + i * 100000);
+        }
+        for (size_t i = 4; i-- > 0;)
+            private_free(p[i]);
+    }
+    assert_int_equal(private_mapped(), before);
+    for (int i = 0; i < MANY; i++) {
+        p[i] = private_alloc(3 << 20);
+        assert_non_null(p[i]);
+    }
+    for (int i = 0; i < MANY; i++)
+        private_free(p[i]);
+    before = private_mapped();
+    for (int i = 0; i < MANY; i++) {
+        p[i] = private_alloc(3 << 20);
+        assert_non_null(p[i]);
+    }
+    /* At most 32 MiB of them had been kept: 10, the rest is new. */
+    assert_true(private_mapped() - before >= (MANY - 10) * (size_t)(3 << 20));
+    for (int i = 0; i < MANY; i++)
+        private_free(p[i]);
 }
 
 static bool kept_out_of_cores(const void *p)
@@ -200,7 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_aligned_and_apart), cmocka_unit_test(test_calloc_is_zero_whatever_was_there), cmocka_unit_test(test_growing),
 #ifndef IS_MALLOC
-        cmocka_unit_test(test_freed_is_wiped), cmocka_unit_test(test_kept_out_of_cores),
+        cmocka_unit_test(test_freed_is_wiped), cmocka_unit_test(test_large_blocks_are_kept), cmocka_unit_test(test_kept_out_of_cores),
 #endif
         cmocka_unit_test(test_threads_free_each_others_blocks),
     };

@@ -71,7 +71,7 @@ static inline char *parts_text(const struct ask *ask, struct arena *a)
                                           "schema", "system", "prompt",  "prediction", "other" };
     struct slice all = SLICE_LIT("");
     for (size_t i = 0; i < ask->part_count; i++) {
-        const struct ask_part *p = &ask->parts[i];
+        const struct ask_part *p = ask_part_at(ask, i);
         struct slice line;
         int m = p->message == UINT32_MAX ? -1 : (int)p->message;
         if (p->kind == PART_TEXT || p->kind == PART_JSON)

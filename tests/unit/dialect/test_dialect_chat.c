@@ -24,8 +24,8 @@ static void plain_request(void **state)
     assert_int_equal(ask.at_object.len, strlen(body));
     assert_parts(&ask, *state,
                  "text role 0 system\ntext content 0 Be brief.\ntext role 1 user\ntext content 1 Say \\\"hi\\\"\ntext name 1 ann\n");
-    assert_true(ask.parts[3].escaped);
-    assert_false(ask.parts[1].escaped);
+    assert_true(ask_part_at(&ask, 3)->escaped);
+    assert_false(ask_part_at(&ask, 1)->escaped);
 }
 
 #define ONE "\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"

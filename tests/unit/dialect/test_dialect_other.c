@@ -30,7 +30,7 @@ static void responses(void **state)
     for (size_t i = 0; i < sizeof unseen / sizeof *unseen; i++) {
         ask = must_parse(ENDPOINT_RESPONSES, unseen[i], *state);
         assert_int_equal(ask.part_count, 1);
-        assert_int_equal(ask.parts[0].kind, PART_UNKNOWN);
+        assert_int_equal(ask_part_at(&ask, 0)->kind, PART_UNKNOWN);
         assert_true(ask.features & ASK_STORED);
     }
     ask = must_parse(ENDPOINT_RESPONSES, "{\"model\":\"m\",\"input\":[],\"tools\":[{\"type\":\"web_search\"}]}", *state);
@@ -142,9 +142,9 @@ static void images(void **state)
                                          "{\"url\":\"%s\"}}]}]}", cases[i].data);
         struct ask ask = must_parse(ENDPOINT_CHAT, body.p, *state);
         assert_int_equal(ask.part_count, 2);
-        assert_int_equal(ask.parts[1].kind, PART_IMAGE);
-        if (ask.parts[1].width != cases[i].w || ask.parts[1].height != cases[i].h)
-            fail_msg("%s: %ux%u", cases[i].data, ask.parts[1].width, ask.parts[1].height);
+        assert_int_equal(ask_part_at(&ask, 1)->kind, PART_IMAGE);
+        if (ask_part_at(&ask, 1)->width != cases[i].w || ask_part_at(&ask, 1)->height != cases[i].h)
+            fail_msg("%s: %ux%u", cases[i].data, ask_part_at(&ask, 1)->width, ask_part_at(&ask, 1)->height);
     }
 }
 

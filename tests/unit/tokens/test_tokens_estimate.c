@@ -35,9 +35,12 @@ static struct ask_part text(enum ask_place place, uint32_t message, const char *
     return (struct ask_part){ .kind = PART_TEXT, .place = place, .raw = slice_cstr(raw), .message = message };
 }
 
-static struct ask ask_of(enum endpoint e, const struct ask_part *parts, size_t count, uint32_t messages)
+/* So few parts that they are one chunk. */
+#define CHUNK(parts) (const struct ask_part *const[]){ parts }
+
+static struct ask ask_of(enum endpoint e, const struct ask_part *const *chunks, size_t count, uint32_t messages)
 {
-    return (struct ask){ .endpoint = e, .max_output = -1, .choices = 1, .parts = parts, .part_count = count, .message_count = messages };
+    return (struct ask){ .endpoint = e, .max_output = -1, .choices = 1, .part_chunks = chunks, .part_count = count, .message_count = messages };
 }
 
 static struct token_estimate estimate(struct fixture *f, const char *model, const struct ask *ask)
@@ -86,7 +89,7 @@ static void test_cookbook_conversation(void **state)
             parts[n++] = text(IN_NAME, i, lines[i][1]);
         parts[n++] = text(IN_CONTENT, i, lines[i][2]);
     }
-    struct ask ask = ask_of(ENDPOINT_CHAT, parts, n, 6);
+    struct ask ask = ask_of(ENDPOINT_CHAT, CHUNK(parts), n, 6);
     static const struct {
         const char *model;
         int64_t tokens;
@@ -110,7 +113,7 @@ static void test_prompts_are_exact(void **state)
 {
     struct ask_part parts[] = { text(IN_PROMPT, UINT32_MAX, "tiktoken is great!"), text(IN_PROMPT, UINT32_MAX, "hello world"),
                                 { .kind = PART_TOKENS, .place = IN_PROMPT, .count = 7 } };
-    struct ask ask = ask_of(ENDPOINT_EMBEDDINGS, parts, 3, 0);
+    struct ask ask = ask_of(ENDPOINT_EMBEDDINGS, CHUNK(parts), 3, 0);
     struct token_estimate e = estimate(*state, "text-embedding-3-small", &ask);
     assert_int_equal(e.input, 6 + 2 + 7);
     assert_int_equal(e.input_bound, 15);
@@ -126,7 +129,7 @@ static void test_prompts_are_exact(void **state)
 static int64_t image_tokens(struct fixture *f, const char *model, uint32_t w, uint32_t h, enum image_detail detail, int64_t *bound)
 {
     struct ask_part part = { .kind = PART_IMAGE, .place = IN_CONTENT, .width = w, .height = h, .detail = detail };
-    struct ask ask = ask_of(ENDPOINT_CHAT, &part, 1, 0);
+    struct ask ask = ask_of(ENDPOINT_CHAT, CHUNK(&part), 1, 0);
     struct token_rules rules;
     struct token_estimate e;
     token_rules_for_model(slice_cstr(model), &rules);
@@ -162,7 +165,7 @@ static void test_unknown_needs_a_window(void **state)
 {
     struct fixture *f = *state;
     struct ask_part parts[] = { text(IN_ROLE, 0, "user"), { .kind = PART_UNKNOWN, .place = IN_CONTENT } };
-    struct ask ask = ask_of(ENDPOINT_CHAT, parts, 2, 1);
+    struct ask ask = ask_of(ENDPOINT_CHAT, CHUNK(parts), 2, 1);
     struct token_estimate e = estimate(f, "gpt-4o", &ask);
     assert_int_equal(e.input_bound, 128000);
     assert_int_equal(e.exactness, ESTIMATED_TOKENS);
@@ -184,8 +187,8 @@ static void test_tools_widen_the_bound(void **state)
     struct fixture *f = *state;
     struct ask_part parts[] = { text(IN_ROLE, 0, "user"), text(IN_CONTENT, 0, "What is the weather in Paris?"),
                                 { .kind = PART_JSON, .place = IN_TOOLS, .raw = SLICE_LIT("[ {\"type\" : \"function\"} ]") } };
-    struct ask ask = ask_of(ENDPOINT_CHAT, parts, 3, 1);
-    struct ask without = ask_of(ENDPOINT_CHAT, parts, 2, 1);
+    struct ask ask = ask_of(ENDPOINT_CHAT, CHUNK(parts), 3, 1);
+    struct ask without = ask_of(ENDPOINT_CHAT, CHUNK(parts), 2, 1);
     struct token_estimate with = estimate(f, "gpt-4o", &ask), plain = estimate(f, "gpt-4o", &without);
     assert_int_equal(plain.exactness, DOCUMENTED_TOKENS);
     assert_int_equal(with.exactness, ESTIMATED_TOKENS);
@@ -204,7 +207,7 @@ static void test_bound_is_capped_by_bytes(void **state)
     struct fixture *f = *state;
     struct token_rules rules;
     struct token_estimate e;
-    struct ask ask = ask_of(ENDPOINT_MESSAGES, parts, 1, 1);
+    struct ask ask = ask_of(ENDPOINT_MESSAGES, CHUNK(parts), 1, 1);
     token_rules_for_model(SLICE_LIT("eu.anthropic.claude-opus-4-6-v1"), &rules);
     assert_int_equal(rules.image, IMAGE_BY_AREA);
     rules.bound_ppm = 1000000000;

@@ -181,7 +181,7 @@ static void test_basis_leaves_out_what_is_not_text(void **state)
 {
     struct ask_part parts[] = { { .kind = PART_TEXT, .place = IN_CONTENT }, { .kind = PART_TEXT, .place = IN_TOOL_RESULT },
                                 { .kind = PART_JSON, .place = IN_TOOLS }, { .kind = PART_IMAGE, .place = IN_CONTENT } };
-    struct ask ask = { .parts = parts, .part_count = 1 };
+    struct ask ask = { .part_chunks = (const struct ask_part *const[]){ parts }, .part_count = 1 };
     struct token_estimate e = built_in(700, 2000000);
     (void)state;
     assert_int_equal(token_basis_of(&ask, &e).counted, 700);

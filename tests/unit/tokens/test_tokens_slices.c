@@ -133,7 +133,8 @@ static void test_many_parts(void **state)
     enum { PARTS = 256, EACH = TEXT_BYTES / PARTS };
     struct tokenizer_set *set = *state;
     struct ask_part *parts = calloc(PARTS, sizeof *parts);
-    struct ask ask = { .endpoint = ENDPOINT_CHAT, .model = SLICE_LIT("gpt-4o"), .parts = parts, .part_count = PARTS, .message_count = PARTS };
+    const struct ask_part *chunks[PARTS / ASK_PARTS_CHUNK];
+    struct ask ask = { .endpoint = ENDPOINT_CHAT, .model = SLICE_LIT("gpt-4o"), .part_chunks = chunks, .part_count = PARTS, .message_count = PARTS };
     struct token_rules rules;
     struct token_estimate whole, sliced;
     struct token_counter *c = token_counter_new(NULL), *other = token_counter_new(NULL);
@@ -141,6 +142,8 @@ static void test_many_parts(void **state)
     bool unbounded;
     int done;
     assert_true(parts && c && other);
+    for (size_t i = 0; i < PARTS / ASK_PARTS_CHUNK; i++)
+        chunks[i] = parts + i * ASK_PARTS_CHUNK;
     token_rules_for_model(ask.model, &rules);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         fill(texts[i].first, texts[i].again);
