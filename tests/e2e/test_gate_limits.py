@@ -15,6 +15,7 @@ LEVELS = {
     "organization": "level: organization, match: [levels-org]",
     "team": "level: team, match: [levels-team]",
     "user": "level: user",
+    "application": "level: application",
     "cost_center": 'level: cost_center, match: ["levels-*"]',
     "model": "level: model, match: [gpt-4o-mini]",
     "provider": "level: provider, match: [openai]",
