@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests: a running stack for each test module, and the openai SDK as the client."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -13,6 +14,8 @@ import ledger
 from credential_kinds import Bao, Known
 from stack import PATIENCE, Stack
 from token_endpoints import TokenEndpoints
+
+os.umask(0o022)  # tests that tell private files from others by their modes
 
 
 @pytest.fixture(scope="module")

@@ -31,10 +31,10 @@ fetch() {
     apt-get "$@" -d -y install haproxy
     for deb in "$dir"/archives/*.deb; do dpkg-deb -x "$deb" "$dir/root"; done
     case $arch in amd64) loader=ld-linux-x86-64.so.2 ;; arm64) loader=ld-linux-aarch64.so.1 ;; *) loader=ld.so ;; esac
-    libs=$dir/root/usr/lib/$multiarch:$dir/root/lib/$multiarch
     cat > "$dir/haproxy" <<WRAP
 #!/bin/sh
-exec "$dir/root/usr/lib/$multiarch/$loader" --library-path "$libs" "$dir/root/usr/sbin/haproxy" "\$@"
+root=\$(cd "\$(dirname "\$0")" && pwd)/root
+exec "\$root/usr/lib/$multiarch/$loader" --library-path "\$root/usr/lib/$multiarch:\$root/lib/$multiarch" "\$root/usr/sbin/haproxy" "\$@"
 WRAP
     chmod +x "$dir/haproxy"
     rm -rf "$dir/archives" "$dir/lists"

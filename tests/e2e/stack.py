@@ -7,6 +7,7 @@ fixed time: waits poll for a condition and fail with what they waited for."""
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import random
@@ -34,20 +35,54 @@ def build_folder():
     return Path(os.environ.get("TOLLGATE_BUILD", ROOT / "build"))
 
 
+class Ports:
+    """A part of the machine's ports that no other process of a test run, of this tree or of another, draws from. Below the range that
+    outgoing connections are given theirs from, so that none of them is taken by one before its listener comes, or comes back."""
+
+    PARTS, FIRST = 64, 10240
+
+    def __init__(self):
+        self.pid = os.getpid()
+        low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        end = low if low - self.FIRST >= 100 * self.PARTS else 32768
+        size = (end - self.FIRST) // self.PARTS
+        for part in random.sample(range(self.PARTS), self.PARTS):
+            # A name without a file, gone with its process however that ends, and known in the network namespace as ports are.
+            self.claim = socket.socket(socket.AF_UNIX)
+            try:
+                self.claim.bind(f"\0tollgate-test-ports-{part}")
+                break
+            except OSError:
+                self.claim.close()
+        else:
+            raise RuntimeError(f"{self.PARTS} processes of tests are running on this machine already")
+        first = self.FIRST + part * size
+        self.turn = itertools.cycle(random.sample(range(first, first + size), size))
+        self.size = size
+
+    def free(self, count):
+        with contextlib.ExitStack() as held:
+            found = []
+            for port in itertools.islice(self.turn, 2 * self.size):
+                if len(found) == count:
+                    return found
+                one = held.enter_context(socket.socket())
+                with contextlib.suppress(OSError):
+                    one.bind(("127.0.0.1", port))
+                    found.append(port)
+        raise RuntimeError(f"no {count} free ports among {self.size}")
+
+
+ports = None
+
+
 def free_ports(count):
-    """Ports nobody listens on now; all taken at once so that they differ. Below the range that outgoing connections are given theirs
-    from, so that none of them is taken by one before its listener comes; drawn by chance, so that parallel runs rarely meet, and each worker
-    of one run (gw0, gw1, ...) from a part of its own, so that those never do."""
-    part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
-    with contextlib.ExitStack() as held:
-        found = []
-        while len(found) < count:
-            port = random.SystemRandom().randrange(10240 + part * 2816, 10240 + (part + 1) * 2816)
-            one = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                one.bind(("127.0.0.1", port))
-                found.append(port)
-        return found
+    """Ports nobody listens on now; all taken at once so that they differ. One given out comes up again only after all others of the
+    process's part."""
+    global ports
+    if ports is None or ports.pid != os.getpid():
+        ports = Ports()
+    return ports.free(count)
 
 
 def wait_for(condition, what, patience=PATIENCE):
@@ -265,7 +300,7 @@ class Stack:
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         # Of the ports that outgoing connections never take: what is stopped must be able to come back.
-        missing = [name for name in ("gateway", "spop", "ring", "metrics", "console", "idp", "idp_admin") if not self.ports[name]]
+        missing = [name for name in self.ports if not self.ports[name]]
         self.ports.update(zip(missing, free_ports(len(missing))))
         self.start_idp()
         self.start_providers()

@@ -308,7 +308,7 @@ def test_nobody_takes_all_descriptors(make_stack):
     assert stack.agent.stop() == 0
     soft = 100
     program, stack.tollgate = stack.tollgate, stack.folder / "limited"
-    stack.tollgate.write_text(f'#!/bin/sh\nulimit -n {soft}\nexec {program} "$@"\n')
+    stack.tollgate.write_text(f'#!/bin/sh\nulimit -n {soft}\nexec "{program}" "$@"\n')
     stack.tollgate.chmod(0o755)
     stack.restart_agent()
     token = stack.person("few")
