@@ -23,7 +23,7 @@ def token(stack, tmp_path_factory):
     """Somebody whom each of the limits concerns, and one request of theirs."""
     token = stack.person("units-ann", team="units")
     assert stack.post(token, {"model": "solo", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]})[0] == 200
-    wait_for(lambda: [a["held"] for a in ledger.accounts(stack, "d-parallel")] == [0], "the request to be settled")
+    wait_for(lambda: not any(a["held"] for a in ledger.accounts(stack, "d-parallel")), "the request to be settled")
     file = tmp_path_factory.mktemp("people") / "token"
     file.write_text(token)
     return file
