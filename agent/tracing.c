@@ -58,6 +58,7 @@ static struct otlp_settings *settings_make(const struct config_traces *c, char *
         return NULL;
     }
     s->allow_http = c->allow_http;
+    s->gzip = strcmp(c->compression, "gzip") == 0;
     s->timeout_ms = c->timeout_us / 1000;
     s->interval_ms = c->interval_us / 1000;
     s->batch = (unsigned)c->batch;

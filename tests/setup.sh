@@ -6,7 +6,7 @@ die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 # Debian packages to build and run tollgate; `test_packages` only to test it.
 packages=(build-essential cmake ninja-build pkg-config libev-dev libjwt-dev libmsgpack-dev libcjson-dev libcyaml-dev libyaml-dev libmicrohttpd-dev
-          libcmocka-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libseccomp-dev uthash-dev haproxy sqlite3 python3 procps curl tzdata ca-certificates)
+          libcmocka-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libseccomp-dev zlib1g-dev uthash-dev haproxy sqlite3 python3 procps curl tzdata ca-certificates)
 test_packages=(clang systemd groff-base man-db python3-venv chromium fonts-dejavu-core)
 package_packages=(mmdebstrap lintian dpkg-dev file) # for ./check package
 

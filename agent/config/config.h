@@ -74,6 +74,7 @@ struct config_traces {
     unsigned headers_count;
     char *ca_file;     /* may be NULL */
     bool allow_http;
+    char *compression; /* of bodies: none, gzip */
     char *service;     /* service.name */
     char *sample;      /* "25%": of the traces that begin here */
     char *timeout, *interval; /* durations */

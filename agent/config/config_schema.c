@@ -440,6 +440,7 @@ static const cyaml_schema_field_t traces_fields[] = {
     LIST_OPT("headers", config_traces, headers, &trace_header_entry),
     TEXT_OPT("ca_file", config_traces, ca_file),
     BOOL_OPT("allow_http", config_traces, allow_http),
+    TEXT_OPT("compression", config_traces, compression),
     TEXT_OPT("service", config_traces, service),
     TEXT_OPT("sample", config_traces, sample),
     TEXT_OPT("timeout", config_traces, timeout),

@@ -21,6 +21,7 @@ void config_traces_defaults(struct config_traces *t)
 {
     if (t->endpoint == NULL)
         return;
+    text_default(&t->compression, "none"); /* as OTEL_EXPORTER_OTLP_COMPRESSION has it (OpenTelemetry, "OTLP Exporter Configuration") */
     text_default(&t->service, "tollgate");
     text_default(&t->sample, "100%");
     text_default(&t->timeout, "10s");
@@ -37,14 +38,14 @@ static void duration_take(const char *text, int64_t *us, const char *path, const
         config_doc_error(doc, errors, path, "\"%s\" is no duration from 50ms to 60s", text);
 }
 
-/* Names of fields by RFC 9110, 5.1; the content type is ours. */
+/* Names of fields by RFC 9110, 5.1; what tells of the body is ours. */
 static bool header_name_ok(const char *name)
 {
     size_t n = strlen(name);
 
     return n > 0 && n <= HEADER_NAME_MAX &&
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~") == n &&
-           strcasecmp(name, "content-type") != 0 && strcasecmp(name, "content-length") != 0 && strcasecmp(name, "host") != 0;
+           strcasecmp(name, "content-type") != 0 && strcasecmp(name, "content-encoding") != 0 && strcasecmp(name, "content-length") != 0 && strcasecmp(name, "host") != 0;
 }
 
 static void header_check(const struct config_trace_header *h, unsigned i, const struct config_doc *doc, struct config_errors *errors)
@@ -74,6 +75,8 @@ void config_traces_check(struct config_traces *t, const struct config_doc *doc, 
         config_doc_error(doc, errors, "traces.headers", "must be %d at most", HEADERS_MAX);
     for (unsigned i = 0; i < t->headers_count; i++)
         header_check(&t->headers[i], i, doc, errors);
+    if (strcmp(t->compression, "none") != 0 && strcmp(t->compression, "gzip") != 0)
+        config_doc_error(doc, errors, "traces.compression", "\"%s\" is not known; allowed: none, gzip", t->compression);
     t->sample_parts = config_percent(t->sample);
     if (t->sample_parts < 0)
         config_doc_error(doc, errors, "traces.sample", "\"%s\" is no share; write 25%%, 0.5%%", t->sample);

@@ -5,7 +5,9 @@
 #include "base/log.h"
 #include "base/redact.h"
 #include "base/secret.h"
+#include "observe/gzip.h"
 #include "observe/otlp_json.h"
+#include "observe/otlp_retry.h"
 #include "observe/trace_queue.h"
 
 #include <curl/curl.h>
@@ -18,9 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REPLY_MAX = 65536, PAUSE_MAX_S = 30, RETRY_AFTER_MAX_S = 60, HEADER_BYTES = 8192, INSTANCE_BYTES = 256 };
-
-static const int64_t give_up_us = 120 * INT64_C(1000000);
+enum { REPLY_MAX = 65536, HEADER_BYTES = 8192, INSTANCE_BYTES = 256 };
 
 struct otlp {
     struct trace_queue *queue;
@@ -44,8 +44,9 @@ struct otlp {
     struct trace_span span;
     char *body;                      /* of the batch under way; NULL: none */
     size_t body_len;
-    unsigned body_spans, tries;
-    int64_t first_mono_us;           /* its first try */
+    unsigned body_spans;
+    bool body_gzip;
+    struct otlp_retry retry;
     struct http_call *call;
     struct log_gate refused, partial; /* lines about batches that were not taken, in whole and in part */
 };
@@ -132,17 +133,35 @@ bool otlp_metrics_add(struct otlp_metrics *m, struct metrics *to)
 
 /* ---- a batch ---- */
 
+static int64_t now_us(const struct otlp *o)
+{
+    return o->now != NULL && o->now->clock_us != NULL ? o->now->clock_us() : clock_mono_us();
+}
+
 static void batch_end(struct otlp *o)
 {
     free(o->body);
     o->body = NULL;
-    o->body_spans = o->tries = 0;
+    o->body_spans = 0;
 }
 
 static void drop_queued(struct otlp *o)
 {
     while (trace_queue_take(o->queue, &o->span))
         metric_add(o->m.dropped, 1);
+}
+
+/* What leaves is free of secrets before it is packed, where nobody finds them any more. */
+static bool batch_pack(struct otlp *o)
+{
+    o->body_len = redact_text(o->body, o->body_len);
+    o->body_gzip = o->now->gzip;
+    if (!o->body_gzip)
+        return true;
+    char *packed = gzip_pack(slice_make(o->body, o->body_len), &o->body_len);
+    free(o->body);
+    o->body = packed;
+    return packed != NULL;
 }
 
 /* Takes up to a batch out of the queue. False: there is nothing, or no memory. */
@@ -163,14 +182,12 @@ static bool batch_make(struct otlp *o)
     bool failed = ferror(out) != 0;
     failed = fclose(out) != 0 || failed;
     o->body_spans = n;
-    o->first_mono_us = clock_mono_us();
-    if (n == 0 || failed) {
-        metric_add(o->m.failed, n);
-        batch_end(o);
-        return false;
-    }
-    o->body_len = redact_text(o->body, o->body_len);
-    return true;
+    otlp_retry_begin(&o->retry, now_us(o));
+    if (n > 0 && !failed && batch_pack(o))
+        return true;
+    metric_add(o->m.failed, n);
+    batch_end(o);
+    return false;
 }
 
 static void on_reply(void *user, const struct http_reply *r);
@@ -178,12 +195,15 @@ static void on_reply(void *user, const struct http_reply *r);
 /* True: under way. */
 static bool batch_send(struct otlp *o, char *why, size_t why_size)
 {
-    const char *headers[OTLP_HEADERS_MAX + 1] = { "content-type: application/json" };
+    const char *headers[OTLP_HEADERS_MAX + 2] = { "content-type: application/json" };
+    unsigned count = 1;
 
+    if (o->body_gzip)
+        headers[count++] = "content-encoding: gzip";
     for (unsigned i = 0; i < o->now->header_count; i++)
-        headers[i + 1] = secret_view(o->now->headers[i]).p;
+        headers[count++] = secret_view(o->now->headers[i]).p;
     struct http_request_options q = {
-        .method = "POST", .url = o->now->endpoint, .headers = headers, .header_count = o->now->header_count + 1,
+        .method = "POST", .url = o->now->endpoint, .headers = headers, .header_count = count,
         .body = slice_make(o->body, o->body_len), .ca_file = o->now->ca_file, .allow_http = o->now->allow_http, .max_bytes = REPLY_MAX,
         .timeout_ms = o->now->timeout_ms, .done = on_reply, .user = o,
     };
@@ -224,20 +244,13 @@ static void batch_failed(struct otlp *o, int64_t status, const char *why)
     batch_end(o);
 }
 
-/* Again after a pause, which others do not choose at the same moment. */
-static void batch_again(struct otlp *o, const struct http_reply *r)
+static void batch_again(struct otlp *o, const struct http_reply *r, int64_t pause_us)
 {
-    int64_t pause_s = o->tries < 5 ? INT64_C(1) << o->tries : PAUSE_MAX_S, told_s = retry_after_s(r->retry_after);
-
-    if (told_s > pause_s)
-        pause_s = told_s < RETRY_AFTER_MAX_S ? told_s : RETRY_AFTER_MAX_S;
     if (!o->failing)
         LOG(LOG_LEVEL_WARN, "trace_export_failing", LOG_INT("status", r->status), LOG_CSTR("error", r->why),
             LOG_CSTR("effect", "spans wait in the queue; decisions do not"));
     o->failing = true;
-    o->tries++;
-    double spread = (double)(clock_mono_us() % 1000) / 4000.;
-    ev_timer_set(&o->again, (double)pause_s * (1. + spread), 0.);
+    ev_timer_set(&o->again, (double)pause_us / 1e6, 0.);
     ev_timer_start(o->loop, &o->again);
 }
 
@@ -310,8 +323,11 @@ static void on_reply(void *user, const struct http_reply *r)
     if (o->stopping) {
         batch_failed(o, r->status, r->why);
         over(o);
-    } else if (passing(r) && clock_mono_us() - o->first_mono_us < give_up_us) {
-        batch_again(o, r);
+        return;
+    }
+    int64_t pause_us = passing(r) ? otlp_retry_pause_us(&o->retry, now_us(o), retry_after_s(r->retry_after), (unsigned)(clock_mono_us() % 1000)) : -1;
+    if (pause_us >= 0) {
+        batch_again(o, r, pause_us);
     } else {
         batch_failed(o, r->status, r->why);
         /* Not at once: the next batch would be refused like this one. */

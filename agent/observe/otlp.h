@@ -2,7 +2,7 @@
  *
  * Spans wait in a queue of fixed size; what finds it full is dropped and counted, so nobody ever waits. They go out in batches, one at a
  * time. A collector that cannot be reached, or asks for patience (429, 502, 503, 504, Retry-After), gets the same batch again with growing
- * pauses, for two minutes at most; any other refusal ends the batch. Each span ends in exactly one count of
+ * pauses, for two minutes at most (otlp_retry.h); any other refusal ends the batch. Each span ends in exactly one count of
  * tollgate_trace_spans: exported, rejected (by the collector, in a reply that took others), failed, dropped. */
 #ifndef TOLLGATE_OBSERVE_OTLP_H
 #define TOLLGATE_OBSERVE_OTLP_H
@@ -19,7 +19,8 @@ enum { OTLP_HEADERS_MAX = 8 };
 /* Where spans go. Made by otlp_settings_new; what it points to is its own. */
 struct otlp_settings {
     char *endpoint, *ca_file, *service; /* ca_file may be NULL */
-    bool allow_http;
+    bool allow_http, gzip;
+    int64_t (*clock_us)(void);       /* monotonic, for the batch's patience; NULL: the system's */
     struct secret *headers[OTLP_HEADERS_MAX]; /* "name: value", NUL-terminated */
     struct redact_entry *redacted[OTLP_HEADERS_MAX];
     unsigned header_count;

@@ -4,6 +4,7 @@ The rules are those of opentelemetry-proto's docs/specification.md: lower-case h
 enumerations as numbers, no unknown field. What it was sent is decoded by protobuf's own parser into opentelemetry-proto's messages."""
 
 import base64
+import gzip
 import http.server
 import json
 import re
@@ -102,6 +103,10 @@ class Receiver:
     def take(self, path, headers, body):
         try:
             assert path == "/v1/traces" and headers["content-type"] == "application/json", (path, headers)
+            assert headers.get("content-encoding") in (None, "gzip")
+            if "content-encoding" in headers:
+                packed, body = body, gzip.decompress(body)
+                assert len(packed) < len(body)
             document = json.loads(body, object_pairs_hook=no_duplicates)
             request = json_format.ParseDict(strict(document), ExportTraceServiceRequest(), ignore_unknown_fields=False)
             spans = [

@@ -328,6 +328,22 @@ def test_without_traces_headers_go_on_untouched(stack, receiver, sub):
     assert receiver.spans(of(headers)) == []
 
 
+def encodings(receiver, answer):
+    """What the bodies came in that held the spans of the request answered with these headers."""
+    return {headers.get("content-encoding") for _, headers, spans in receiver.requests if any(of(answer)(span) for span in spans)}
+
+
+def test_compressed(stack, receiver, sub):
+    token = stack.person(sub)
+    plain = stack.post(token, body(sub))[1]
+    whole(receiver, plain)
+    with configured(stack, traces(receiver, stack.folder, compression="gzip")):
+        packed = stack.post(token, body(sub))[1]
+        span, (attempt,) = whole(receiver, packed)
+        assert attempt.parent == span.id and span["tollgate.outcome"] == "ok"
+    assert (encodings(receiver, plain), encodings(receiver, packed)) == ({None}, {"gzip"})
+
+
 def test_a_share_of_the_traces(stack, receiver, sub):
     token = stack.person(sub)
     with configured(stack, traces(receiver, stack.folder, sample='"0%"')):

@@ -349,6 +349,8 @@ static void traces_are_checked_and_get_defaults(void **state)
         { "traces: {endpoint: \"http://c:4318/v1/traces\"}", "traces.endpoint: http needs allow_http: true" },
         { "traces: {endpoint: \"c:4318\"}", "traces.endpoint: must be an https:// address" },
         { "traces: {endpoint: \"https://c\", sample: often}", "traces.sample: \"often\" is no share; write 25%, 0.5%" },
+        { "traces: {endpoint: \"https://c\", compression: zstd}", "traces.compression: \"zstd\" is not known; allowed: none, gzip" },
+        { "traces: {endpoint: \"https://c\", headers: [{name: Content-Encoding, value: a}]}", "is no name of a header" },
         { "traces: {endpoint: \"https://c\", timeout: 2h}", "traces.timeout: \"2h\" is no duration from 50ms to 60s" },
         { "traces: {endpoint: \"https://c\", interval: 1ms}", "traces.interval: \"1ms\" is no duration" },
         { "traces: {endpoint: \"https://c\", batch: 5000, queue: 9000}", "traces.batch: must be 1 to 4096" },
@@ -380,6 +382,7 @@ static void traces_are_checked_and_get_defaults(void **state)
     assert_int_equal(c->traces.batch, 512);
     assert_int_equal(c->traces.queue, 2048);
     assert_string_equal(c->traces.service, "tollgate");
+    assert_string_equal(c->traces.compression, "none");
     config_free(c);
 }
 
