@@ -5,6 +5,7 @@
 #include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/clock.h"
+#include "base/file_read.h"
 #include "base/file_watch.h"
 #include "base/log.h"
 #include "manage/booking.h"
@@ -12,7 +13,6 @@
 #include "identity/revocation.h"
 #include "ledger/read.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -179,23 +179,15 @@ static bool file_parse(struct slice text, const char *path, struct entries *out,
     return true;
 }
 
-static bool file_read(const char *path, struct entries *out, char *why, size_t why_size)
+static bool entries_read(const char *path, struct entries *out, char *why, size_t why_size)
 {
-    char *text = malloc(FILE_MAX + 1);
-    FILE *f = fopen(path, "re");
-    bool ok = false;
+    char fault[128];
+    size_t n;
+    char *text = file_read(path, FILE_MAX, &n, NULL, fault, sizeof fault);
+    bool ok = text != NULL && file_parse(slice_make(text, n), path, out, why, why_size);
 
-    if (f == NULL)
-        snprintf(why, why_size, "revocations.file %s: %s", path, strerror(errno));
-    if (f != NULL && text != NULL) {
-        size_t n = fread(text, 1, FILE_MAX + 1, f);
-        if (ferror(f) || n > FILE_MAX)
-            snprintf(why, why_size, "revocations.file %s: %s", path, ferror(f) ? "cannot be read" : "larger than 16 MiB");
-        else
-            ok = file_parse(slice_make(text, n), path, out, why, why_size);
-    }
-    if (f != NULL)
-        fclose(f);
+    if (text == NULL)
+        snprintf(why, why_size, "revocations.file %s: %s", path, fault);
     free(text);
     return ok;
 }
@@ -269,7 +261,7 @@ static void on_file(void *user)
     struct entries fresh = { 0 };
     char why[512];
 
-    if (file_read(v->path, &fresh, why, sizeof why))
+    if (entries_read(v->path, &fresh, why, sizeof why))
         file_take(v->agent, v->path, &fresh);
     else
         LOG(LOG_LEVEL_ERROR, "revocation_file_refused", LOG_CSTR("error", why), LOG_CSTR("effect", "its last good content stays in force"));
@@ -311,7 +303,7 @@ bool revoking_open(struct agent *a, struct ledger_reader *r, const struct config
 bool revoking_check(const struct config *c, char *why, size_t why_size)
 {
     struct entries found = { 0 };
-    bool ok = c->revocations.file == NULL || file_read(c->revocations.file, &found, why, why_size);
+    bool ok = c->revocations.file == NULL || entries_read(c->revocations.file, &found, why, why_size);
 
     entries_clear(&found);
     return ok;
@@ -330,7 +322,7 @@ bool revoking_reload(struct agent *a, const struct config *c, char *why, size_t 
         watch = file_watch_new(a->loop, path, on_file, v); /* before reading: no change is missed */
         if (copy == NULL || watch == NULL)
             snprintf(why, why_size, "out of memory");
-        if (copy == NULL || watch == NULL || !file_read(path, &fresh, why, why_size)) {
+        if (copy == NULL || watch == NULL || !entries_read(path, &fresh, why, why_size)) {
             file_watch_free(watch);
             free(copy);
             return false;

@@ -76,7 +76,7 @@ static bool program(struct doctor *d)
     return true;
 }
 
-/* The user's files, else Debian's, then the generated one unless it is among them. */
+/* The user's files, else those of the configuration or Debian's, then the generated one unless it is among them. */
 static size_t files_of(struct doctor *d, char generated[4096], const char *files[HAPROXY_FILES_MAX + 1])
 {
     size_t n = 0;
@@ -87,6 +87,8 @@ static size_t files_of(struct doctor *d, char generated[4096], const char *files
         files[n] = d->haproxy[n];
         named = named || strcmp(files[n], generated) == 0;
     }
+    for (unsigned i = 0; d->haproxy_count == 0 && i < d->config->haproxy.files_count && n < HAPROXY_FILES_MAX; i++)
+        files[n++] = d->config->haproxy.files[i];
     if (n == 0 && access("/etc/haproxy/haproxy.cfg", R_OK) == 0)
         files[n++] = "/etc/haproxy/haproxy.cfg";
     if (!named)

@@ -3,16 +3,14 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "config/config_map.h"
+#include "config/config_prices.h"
 #include "ledger/read.h"
 #include "prices.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { CATALOGUE_MAX = 64 << 20 };
 
 static const char *const kind_names[PRICE_KINDS] = { "input", "cached_input", "cache_write", "cache_write_1h", "output", "reasoning",
                                                      "audio_input", "audio_output" };
@@ -20,24 +18,20 @@ static const char *const kind_names[PRICE_KINDS] = { "input", "cached_input", "c
 /* Looks at the catalogue itself, for its errors (with lines) and what was in it. */
 static bool catalogue_check(const char *file, struct price_import_report *report)
 {
-    char why[400] = "", *text = malloc(CATALOGUE_MAX);
-    FILE *f = fopen(file, "rbe");
-    size_t n = f != NULL && text != NULL ? fread(text, 1, CATALOGUE_MAX, f) : 0;
+    char why[400] = "";
+    size_t n;
+    char *text = config_prices_catalogue(file, &n, why, sizeof why);
     struct price_builder *b = price_builder_new();
     bool ok = false;
 
-    if (f == NULL)
-        fprintf(stderr, "tollgatectl: cannot open %s: %s\n", file, strerror(errno));
-    else if (text == NULL || b == NULL)
+    if (text == NULL)
+        fprintf(stderr, "tollgatectl: %s\n", why);
+    else if (b == NULL)
         fprintf(stderr, "tollgatectl: out of memory\n");
-    else if (n == 0 || n == CATALOGUE_MAX)
-        fprintf(stderr, "tollgatectl: %s is empty, unreadable or larger than %d bytes\n", file, CATALOGUE_MAX);
     else if (price_import_json(b, slice_make(text, n), report, why, sizeof why) != PRICE_DONE)
         fprintf(stderr, "tollgatectl: %s: %s\n", file, why);
     else
         ok = true;
-    if (f != NULL)
-        fclose(f);
     price_builder_free(b);
     free(text);
     return ok;

@@ -5,6 +5,23 @@
 #ifndef TOLLGATE_BASE_FILE_WATCH_H
 #define TOLLGATE_BASE_FILE_WATCH_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+/* What tells one state of a file from the next. */
+struct file_look {
+    bool there;
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    mode_t mode;
+    struct timespec modified, changed;
+};
+struct file_look file_look_at(const char *path);
+/* Neither changed nor replaced; also when it is missing in both. */
+bool file_look_same(const struct file_look *a, const struct file_look *b);
+
 struct ev_loop;
 struct file_watch;
 

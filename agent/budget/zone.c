@@ -1,5 +1,7 @@
 #include "budget/zone.h"
 
+#include "base/file_read.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -329,19 +331,9 @@ static bool name_fits(const char *name)
     return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/") == n;
 }
 
-static unsigned char *read_file(const char *path, size_t *n)
-{
-    FILE *f = fopen(path, "rbe");
-    unsigned char *p = f ? malloc(FILE_MAX) : NULL;
-    *n = p ? fread(p, 1, FILE_MAX, f) : 0;
-    if (f)
-        fclose(f);
-    return p;
-}
-
 struct budget_zone *budget_zone_load(const char *dir, const char *name, char *why, size_t why_size)
 {
-    char path[4096];
+    char path[4096], fault[128];
     size_t n;
     struct budget_zone *z = NULL;
     if (strcmp(name, "UTC") == 0) {
@@ -355,9 +347,9 @@ struct budget_zone *budget_zone_load(const char *dir, const char *name, char *wh
         return NULL;
     }
     snprintf(path, sizeof path, "%s/%s", dir ? dir : "/usr/share/zoneinfo", name);
-    unsigned char *p = read_file(path, &n);
+    char *p = file_read(path, FILE_MAX, &n, NULL, fault, sizeof fault);
     if (p)
-        z = budget_zone_parse(p, n);
+        z = budget_zone_parse((const unsigned char *)p, n);
     if (!z)
         snprintf(why, why_size, "\"%.100s\" is %s; use an IANA name such as Europe/Berlin (package tzdata)", name,
                  n ? "not a valid zone file" : "not among the installed time zones");

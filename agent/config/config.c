@@ -317,6 +317,9 @@ static void all_check(struct context *x, struct config *c)
         config_doc_error(x->doc, x->errors, "log.format", "\"%s\" is unknown; allowed: logfmt, json", c->log.format);
     if (!one_of(c->haproxy.streams, streams))
         config_doc_error(x->doc, x->errors, "haproxy.streams", "\"%s\" is unknown; allowed: relay, tap", c->haproxy.streams);
+    for (unsigned i = 0; i < c->haproxy.files_count; i++)
+        if (c->haproxy.files[i][0] != '/')
+            config_doc_error(x->doc, x->errors, "haproxy.files", "\"%s\" must be an absolute path", c->haproxy.files[i]);
     for (unsigned i = 0; i < c->haproxy.bind_count; i++)
         bind_check(x, &c->haproxy.bind[i], i);
     duration_check(x, c->haproxy.first_byte_timeout, "haproxy.first_byte_timeout");

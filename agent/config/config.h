@@ -31,6 +31,8 @@ struct config_bind {
 };
 
 struct config_haproxy {
+    char **files;     /* of the configuration that tollgate's stands beside; may be folders */
+    unsigned files_count;
     struct config_bind *bind;
     unsigned bind_count;
     char *conf_dir;   /* where the generated files will live */

@@ -1,19 +1,20 @@
 #include "config/config_doc.h"
 
+#include "base/file_read.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <yaml.h>
 
 enum { CONFIG_FILE_MAX = 4 << 20, PATH_TEXT_MAX = 256 };
 
 struct config_doc {
     char *file;
-    unsigned char *text;
+    char *text;
     size_t size;
     yaml_document_t doc;
     bool parsed;
@@ -34,46 +35,22 @@ static void add(struct config_errors *e, const char *fmt, ...)
         e->len += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-static unsigned char *file_read(const char *file, size_t *size, struct config_errors *errors)
-{
-    struct stat st;
-    unsigned char *text = NULL;
-
-    FILE *f = fopen(file, "rbe");
-    if (f == NULL) {
-        add(errors, "%s: cannot open: %s\n", file, strerror(errno));
-        return NULL;
-    }
-    if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > CONFIG_FILE_MAX) {
-        add(errors, "%s: not a regular file of at most %d bytes\n", file, CONFIG_FILE_MAX);
-        goto out;
-    }
-    text = malloc((size_t)st.st_size + 1);
-    if (text == NULL || fread(text, 1, (size_t)st.st_size, f) != (size_t)st.st_size) {
-        add(errors, "%s: cannot read: %s\n", file, strerror(errno));
-        free(text);
-        text = NULL;
-        goto out;
-    }
-    *size = (size_t)st.st_size;
-out:
-    fclose(f);
-    return text;
-}
-
 struct config_doc *config_doc_open(const char *file, struct config_errors *errors)
 {
+    char why[128];
     yaml_parser_t parser;
     struct config_doc *d = calloc(1, sizeof *d);
 
     if (d == NULL || (d->file = strdup(file)) == NULL)
         abort(); /* the process is only starting */
-    d->text = file_read(file, &d->size, errors);
-    if (d->text == NULL)
+    d->text = file_read(file, CONFIG_FILE_MAX, &d->size, NULL, why, sizeof why);
+    if (d->text == NULL) {
+        add(errors, "%s: cannot be read: %s\n", file, why);
         goto fail;
+    }
     if (!yaml_parser_initialize(&parser))
         abort();
-    yaml_parser_set_input_string(&parser, d->text, d->size);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)d->text, d->size);
     if (yaml_parser_load(&parser, &d->doc)) {
         d->parsed = true;
         if (yaml_document_get_root_node(&d->doc) == NULL)
@@ -105,7 +82,7 @@ void config_doc_close(struct config_doc *d)
 const unsigned char *config_doc_text(const struct config_doc *d, size_t *n)
 {
     *n = d->size;
-    return d->text;
+    return (const unsigned char *)d->text;
 }
 
 static yaml_node_t *node_at(const struct config_doc *d, int index)

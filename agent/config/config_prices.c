@@ -1,6 +1,7 @@
 #include "config/config_prices.h"
 
-#include <errno.h>
+#include "base/file_read.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,24 +86,16 @@ static bool contract_add(struct price_builder *b, const struct config_contract *
     return ok;
 }
 
-static char *catalogue_read(const char *file, size_t *n, char *why, size_t why_size)
+char *config_prices_catalogue(const char *file, size_t *n, char *why, size_t why_size)
 {
-    FILE *f = fopen(file, "rbe");
-    char *text = NULL;
+    char fault[128] = "empty";
+    char *text = file_read(file, CATALOGUE_MAX, n, NULL, fault, sizeof fault);
 
-    if (f == NULL) {
-        snprintf(why, why_size, "cannot open %s: %s", file, strerror(errno));
-        return NULL;
-    }
-    text = malloc(CATALOGUE_MAX);
-    *n = text == NULL ? 0 : fread(text, 1, CATALOGUE_MAX, f);
-    if (*n == 0 || *n == CATALOGUE_MAX) {
-        snprintf(why, why_size, "%s is empty, unreadable or larger than %d bytes", file, CATALOGUE_MAX);
-        free(text);
-        text = NULL;
-    }
-    fclose(f);
-    return text;
+    if (text != NULL && *n > 0)
+        return text;
+    snprintf(why, why_size, "cannot read %s: %s", file, fault);
+    free(text);
+    return NULL;
 }
 
 static struct price_table *table_of(const struct config *c, const char *file, char *why, size_t why_size)
@@ -119,7 +112,7 @@ static struct price_table *table_of(const struct config *c, const char *file, ch
     }
     if (file != NULL) {
         size_t n = 0;
-        text = catalogue_read(file, &n, why, why_size);
+        text = config_prices_catalogue(file, &n, why, why_size);
         if (text == NULL)
             goto out;
         json = slice_make(text, n);

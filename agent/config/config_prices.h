@@ -8,6 +8,9 @@
 /* The catalogue (prices.file, else the built-in one) with overrides and contracts on top. NULL with a reason. */
 struct price_table *config_prices(const struct config *c, char *why, size_t why_size) __attribute__((warn_unused_result));
 
+/* A catalogue's text, the caller's to free. NULL with a reason that names the file: it cannot be read, or is empty. */
+char *config_prices_catalogue(const char *file, size_t *n, char *why, size_t why_size) __attribute__((warn_unused_result));
+
 /* One catalogue after the other, each with the same overrides and contracts on top. */
 struct config_price_step {
     int64_t from_us;   /* INT64_MIN for the first, then ascending */

@@ -48,6 +48,7 @@ ENTRY(bind_entry, config_bind, bind_fields);
 
 static const cyaml_schema_field_t haproxy_fields[] = {
     LIST("bind", config_haproxy, bind, &bind_entry),
+    LIST_OPT("files", config_haproxy, files, &text_entry),
     TEXT_OPT("conf_dir", config_haproxy, conf_dir),
     TEXT_OPT("runtime_dir", config_haproxy, runtime_dir),
     TEXT_OPT("chroot", config_haproxy, chroot),

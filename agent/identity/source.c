@@ -4,18 +4,16 @@
 #include "identity/store.h"
 
 #include "base/clock.h"
+#include "base/file_read.h"
 #include "base/file_watch.h"
 #include "base/http_client.h"
 #include "base/log.h"
 #include "identity/strict.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { DOCUMENT_MAX = 512 * 1024, REFRESH_MIN_S = 60, RETRY_FIRST_S = 1, RETRY_MAX_S = 60, REDISCOVER_S = 3600, REDIRECTS = 2 };
 
@@ -92,37 +90,20 @@ static bool keys_arrived(struct source *src, struct slice text, char *why, size_
 static bool read_file(struct source *src, char *why, size_t why_size)
 {
     const char *path = src->o->jwks_file;
+    char fault[160];
     struct stat st;
-    size_t n = 0;
+    size_t n;
     bool good = false;
-    char *buf = malloc(DOCUMENT_MAX + 1);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
     store_fetch_started(src->store, src->index);
-    if (buf == NULL || fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        snprintf(why, why_size, "jwks_file %s: %s", path, fd < 0 ? strerror(errno) : "not a regular file");
-        goto out;
-    }
-    if (st.st_mode & S_IWOTH) { /* whoever writes it can be anybody */
-        snprintf(why, why_size, "jwks_file %s: writable for everyone; chmod o-w it", path);
-        goto out;
-    }
-    while (n <= DOCUMENT_MAX) {
-        ssize_t r = read(fd, buf + n, DOCUMENT_MAX + 1 - n);
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (r <= 0)
-            break;
-        n += (size_t)r;
-    }
-    char fault[160] = "is larger than 512 KiB";
-    good = n <= DOCUMENT_MAX && keys_arrived(src, slice_make(buf, n), fault, sizeof fault);
+    char *text = file_read(path, DOCUMENT_MAX, &n, &st, fault, sizeof fault);
+    if (text != NULL && (st.st_mode & S_IWOTH)) /* whoever writes it can be anybody */
+        snprintf(fault, sizeof fault, "writable for everyone; chmod o-w it");
+    else if (text != NULL)
+        good = keys_arrived(src, slice_make(text, n), fault, sizeof fault);
     if (!good)
         snprintf(why, why_size, "jwks_file %s: %s", path, fault);
-out:
-    if (fd >= 0)
-        close(fd);
-    free(buf);
+    free(text);
     return good;
 }
 

@@ -1,8 +1,11 @@
 #include "manage/certificate_watch.h"
 
+#include "base/file_watch.h"
 #include "config/config.h"
 #include "observe/certificate_file.h"
 #include "observe/metrics.h"
+#include "route/haproxy_certificates.h"
+#include "route/haproxy_load.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -10,13 +13,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { EVERY = 60, FILES_MAX = 200, FOLDER_MAX = 100 };
+enum { EVERY = 60, FILES_MAX = 200, FOLDER_MAX = 100, ARENA_FIRST = 16384 };
 
 /* A file as it was when it was last read. */
 struct watched {
     struct watched *next;
     enum certificate_role role;
-    struct stat st;
+    struct file_look look;
     bool readable, seen;
     struct certificate_dates dates;
     char path[];
@@ -39,7 +42,8 @@ static const struct metric_spec from_spec = {
     .help = "From when on it could be used, Unix time." };
 static const struct metric_spec readable_spec = {
     .name = "tollgate_certificate_readable", LABELS,
-    .help = "1 when the agent can read the file and what is in it; 0 also when only HAProxy may read it." };
+    .help = "1 when the agent can read the file and what is in it; 0 also when only HAProxy may read it. role haproxy: a configuration of HAProxy, "
+            "whose certificates are then watched." };
 
 struct certificate_watch *certificate_watch_new(struct metrics *m)
 {
@@ -80,27 +84,19 @@ static struct watched *watched_for(struct certificate_watch *w, const char *path
     return f;
 }
 
-static bool same(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_mode == b->st_mode;
-}
-
-static void file_look(struct certificate_watch *w, const char *path, enum certificate_role role)
+static void look_at(struct certificate_watch *w, const char *path, enum certificate_role role)
 {
     struct watched *f = watched_for(w, path, role);
-    struct stat st;
+    struct file_look now = file_look_at(path);
 
     if (f == NULL)
         return;
     f->seen = true;
-    bool there = stat(path, &st) == 0;
-    if (!there)
+    if (!now.there)
         f->readable = false;
-    else if (!f->readable || !same(&st, &f->st))
+    else if (!f->readable || !file_look_same(&now, &f->look))
         f->readable = certificate_file_read(path, role, &f->dates);
-    if (there)
-        f->st = st;
+    f->look = now;
     struct slice labels[] = { slice_cstr(path), slice_cstr(certificate_role_name(role)) };
     metric_set(metric_series(w->readable, labels), f->readable);
     if (!f->readable)
@@ -132,12 +128,12 @@ static void look(struct certificate_watch *w, const char *path, enum certificate
         return;
     DIR *d = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? opendir(path) : NULL;
     if (d == NULL) {
-        file_look(w, path, role);
+        look_at(w, path, role);
         return;
     }
     for (struct dirent *e; n < FOLDER_MAX && (e = readdir(d)) != NULL;)
         if (!beside(e->d_name) && snprintf(file, sizeof file, "%s/%s", path, e->d_name) < (int)sizeof file) {
-            file_look(w, file, role);
+            look_at(w, file, role);
             n++;
         }
     closedir(d);
@@ -155,6 +151,27 @@ static void credential_look(struct certificate_watch *w, const struct config_cre
         look(w, k->vault->ca_file, CERTIFICATE_CA);
 }
 
+static void haproxy_names(void *user, const char *path, enum haproxy_certificate what)
+{
+    static const enum certificate_role roles[] = { [HAPROXY_CERTIFICATE] = CERTIFICATE_OWN, [HAPROXY_CA] = CERTIFICATE_CA, [HAPROXY_CRL] = CERTIFICATE_CRL };
+
+    look(user, path, roles[what]);
+}
+
+/* What the user's own files name; they are small, and read each time. */
+static void haproxy_look(struct certificate_watch *w, const char *path)
+{
+    struct haproxy_text t = { .arena = arena_new(ARENA_FIRST) };
+    struct slice labels[] = { slice_cstr(path), SLICE_LIT("haproxy") };
+    char why[512];
+    bool ok = t.arena != NULL && haproxy_load(&t, path, NULL, NULL, why, sizeof why);
+
+    if (ok)
+        haproxy_certificates(&t, haproxy_names, w);
+    metric_set(metric_series(w->readable, labels), ok);
+    arena_free(t.arena);
+}
+
 static void all_look(struct certificate_watch *w, const struct config *c)
 {
     for (unsigned i = 0; i < c->haproxy.bind_count; i++) {
@@ -162,6 +179,8 @@ static void all_look(struct certificate_watch *w, const struct config *c)
         look(w, c->haproxy.bind[i].client_ca, CERTIFICATE_CA);
         look(w, c->haproxy.bind[i].client_crl, CERTIFICATE_CRL);
     }
+    for (unsigned i = 0; i < c->haproxy.files_count; i++)
+        haproxy_look(w, c->haproxy.files[i]);
     for (unsigned i = 0; i < c->issuers_count; i++)
         look(w, c->issuers[i].ca_file, CERTIFICATE_CA);
     for (unsigned i = 0; i < c->providers_count; i++) {

@@ -1,4 +1,5 @@
-/* Certificate watch: the dates of all certificate files that the configuration names, in metrics. Control thread.
+/* Certificate watch: the dates of all certificate files that the configuration names, in metrics, and of those
+ * that HAProxy's own files name (haproxy.files). Control thread.
  *
  * A folder (as HAProxy's `crt` may be) stands for the files in it. Files are looked at once a minute, and read when they have changed. */
 #ifndef TOLLGATE_CERTIFICATE_WATCH_H

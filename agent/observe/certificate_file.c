@@ -1,17 +1,14 @@
 #include "observe/certificate_file.h"
 
+#include "base/file_read.h"
 #include "base/secret.h"
 #include "base/slice.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { FILE_MAX = 4 * 1024 * 1024 };
 
@@ -19,24 +16,6 @@ const char *certificate_role_name(enum certificate_role role)
 {
     static const char *const names[] = { "certificate", "ca", "crl" };
     return names[role];
-}
-
-/* The whole file; the caller wipes and frees. p NULL: it cannot be had. */
-static struct slice whole(const char *path, char **buffer)
-{
-    struct stat st;
-    size_t n = 0;
-    ssize_t got;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    *buffer = NULL;
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= FILE_MAX)
-        *buffer = malloc((size_t)st.st_size);
-    while (*buffer != NULL && n < (size_t)st.st_size && (got = read(fd, *buffer + n, (size_t)st.st_size - n)) > 0)
-        n += (size_t)got;
-    if (fd >= 0)
-        close(fd);
-    return slice_make(*buffer, n);
 }
 
 static bool seconds_of(const ASN1_TIME *t, int64_t *s)
@@ -104,8 +83,10 @@ bool certificate_file_read(const char *path, enum certificate_role role, struct 
 {
     struct certificate_dates one;
     bool any = false, good = true;
-    char *buffer;
-    struct slice all = whole(path, &buffer), text = all, block;
+    char why[128];
+    size_t n = 0;
+    char *buffer = file_read(path, FILE_MAX, &n, NULL, why, sizeof why);
+    struct slice text = slice_make(buffer, n), block;
 
     while (good && (block = block_next(text, role)).p != NULL) {
         good = block_dates(block, role, &one);
@@ -117,7 +98,7 @@ bool certificate_file_read(const char *path, enum certificate_role role, struct 
         text = slice_make(block.p + block.n, text.n - (size_t)(block.p - text.p) - block.n);
     }
     if (buffer != NULL)
-        secret_wipe(buffer, all.n);
+        secret_wipe(buffer, n);
     free(buffer);
     return any && good;
 }

@@ -184,3 +184,29 @@ def test_ends_of_certificates(stack, url):
         MADE["server"].write_text(kept)
         reload(stack)
     wait_for(lambda: expiries(url) == wanted, "the old end")
+
+
+def test_ends_of_certificates_that_only_haproxys_own_files_name(stack, url):
+    issue = MADE["authority"].issue
+    dates = {"site": "20310101000000Z", "client": "20320101000000Z"}
+    mine = {name: issue(name, "/CN=localhost", "DNS:localhost", first="20250101000000Z", last=end) for name, end in dates.items()}
+    before, cfg = stack.config.read_text(), stack.folder / "own.cfg"
+    cfg.write_text(
+        f"global\n  crt-base {mine['client'].parent}\nfrontend f\n  bind :443 ssl crt {mine['site']}\n"
+        f"backend b\n  server s 127.0.0.1:1 ssl verify required ca-file {MADE['ca']} crt {mine['client'].name}\n"
+    )
+    named = {(str(pem), "certificate"): end_of(pem) for pem in mine.values()}
+    assert len(set(named.values())) == 2
+    stack.write_configuration(before.replace("haproxy:\n", f"haproxy:\n  files: [{cfg}]\n"))
+    try:
+        reload(stack)
+        wait_for(lambda: named.items() <= expiries(url).items(), f"{named}")
+        assert readable(url)[str(cfg)] == "1"
+        # A file that cannot be understood is said to be so, and names nothing.
+        cfg.write_text("frontend f\n  bind 'open\n")
+        reload(stack)
+        wait_for(lambda: readable(url)[str(cfg)] == "0" and not named.keys() & expiries(url).keys(), "the broken file to be told")
+    finally:
+        stack.write_configuration(before)
+        reload(stack)
+    wait_for(lambda: str(cfg) not in readable(url), "the file to be forgotten")

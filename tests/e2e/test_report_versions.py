@@ -156,7 +156,7 @@ def test_the_table_in_force_follows_the_clock_where_no_agent_ran_yet(stack, tmp_
     [
         ('[{file: "FILE", valid_from: tomorrow}]', 'scheduled[0].valid_from: "tomorrow" must be'),
         ('[{file: "FILE", valid_from: 2030-02-01}, {file: "FILE", valid_from: 2030-01-01}]', "scheduled[1].valid_from: must be later"),
-        ('[{file: "/nowhere/prices.json", valid_from: 2030-02-01}]', "scheduled[0]: cannot open /nowhere/prices.json"),
+        ('[{file: "/nowhere/prices.json", valid_from: 2030-02-01}]', "scheduled[0]: cannot read /nowhere/prices.json"),
         ("[{valid_from: 2030-02-01}]", "file"),
     ],
 )

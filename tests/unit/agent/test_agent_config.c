@@ -186,6 +186,7 @@ static void refuses_with_line_and_reason(void **state)
         { 0, "log: {decisions: maybe}", ":19", "log" },
         { 0, "log_level: info\nlog_level: warn", ":20", "given twice" },
         { 7, "  bind: [{address: \"127.0.0.1:8080\"}]\n  lua: maybe", ":8: haproxy.lua", "true or false" },
+        { 7, "  bind: [{address: \"127.0.0.1:8080\"}]\n  files: [haproxy.cfg]", ":8: haproxy.files", "must be an absolute path" },
         { 11, "    audience: [tollgate", ":1", "not YAML" },
     };
     (void)state;
@@ -219,7 +220,7 @@ static void refuses_what_is_no_file(void **state)
     (void)state;
 
     assert_null(config_load("/nonexistent/tollgate.yaml", &e));
-    assert_non_null(strstr(e.text, "cannot open"));
+    assert_non_null(strstr(e.text, "cannot be read: No such file"));
     assert_null(config_load("/tmp", &e));
     assert_null(load_text("", &e));
     assert_non_null(strstr(e.text, "empty"));
