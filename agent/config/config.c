@@ -18,6 +18,7 @@ enum { WORKERS_MAX = 64, ALERTS_QUEUE_MAX = 100000, TEAMS_DEFAULT = 100, TEAMS_M
        PROMPTS_BYTES = 64 << 20, PROMPTS_BYTES_MIN = 4096, PROMPTS_KEEP = 4, PROMPTS_KEEP_MAX = 100 };
 
 static const int64_t hold_timeout_default_us = 15 * 60 * (int64_t)1000000;
+static const int64_t decision_timeout_default_us = 500000;
 
 /* Everything loaded belongs to libcyaml's allocator, defaults included, so that cyaml_free frees all. */
 static const cyaml_config_t cyaml = { .log_fn = NULL, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR, .flags = CYAML_CFG_NO_ALIAS };
@@ -325,6 +326,11 @@ static void all_check(struct context *x, struct config *c)
     duration_check(x, c->haproxy.first_byte_timeout, "haproxy.first_byte_timeout");
     duration_check(x, c->haproxy.first_byte_timeout_stream, "haproxy.first_byte_timeout_stream");
     duration_check(x, c->haproxy.stall_timeout, "haproxy.stall_timeout");
+    duration_check(x, c->haproxy.decision_timeout, "haproxy.decision_timeout");
+    c->decision_timeout_us = decision_timeout_default_us;
+    if (c->haproxy.decision_timeout != NULL && config_duration_us(c->haproxy.decision_timeout, &c->decision_timeout_us) &&
+        (c->decision_timeout_us < 100000 || c->decision_timeout_us > 30000000))
+        config_doc_error(x->doc, x->errors, "haproxy.decision_timeout", "must be 100ms to 30s");
     duration_check(x, c->ledger.hold_timeout, "ledger.hold_timeout");
     c->hold_timeout_us = hold_timeout_default_us;
     if (c->ledger.hold_timeout != NULL)

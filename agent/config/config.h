@@ -40,7 +40,7 @@ struct config_haproxy {
     char *chroot, *user, *log; /* may be NULL */
     bool *lua;
     int64_t max_body; /* bytes */
-    char *first_byte_timeout, *first_byte_timeout_stream, *stall_timeout;
+    char *first_byte_timeout, *first_byte_timeout_stream, *stall_timeout, *decision_timeout;
     char *streams;    /* relay, tap */
 };
 
@@ -458,7 +458,7 @@ struct config {
     struct config_passthrough *passthrough;
     unsigned passthrough_count;
     /* Derived by config_load. */
-    int64_t hold_timeout_us;
+    int64_t hold_timeout_us, decision_timeout_us;
 };
 
 /* What is wrong, for people: "FILE:LINE: text", several lines, each ended by a newline. Always NUL-terminated. */

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { ANSWER_MS = 300, /* well within `timeout processing` of haproxy/tollgate-spoe.conf */ GROUP_MAX = 128 };
+enum { GROUP_MAX = 128 };
 static const double LOOK_EVERY_S = 0.005;
 
 struct again {
@@ -120,8 +120,9 @@ bool again_asked(struct worker *w, struct connection *c, struct spop_notify *not
         answer(&nobody, SLICE_NONE);
         return true;
     }
+    /* Well within HAProxy's patience. */
     *g = (struct again){ .connection = c, .ticket = notify->ticket, .runtime = runtime_ref(w->runtime),
-                         .until_mono_us = clock_mono_us() + ANSWER_MS * 1000 };
+                         .until_mono_us = clock_mono_us() + w->runtime->config->decision_timeout_us * 3 / 5 };
     connection_hold(c);
     while (spop_next_arg(&it, &name, &value))
         argument_read(g, w, slice_make(name.p, name.n), &value);

@@ -28,7 +28,6 @@ enum {
     BIG_BYTES = 4 * 1024,         /* bodies above are kept, for their prompts may be counted in slices */
     PARKED_MAX = 1024,            /* of one worker: tokens of unknown keys cost memory while an issuer does not answer */
     PARKED_BYTES_MAX = 64 * 1024 * 1024,
-    HAPROXY_PATIENCE_US = 500000, /* `timeout processing` of haproxy/tollgate-spoe.conf */
     STRANGER_ROWS_PER_SECOND = 50 /* ledger rows for refusals of people who are not known */
 };
 
@@ -364,7 +363,7 @@ void decision_counted(struct decision *d)
     struct ledger_decision row;
     int64_t t0 = clock_mono_us();
 
-    if (t0 - d->started_mono_us > HAPROXY_PATIENCE_US) {
+    if (t0 - d->started_mono_us > d->s.runtime->config->decision_timeout_us) {
         refuse_late(d);
         return;
     }

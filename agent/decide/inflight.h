@@ -51,6 +51,7 @@ struct inflight {
     int64_t line_mono_us;            /* when the log line came before the record; 0: not yet */
     int line_status;
     bool line_client_abort;
+    bool expiring;                   /* SETTLING at its bound, and no record has come since; control thread */
     atomic_bool given_up;            /* HAProxy ended the request before our answer; set by the control thread, read by the worker */
     bool record_without_response;    /* the tap saw the request go and nothing come back */
     int32_t attempts;

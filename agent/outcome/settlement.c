@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-static const int64_t record_wait_us = 3 * INT64_C(1000000); /* after the line, for the record of the same response */
+static const int64_t record_wait_us = 10 * INT64_C(1000000); /* after the line, for the record of the same response */
 static const int64_t infer_us = 2 * INT64_C(1000000);       /* after the settlement, for the lines of its attempts */
 static const int64_t linger_us = 30 * INT64_C(1000000);     /* a settled entry still answers for late lines */
 static const int64_t expired_linger_us = 86400 * INT64_C(1000000); /* an expired one for a late record */
@@ -31,7 +31,6 @@ struct settling {
     void (*done)(void *user);
     void *user;
     enum ledger_result result;
-    enum inflight_state end; /* SETTLED or EXPIRED */
     char provider_id[PROVIDER_ID_MAX];
 };
 
@@ -43,7 +42,8 @@ static void settled(struct agent *a, struct agent_task *task)
     if (s->result == LEDGER_FAILED || s->result == LEDGER_INVALID)
         LOG(LOG_LEVEL_ERROR, "settlement_not_written", LOG_STR("request_id", f->request_id), LOG_INT("result", s->result));
     f->settled_mono_us = clock_mono_us();
-    inflight_move(a->inflight, f, INFLIGHT_SETTLING, s->end);
+    inflight_move(a->inflight, f, INFLIGHT_SETTLING, f->expiring ? INFLIGHT_EXPIRED : INFLIGHT_SETTLED);
+    f->expiring = false;
     if (s->done != NULL)
         s->done(s->user);
     inflight_unref(f);
@@ -78,9 +78,8 @@ static int64_t settled_us(const struct inflight *f)
     return now > f->op.decision.started_us ? now : f->op.decision.started_us;
 }
 
-/* Books the verdict in budget and ledger. The caller has moved the entry to SETTLING. */
-static void settle(struct agent *a, struct inflight *f, const struct judgement *v, enum inflight_state end, void (*done)(void *),
-                   void *user)
+/* Books the verdict in budget and ledger. The caller has moved the entry to SETTLING, and with `expiring` set where a record may still come. */
+static void settle(struct agent *a, struct inflight *f, const struct judgement *v, void (*done)(void *), void *user)
 {
     struct settling *s = settling_new(a, f);
     struct budget_use use = { .nano = v->cost_nano, .tokens = token_usage_total(&v->usage), .requests = v->attempts > 0 || v->own ? 1 : 0 };
@@ -103,7 +102,6 @@ static void settle(struct agent *a, struct inflight *f, const struct judgement *
             done(user);
         return;
     }
-    s->end = end;
     s->done = done;
     s->user = user;
     const struct target *served = v->fallback && f->has_fallback ? &f->fallback : &f->primary;
@@ -182,7 +180,8 @@ static void correct(struct agent *a, struct inflight *f, const struct judgement 
     telemetry_corrected(a, f, &c);
 }
 
-static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback);
+static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback,
+                        bool expiring);
 
 void settlement_record(struct agent *a, const struct settle_record *r, void (*done)(void *user), void *user)
 {
@@ -200,7 +199,7 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
         done(user);
         f->record_without_response = true;
         if (f->line_mono_us > 0)
-            line_settle(a, f, f->line_status, true, f->line_client_abort, f->attempts == 2);
+            line_settle(a, f, f->line_status, true, f->line_client_abort, f->attempts == 2, false);
         else
             f->line_mono_us = clock_mono_us();
         inflight_unref(f);
@@ -208,13 +207,14 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
     }
     judgement_of_record(a, f, r, &v);
     bool open = inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING);
-    bool late = !open && inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED);
+    bool late = !open && (f->expiring || inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED));
+    f->expiring = false; /* the ledger writes in the order of what it is given: the bound first */
     if (open)
         routing_served(a, f, r, v.fallback, v.tpot_ns, token_usage_output(&v.usage));
     if ((open || late) && v.known_by == KNOWN_REPORTED)
         learning_observe(a, f, v.fallback, &v.usage);
     if (open)
-        settle(a, f, &v, INFLIGHT_SETTLED, done, user);
+        settle(a, f, &v, done, user);
     else if (late)
         correct(a, f, &v, done, user);
     else
@@ -235,8 +235,10 @@ static bool routed(const struct settle_line *l)
     return slice_eq_cstr(l->server, "primary") || slice_eq_cstr(l->server, "fallback");
 }
 
-/* From the line alone. A provider that may have worked costs the hold; one that said no, or was never reached, nothing. */
-static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback)
+/* From the line alone. A provider that may have worked costs the hold; one that said no, or was never reached, nothing. `expiring`: a record may
+ * still come. */
+static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback,
+                        bool expiring)
 {
     struct judgement v = { .known_by = KNOWN_NONE, .status = status, .outcome = "not_sent", .ttft_us = -1, .tpot_ns = -1,
                             .total_us = f->total_us, .attempts = f->attempts };
@@ -253,8 +255,10 @@ static void line_settle(struct agent *a, struct inflight *f, int status, bool wa
     } else {
         v.attempts = 0;
     }
-    if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
-        settle(a, f, &v, INFLIGHT_SETTLED, NULL, NULL);
+    if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING)) {
+        f->expiring = expiring;
+        settle(a, f, &v, NULL, NULL);
+    }
 }
 
 void settlement_line(struct agent *a, const struct settle_line *l)
@@ -285,7 +289,7 @@ void settlement_line(struct agent *a, const struct settle_line *l)
     if (sent && lua_on(a) && !f->record_without_response)
         f->line_mono_us = clock_mono_us();
     else
-        line_settle(a, f, status, sent, client_abort, slice_eq_cstr(l->server, "fallback") || l->attempt == 2);
+        line_settle(a, f, status, sent, client_abort, slice_eq_cstr(l->server, "fallback") || l->attempt == 2, false);
     inflight_unref(f);
 }
 
@@ -295,7 +299,7 @@ void settlement_abandon(struct agent *a, struct inflight *f, const char *outcome
 
     atomic_fetch_add_explicit(&a->counters.abandoned, 1, memory_order_relaxed);
     if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
-        settle(a, f, &v, INFLIGHT_SETTLED, NULL, NULL);
+        settle(a, f, &v, NULL, NULL);
 }
 
 void settlement_answered(struct agent *a, struct inflight *f, const char *outcome)
@@ -304,7 +308,7 @@ void settlement_answered(struct agent *a, struct inflight *f, const char *outcom
                             .total_us = -1 };
 
     if (inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING))
-        settle(a, f, &v, INFLIGHT_SETTLED, NULL, NULL);
+        settle(a, f, &v, NULL, NULL);
 }
 
 struct tick {
@@ -323,7 +327,8 @@ static void expire(struct agent *a, struct inflight *f)
         return;
     atomic_fetch_add_explicit(&a->counters.expired, 1, memory_order_relaxed);
     LOG(LOG_LEVEL_WARN, "hold_expired", LOG_STR("request_id", f->request_id), LOG_INT("hold_nano", f->op.decision.hold_nano));
-    settle(a, f, &v, INFLIGHT_EXPIRED, NULL, NULL);
+    f->expiring = true;
+    settle(a, f, &v, NULL, NULL);
 }
 
 static bool on_entry(void *user, struct inflight *f)
@@ -331,10 +336,11 @@ static bool on_entry(void *user, struct inflight *f)
     struct tick *t = user;
 
     if (f->state == INFLIGHT_OPEN && f->line_mono_us > 0 && t->now_us - f->line_mono_us > record_wait_us)
-        line_settle(t->agent, f, f->line_status, true, f->line_client_abort, f->attempts == 2);
+        line_settle(t->agent, f, f->line_status, true, f->line_client_abort, f->attempts == 2, true);
     if (f->state == INFLIGHT_OPEN && t->now_us - f->held_mono_us > t->hold_timeout_us)
         expire(t->agent, f);
-    if (f->state == INFLIGHT_SETTLED && (f->attempt_rows & 3u << 1) == 1u << 2 && t->now_us - f->settled_mono_us > infer_us)
+    bool judged = f->state == INFLIGHT_SETTLED || (f->state == INFLIGHT_EXPIRED && f->line_mono_us > 0);
+    if (judged && (f->attempt_rows & 3u << 1) == 1u << 2 && t->now_us - f->settled_mono_us > infer_us)
         attempts_infer(t->agent, f);
     bool over = (f->state == INFLIGHT_SETTLED && t->now_us - f->settled_mono_us > linger_us) ||
                 (f->state == INFLIGHT_EXPIRED && t->now_us - f->settled_mono_us > expired_linger_us);

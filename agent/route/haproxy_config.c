@@ -4,6 +4,7 @@
 #include "route/haproxy_group.h"
 #include "route/haproxy_plan.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 enum { TOO_LONG_MS = 2000, TOO_LONG_BYTES = 8192 }; /* for the beginning of an error's body */
+enum { CHECK_EVERY_MS = 1000 };                     /* the agent's health */
 
 /* A JSON error that both OpenAI and Anthropic clients read, on one line. */
 #define ERROR_JSON(message, type, code)                                                                                        \
@@ -418,9 +420,11 @@ static void put_rest(FILE *out, const struct haproxy_plan *p)
             "    no option http-no-delay\n"
             "    retries 0\n"
             "    option spop-check\n"
-            "    timeout connect 300ms\n"
-            "    timeout server 3m\n"
-            "    server agent %s check inter 1s fastinter 200ms downinter 200ms rise 1 fall 2\n", p->spop_address);
+            "    timeout connect %dms\n"
+            "    timeout server 3m\n", haproxy_greeting(p));
+    if (haproxy_decision(p) > CHECK_EVERY_MS) /* who may decide slowly may also be slow to answer a check; it has CHECK_EVERY_MS otherwise */
+        fprintf(out, "    timeout check %dms\n", haproxy_decision(p));
+    fprintf(out, "    server agent %s check inter %ds fastinter 200ms downinter 200ms rise 1 fall 2\n", p->spop_address, CHECK_EVERY_MS / 1000);
 }
 
 static bool written(FILE *out, char *why, size_t why_size)
@@ -451,9 +455,25 @@ bool haproxy_write_config(FILE *out, const struct haproxy_plan *plan, char *why,
     return written(out, why, why_size);
 }
 
-bool haproxy_write_spoe(FILE *out, char *why, size_t why_size)
+/* The text up to a line that is in it; what follows that line. */
+static const char *put_until(FILE *out, const char *text, const char *end, const char *line)
 {
-    fwrite(haproxy_file_spoe, 1, haproxy_file_spoe_size, out);
+    const char *at = memmem(text, (size_t)(end - text), line, strlen(line));
+
+    assert(at != NULL);
+    fwrite(text, 1, (size_t)(at - text), out);
+    return at + strlen(line);
+}
+
+bool haproxy_write_spoe(FILE *out, const struct haproxy_plan *plan, char *why, size_t why_size)
+{
+    const char *text = (const char *)haproxy_file_spoe, *end = text + haproxy_file_spoe_size;
+
+    text = put_until(out, text, end, "    timeout     hello 300ms\n");
+    fprintf(out, "    timeout     hello %dms\n", haproxy_greeting(plan));
+    text = put_until(out, text, end, "    timeout     processing 500ms\n");
+    fprintf(out, "    timeout     processing %dms\n", haproxy_decision(plan));
+    fwrite(text, 1, (size_t)(end - text), out);
     return written(out, why, why_size);
 }
 
@@ -476,7 +496,7 @@ static bool write_part(const char *folder, const char *name, enum part part, con
         return false;
     }
     bool ok = part == PART_CONFIG ? haproxy_write_config(out, plan, why, why_size)
-              : part == PART_SPOE ? haproxy_write_spoe(out, why, why_size)
+              : part == PART_SPOE ? haproxy_write_spoe(out, plan, why, why_size)
                                   : haproxy_write_lua(out, why, why_size);
     if (fclose(out) != 0 && ok) {
         snprintf(why, why_size, "%s cannot be written: %s", fresh, strerror(errno));

@@ -94,6 +94,7 @@ struct haproxy_plan {
     int first_byte_stream_ms; /* 0: 15000. No response headers within this: the fallback is tried. 100 to 600000 */
     int first_byte_plain_ms;  /* 0: 60000 */
     int stall_ms;             /* 0: 120000. Longest silence inside a response */
+    int decision_ms;          /* 0: 500. How long the agent may take to decide. 100 to 30000 */
 };
 
 /* False with the reason in `why` (what to change, no secret). */
@@ -104,8 +105,8 @@ int64_t haproxy_plan_bufsize(const struct haproxy_plan *plan);
 /* tollgate.cfg: global settings, log ring, frontends, routing, provider groups. Checks the plan first. */
 bool haproxy_write_config(FILE *out, const struct haproxy_plan *plan, char *why, size_t why_size)
     __attribute__((warn_unused_result));
-/* tollgate-spoe.conf (the text of haproxy/tollgate-spoe.conf; no plan value enters it). */
-bool haproxy_write_spoe(FILE *out, char *why, size_t why_size) __attribute__((warn_unused_result));
+/* tollgate-spoe.conf: the text of haproxy/tollgate-spoe.conf, with the plan's decision_ms; nothing else of the plan enters it. */
+bool haproxy_write_spoe(FILE *out, const struct haproxy_plan *plan, char *why, size_t why_size) __attribute__((warn_unused_result));
 /* tollgate.lua (the text of haproxy/lua/tollgate.lua; its settings are lua-load arguments in tollgate.cfg). */
 bool haproxy_write_lua(FILE *out, char *why, size_t why_size) __attribute__((warn_unused_result));
 /* The whole set into an existing folder (tollgate.cfg, tollgate-spoe.conf and, with lua, tollgate.lua), each written beside and

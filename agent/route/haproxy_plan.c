@@ -205,6 +205,16 @@ int haproxy_stall(const struct haproxy_plan *plan)
     return plan->stall_ms ? plan->stall_ms : 120000;
 }
 
+int haproxy_decision(const struct haproxy_plan *plan)
+{
+    return plan->decision_ms ? plan->decision_ms : 500;
+}
+
+int haproxy_greeting(const struct haproxy_plan *plan)
+{
+    return haproxy_decision(plan) * 3 / 5;
+}
+
 static bool is_header_name(const char *s)
 {
     return s && *s && strlen(s) <= 128 && made_of(slice_cstr(s), "-_");
@@ -354,6 +364,8 @@ bool haproxy_plan_check(const struct haproxy_plan *p, char *why, size_t why_size
     if (!limit_ok(p->first_byte_stream_ms, 100, 600000) || !limit_ok(p->first_byte_plain_ms, 100, 600000) ||
         !limit_ok(p->stall_ms, 1000, 3600000))
         return refuse(why, why_size, "first-byte limits must be 100 to 600000 ms, the stall limit 1000 to 3600000 ms");
+    if (!limit_ok(p->decision_ms, 100, 30000))
+        return refuse(why, why_size, "the decision's limit must be 100 to 30000 ms");
     if (p->group_count == 0)
         return refuse(why, why_size, "no provider group is given");
     for (size_t i = 0; i < p->group_count; i++) {

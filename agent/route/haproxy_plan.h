@@ -27,6 +27,9 @@ bool haproxy_url_parse(const char *url, struct haproxy_url *out, char *why, size
 int64_t haproxy_max_body(const struct haproxy_plan *plan);
 int haproxy_first_byte(const struct haproxy_plan *plan, const struct haproxy_group *group, bool stream);
 int haproxy_stall(const struct haproxy_plan *plan);
+/* How long the agent may take to decide, and within that to be connected to and to greet; ms. */
+int haproxy_decision(const struct haproxy_plan *plan);
+int haproxy_greeting(const struct haproxy_plan *plan);
 /* The longest a provider may be silent in the second tier, before or inside a response; ms. */
 int haproxy_server_timeout(const struct haproxy_plan *plan);
 

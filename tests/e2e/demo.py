@@ -291,7 +291,7 @@ def start():
     if len(str(FOLDER)) > 70:
         sockets = Path(tempfile.mkdtemp(prefix="tollgate-demo-"))
         (FOLDER / "sockets").symlink_to(sockets)
-    stack = Stack(FOLDER, limits=LIMITS, detached=True, ports={"gateway": gateway_port()}, sockets=sockets)
+    stack = Stack(FOLDER, limits=LIMITS, detached=True, ports={"gateway": gateway_port()}, sockets=sockets, zone="UTC")
     print(
         "Starting an OpenID provider, two stand-in LLM providers, the tollgate agent and HAProxy on loopback …",
         flush=True,

@@ -37,15 +37,20 @@ def key_forms(private):
         yield n.to_bytes(size, "little")[1:-1]
 
 
+def at_rest(task):
+    try:
+        return re.search(r"^State:\s+[TtXZ]", (task / "status").read_text(), re.M) is not None
+    except OSError:  # the thread has ended
+        return True
+
+
 @contextlib.contextmanager
 def stopped(pid):
     """Stands still while it is read, so that nothing moves from one mapping to another meanwhile."""
     os.kill(pid, signal.SIGSTOP)
     try:
         end = time.monotonic() + 60
-        while any(
-            not re.search(r"^State:\s+[Tt]", (task / "status").read_text(), re.M) for task in Path(f"/proc/{pid}/task").iterdir()
-        ):
+        while any(not at_rest(task) for task in Path(f"/proc/{pid}/task").iterdir()):
             assert time.monotonic() < end, "the process did not stop"
             time.sleep(0.001)
         yield

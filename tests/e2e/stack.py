@@ -5,6 +5,7 @@ Used by the tests (conftest.py) and by ./demo. Python's standard library only. E
 Stack knows how to start, stop, kill and restart each of them, and to read what the agent wrote. Nothing sleeps for a
 fixed time: waits poll for a condition and fail with what they waited for."""
 
+import calendar
 import contextlib
 import http.client
 import itertools
@@ -35,16 +36,37 @@ def build_folder():
     return Path(os.environ.get("TOLLGATE_BUILD", ROOT / "build"))
 
 
+def quiet_zone():
+    """A time zone where it is about noon: whatever begins and ends with a day, a month or a year there does so half a day from now."""
+    hours = 12 - time.gmtime().tm_hour
+    return "UTC" if hours == 0 else f"Etc/GMT{-hours:+d}"  # their signs are the wrong way round
+
+
+QUIET_ZONE = quiet_zone()
+
+
+def away_from_month_end(seconds=180):
+    """Waits for the next UTC month where that is closer than this: for what is counted by UTC months and cannot be told another zone."""
+
+    def months_end():
+        now = time.gmtime()
+        ends = calendar.timegm((now.tm_year, now.tm_mon + 1, 1, 0, 0, 0)) if now.tm_mon < 12 else calendar.timegm((now.tm_year + 1, 1, 1, 0, 0, 0))
+        return ends - time.time()
+
+    if (left := months_end()) < seconds:
+        time.sleep(left + 1)
+
+
 class Ports:
     """A part of the machine's ports that no other process of a test run, of this tree or of another, draws from. Below the range that
     outgoing connections are given theirs from, so that none of them is taken by one before its listener comes, or comes back."""
 
-    PARTS, FIRST = 64, 10240
+    PARTS, FIRST = 128, 10240  # a machine of 64 cores has 65 workers
 
     def __init__(self):
         self.pid = os.getpid()
         low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-        end = low if low - self.FIRST >= 100 * self.PARTS else 32768
+        end = low if low - self.FIRST >= 64 * self.PARTS else 32768
         size = (end - self.FIRST) // self.PARTS
         for part in random.sample(range(self.PARTS), self.PARTS):
             # A name without a file, gone with its process however that ends, and known in the network namespace as ports are.
@@ -141,8 +163,12 @@ class Process:
     def alive(self):
         return self.popen is not None and self.popen.poll() is None
 
+    def text(self):
+        """All it has said, in this start and those before."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
     def tail(self, size=4000):
-        return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
+        return self.text()[-size:]
 
     def wait_ready_line(self):
         """The JSON after `ready` on the output of this start: the log keeps those of earlier ones."""
@@ -204,6 +230,7 @@ haproxy:
   runtime_dir: {s.sockets}
   lua: {"true" if s.lua else "false"}
   max_body: {s.max_body}
+  decision_timeout: {s.decision}
   first_byte_timeout: {s.first_byte}
   first_byte_timeout_stream: {s.first_byte_stream or s.first_byte}
   stall_timeout: {s.stall}
@@ -224,6 +251,20 @@ models:
 {limits}{s.extra()}"""
 
 
+class Gate:
+    numbers = itertools.count(1)
+
+    def __init__(self, stack):
+        self.stack, self.number = stack, next(self.numbers)
+
+    def __str__(self):
+        return f"gate={self.number}"
+
+    def open(self):
+        for name in ("alpha", "beta"):
+            call("PUT", f"http://127.0.0.1:{self.stack.ports['control']}/{name}/gates", {"open": self.number})
+
+
 # Tests of single faults make many in a row: what they see must not depend on what the ones before them did.
 NO_BREAKER = 'failures: 0, error_rate: "0%", retry_after: 24h'
 
@@ -232,7 +273,7 @@ class Stack:
     """One running tollgate with everything around it."""
 
     # Generous: no test meets it by accident. Tests add limits of their own and use teams of their own with them.
-    LIMITS = ('name: team-day, level: team, amount: "$50", window: day, time_zone: UTC',)
+    LIMITS = ('name: team-day, level: team, amount: "$50", window: day, time_zone: %s',)
 
     def __init__(
         self,
@@ -241,7 +282,9 @@ class Stack:
         lua=True,
         detached=False,
         ports=None,
-        first_byte="2s",
+        first_byte="60s",
+        decision="8s",
+        zone=QUIET_ZONE,
         max_body=229376,
         hold_timeout="10m",
         streams="relay",
@@ -269,8 +312,10 @@ class Stack:
         self.folder = Path(folder)
         self.ledger_folder = self.folder
         self.sockets = Path(sockets or folder)  # their paths must stay below 108 bytes
-        self.limits = [*self.LIMITS, *limits]
-        self.lua, self.detached, self.first_byte, self.max_body = lua, detached, first_byte, max_body
+        self.limits = [*(limit % zone for limit in self.LIMITS), *limits]
+        self.lua, self.detached, self.max_body = lua, detached, max_body
+        # Longer than any pause of a busy machine: only who wants to see one of these limits at work sets a shorter one.
+        self.first_byte, self.decision = first_byte, decision
         self.hold_timeout, self.python = hold_timeout, python
         self.console = console  # None, "confidential" or "public": how the agent is known to the OpenID provider
         self.prepare = prepare  # called with the stack once the providers run and before anything of tollgate does
@@ -391,8 +436,16 @@ console:
         path.write_text(text)
         return path
 
+    @staticmethod
+    def replace(path, text):
+        """A file's content, changed in one step: who watches the file never sees half of it."""
+        fresh = path.with_name(path.name + ".fresh")
+        fresh.write_text(text)
+        fresh.rename(path)
+
     def write_configuration(self, text=None):
-        self.config.write_text(text or configuration(self))
+        """In one step: an agent that an earlier reload still keeps busy must not read half of it."""
+        self.replace(self.config, text or configuration(self))
 
     def run_tool(self, *argv, check=True):
         done = subprocess.run(
@@ -459,10 +512,23 @@ console:
         wait_for(self.agent_listens, "the agent to listen")
 
     def agent_listens(self):
+        """Whether it answers on its admin socket: it does so once all else is open, metrics and console included."""
         if not self.agent.alive():
             raise RuntimeError(f"the agent ended with {self.agent.popen.returncode}:\n{self.agent.tail()}")
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.ports["spop"])) == 0 and self.admin_socket.exists()
+        return self.status() != b""
+
+    def has_keys(self):
+        """Whether the agent has fetched the issuer's keys."""
+        return self.issuer.encode() + b"\xa5state\xa2ok" in self.status()
+
+    def status(self):
+        """What the agent says of itself on its admin socket, packed; nothing when it does not listen there yet."""
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.settimeout(PATIENCE)
+            probe.connect(str(self.admin_socket))
+            probe.sendall(b"\x94\x00\x01\xa6status\x90")  # msgpack-rpc: [0, 1, "status", []]
+            return probe.recv(1 << 20)
+        return b""
 
     def start_haproxy(self):
         self.haproxy = Process(
@@ -475,17 +541,18 @@ console:
         self.wait_until_deciding()
 
     def wait_until_deciding(self):
-        """Until the gateway refuses a request for its lack of a token: HAProxy and agent have found each other."""
+        """Until the gateway refuses a request for its lack of a token, so HAProxy and agent have found each other, and could verify one."""
 
         def look():
             if not self.haproxy.alive():
                 raise RuntimeError(f"haproxy ended with {self.haproxy.popen.returncode}:\n{self.haproxy.tail()}")
             try:
                 return self.post(None, b"{}")[0] == 401
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return False
 
         wait_for(look, "the gateway to decide")
+        wait_for(self.has_keys, "the issuer's keys")
 
     def kill_agent(self):
         self.agent.popen.kill()
@@ -555,6 +622,17 @@ console:
     def behave(self, name, **fields):
         return call("PUT", f"http://127.0.0.1:{self.ports['control']}/{name}/behaviour", fields)
 
+    @contextlib.contextmanager
+    def gate(self):
+        """Answers that wait until the test says so: `gate=N` in a prompt's [[...]], with gate_after=COUNT after so many events of a stream. Open in
+        the end."""
+        gate = Gate(self)
+        try:
+            yield gate
+        finally:
+            if self.provider.alive():
+                gate.open()
+
     def received(self, name, marker=""):
         """What a provider was sent, oldest first; with a marker, only requests whose body holds it."""
         records = call("GET", f"http://127.0.0.1:{self.ports['control']}/{name}/requests")
@@ -575,8 +653,8 @@ console:
             connection.putrequest("POST", path)
             for name, value in {**fields, "Content-Length": str(len(data))}.items():
                 connection.putheader(name, value)
-            connection.endheaders()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.endheaders()
                 connection.send(data)
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import ledger
-from stack import PATIENCE, PRICES, wait_for
+from stack import PATIENCE, PRICES, QUIET_ZONE, wait_for
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 DAY, HOUR = 86400, 3600
 STACK = {
     "limits": (
-        'name: clock-day, level: team, match: ["clock-*"], amount: "$0.002", window: day, time_zone: UTC',
+        f'name: clock-day, level: team, match: ["clock-*"], amount: "$0.002", window: day, time_zone: {QUIET_ZONE}',
         'name: clock-rolling, level: team, match: ["rolling-*"], amount: "$0.002", window: "rolling 2h"',
     ),
     "hold_timeout": "10m",

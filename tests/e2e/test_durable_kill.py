@@ -10,12 +10,12 @@ import time
 import pytest
 
 import ledger
-from stack import wait_for
+from stack import QUIET_ZONE, wait_for
 from test_gate_crash import Load, request_id
 
 ROUNDS = int(os.environ.get("TOLLGATE_KILL_ROUNDS", "10"))
 STACK = {
-    "limits": ('name: load-day, level: team, match: ["load"], amount: "$40", window: day, time_zone: UTC',),
+    "limits": (f'name: load-day, level: team, match: ["load"], amount: "$40", window: day, time_zone: {QUIET_ZONE}',),
     "hold_timeout": "3s",
 }
 
@@ -57,7 +57,7 @@ def lost(stack, subjects):
     return missing, seen
 
 
-@pytest.mark.timeout(300 + 5 * ROUNDS)
+@pytest.mark.timeout(900 + 10 * ROUNDS)
 def test_kill_at_random_instants(stack):
     seed = int(os.environ.get("TOLLGATE_KILL_SEED", time.time_ns() % 10**6))
     chance = random.Random(seed)

@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from stack import Stack, wait_for
+from stack import PATIENCE, Stack, wait_for
 
 LIMITS = ('name: alert-total, level: user, amount: "10 requests", window: total, action: soft',)
 
@@ -32,8 +32,9 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.came += 1
                 receiver.answers.wait()
-                receiver.got.append((receiver.status, dict(self.headers.items()), body))
-                self.send_response(receiver.status)
+                status = receiver.status  # once: the test may change it
+                receiver.got.append((status, dict(self.headers.items()), body))
+                self.send_response(status)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
@@ -169,7 +170,7 @@ def test_a_crossing_whose_report_a_kill_prevented_is_reported_after_it(stack, re
 def test_a_full_queue_drops_and_counts(stack, receiver, sub):
     """What is under way takes a place of the queue, too."""
     def metric(result):
-        with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics", timeout=PATIENCE) as answer:
             lines = [x for x in answer.read().decode().splitlines() if x.startswith(f'tollgate_alerts_total{{result="{result}"}}')]
         return int(float(lines[0].split()[1])) if lines else 0
 
@@ -185,7 +186,7 @@ def test_a_full_queue_drops_and_counts(stack, receiver, sub):
         receiver.answers.set()
         wait_for(lambda: len(stack.query("SELECT 1 FROM alert WHERE state = 'dropped'")) == 2, "the drops to be booked")
         assert len(stack.query("SELECT 1 FROM alert WHERE state = 'pending'")) == 4
-        assert " alert_dropped " in stack.agent.log.read_text()
+        wait_for(lambda: " alert_dropped " in stack.agent.text(), "the log to tell of it")
         ask(stack, stack.person(sub + "-still"), 1)
     finally:
         receiver.answers.set()

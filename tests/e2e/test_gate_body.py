@@ -1,5 +1,6 @@
 """Bodies that must not get through: too large, cut, not JSON, encoded."""
 
+import contextlib
 import gzip
 import json
 import socket
@@ -22,11 +23,13 @@ def error_of(answer):
 def raw(stack, data):
     """The status line and everything after it for bytes sent as they are."""
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"]), timeout=PATIENCE) as peer:
-        peer.sendall(data)
-        peer.shutdown(socket.SHUT_WR)
         answer = b""
-        while piece := peer.recv(65536):
-            answer += piece
+        with contextlib.suppress(OSError):  # refused while we were still sending: the answer is there to read
+            peer.sendall(data)
+            peer.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            while piece := peer.recv(65536):
+                answer += piece
     return int(answer.split(b" ", 2)[1]) if answer else 0, answer
 
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE
+from stack import PATIENCE, QUIET_ZONE
 
 SPEECH = b"RIFF\x00\x01\xff\xfe\r\n\x80WAVE" * 400
 TARGET = "{provider: alpha, model: gpt-4o-mini}"
@@ -21,9 +21,9 @@ STACK = {
         f"name: gpt-4o-mini, primary: {TARGET}",
     ],
     "limits": (
-        'name: two-counts, level: team, match: [counting], amount: "2 requests", window: day, time_zone: UTC',
-        'name: one-dollar, level: team, match: [counting], amount: "$1", window: day, time_zone: UTC',
-        'name: two-dictations, level: team, match: [dictating], amount: "$0.015", window: day, time_zone: UTC',
+        f'name: two-counts, level: team, match: [counting], amount: "2 requests", window: day, time_zone: {QUIET_ZONE}',
+        f'name: one-dollar, level: team, match: [counting], amount: "$1", window: day, time_zone: {QUIET_ZONE}',
+        f'name: two-dictations, level: team, match: [dictating], amount: "$0.015", window: day, time_zone: {QUIET_ZONE}',
     ),
     "passthrough": (
         'path: /v1/audio, provider: alpha, methods: [POST], price: "0.006"',
@@ -159,7 +159,7 @@ def test_counting_tokens_needs_what_the_request_itself_would_need(stack, sub):
         with pytest.raises(anthropic.BadRequestError) as error:
             client.messages.count_tokens(model="solo", messages=[{"role": "user", "content": 5}])
         assert "messages[0].content" in str(error.value)
-    assert httpx.get(stack.gateway + "/v1/messages/count_tokens", headers={"x-api-key": stack.person(sub + "-3")}).status_code == 405
+    assert httpx.get(stack.gateway + "/v1/messages/count_tokens", headers={"x-api-key": stack.person(sub + "-3")}, timeout=PATIENCE).status_code == 405
 
 
 def transcribe(client, sub):

@@ -102,9 +102,9 @@ def test_command(stack, person, known):
     (stack.folder / "printed").write_text(known.secret("printed-next"))
     wait_for(lambda: bearer(stack, person, "cmd") == known.secrets["printed-next"], "what the command prints now")
     # A broken command keeps the last good key.
-    before = stack.agent.tail(100000).count("credential_kept")
+    before = stack.agent.text().count("credential_kept")
     (stack.folder / "printed").write_text("")
-    wait_for(lambda: stack.agent.tail(100000).count("credential_kept") > before, "the command to fail")
+    wait_for(lambda: stack.agent.text().count("credential_kept") > before, "the command to fail")
     assert bearer(stack, person, "cmd") == known.secrets["printed-next"]
 
 
@@ -145,7 +145,7 @@ def test_tokens_are_fetched_ahead_and_refused_when_gone(stack, person, endpoints
         assert len(endpoints.issued) > fetched
     finally:
         endpoints.outage, endpoints.lifetime = False, 3600
-    assert "credential_expired credential=azs" in stack.agent.tail(100000)
+    assert "credential_expired credential=azs" in stack.agent.text()
 
 
 def test_one_fetch_at_a_time(stack, person, endpoints):
@@ -177,8 +177,8 @@ def test_wrong_secret_is_told_without_it(stack, person, endpoints, known):
         endpoints.lifetime = 4
         stack.agent.stop()
         stack.restart_agent()
-        wait_for(lambda: "AADSTS7000215" in stack.agent.tail(100000), "the refusal in the log")
-        assert "wrong secret [secret]" in stack.agent.tail(100000)
+        wait_for(lambda: "AADSTS7000215" in stack.agent.text(), "the refusal in the log")
+        assert "wrong secret [secret]" in stack.agent.text()
         assert stack.post(person, prompt("azs"))[0] == 503
     finally:
         endpoints.lifetime = 3600
@@ -236,9 +236,9 @@ def test_keys_by_weight_and_set_aside(stack, person, known):
     # The heaviest key is refused: no request is lost by it, not even the first; the others take over by their weights.
     for status in (429, 401, 403):
         stack.behave("alpha", **({"accept": ["Bearer " + key for key in keys[1:]]} if status == 401 else {"status": status, "times": 1}))
-        aside = stack.agent.tail(100000).count(" credential=multi ")
+        aside = stack.agent.text().count(" credential=multi ")
         wait_for(lambda: saved_by_another(stack, person), f"a request that gets {status} first")
-        wait_for(lambda: stack.agent.tail(100000).count(" credential=multi ") > aside, "the key to be set aside")
+        wait_for(lambda: stack.agent.text().count(" credential=multi ") > aside, "the key to be set aside")
         if status == 429:  # for a second only
             wait_for(lambda: {key["state"] for key in credentials_told(stack) if key["credential"] == "multi"} == {"ok"}, "its return")
         if status == 401:
@@ -246,9 +246,9 @@ def test_keys_by_weight_and_set_aside(stack, person, known):
             seen = [key for key in credentials_told(stack) if key["credential"] == "multi"]
             assert [key["state"] for key in seen] == ["set aside", "ok", "ok"] and seen[0]["refused"] >= 1
             wait_for(lambda: 'tollgate_credential_set_aside{credential="multi",key="0"} 1' in metrics_text(stack), "the metric")
-    assert "credential_set_aside credential=multi key=0 status=401" in stack.agent.tail(100000)
-    assert re.search(r"credential_set_aside credential=multi key=\d status=403", stack.agent.tail(100000))
-    assert re.search(r"credential_set_aside credential=multi key=\d status=429", stack.agent.tail(100000))
+    assert "credential_set_aside credential=multi key=0 status=401" in stack.agent.text()
+    assert re.search(r"credential_set_aside credential=multi key=\d status=403", stack.agent.text())
+    assert re.search(r"credential_set_aside credential=multi key=\d status=429", stack.agent.text())
     # Replaced in its file, it is used again at once, long before its pause is over.
     stack.behave("alpha")
     stack.write_secret("multi-0", known.secret("multi-0-next"))

@@ -6,7 +6,7 @@ import httpx2 as httpx
 import pytest
 
 import ledger
-from stack import wait_for
+from stack import PATIENCE, wait_for
 
 ASKS = {
     "responses": ("/v1/responses", lambda t: {"model": "solo", "instructions": "Be brief.", "input": t}, "max_output_tokens"),
@@ -103,7 +103,7 @@ def test_anthropic_clients_bring_the_token_as_x_api_key(stack):
     sub = "endpoint-x-api-key"
     path, make, _ = ASKS["messages"]
     token = stack.person(sub)
-    answer = httpx.post(stack.gateway + path, json=make(sub), headers={"x-api-key": token}, timeout=10)
+    answer = httpx.post(stack.gateway + path, json=make(sub), headers={"x-api-key": token}, timeout=PATIENCE)
     assert answer.status_code == 200
     upstream = stack.received("alpha", sub)[-1]["headers"]
     assert token not in json.dumps(upstream)

@@ -8,7 +8,7 @@ import time
 import openai
 import pytest
 
-from stack import wait_for
+from stack import PATIENCE, wait_for
 
 
 def body(text):
@@ -91,7 +91,7 @@ def test_two_authorization_headers(stack, sub, good_first):
     """Whichever HAProxy hands over is the one that is checked, and neither travels on."""
     token, stray = stack.person(sub), stack.mint(key="stray")
     data = json.dumps(body(sub)).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", stack.ports["gateway"])
+    connection = http.client.HTTPConnection("127.0.0.1", stack.ports["gateway"], timeout=PATIENCE)
     connection.putrequest("POST", "/v1/chat/completions")
     for value in (token, stray) if good_first else (stray, token):
         connection.putheader("Authorization", "Bearer " + value)
@@ -120,10 +120,11 @@ def test_the_provider_may_be_away_once_its_keys_are_known(stack, sub):
 
 
 def test_unknown_kids_do_not_hammer_the_provider(stack, sub):
-    before = stack.idp_admin("GET", "/counts").get("/jwks", 0)
+    before, began = stack.idp_admin("GET", "/counts").get("/jwks", 0), time.monotonic()
     for number in range(20):
         assert stack.post(stack.mint(header={"kid": f"guess-{number}"}), body(sub))[0] == 401
-    assert stack.idp_admin("GET", "/counts").get("/jwks", 0) - before <= 2
+    asked = stack.idp_admin("GET", "/counts").get("/jwks", 0) - before
+    assert asked <= 2 + (time.monotonic() - began) // 60  # at most once a minute
 
 
 def test_rotation(make_stack):
@@ -134,8 +135,15 @@ def test_rotation(make_stack):
     stack.idp_admin("POST", "/rotate", {"keep_old": False})
     new = stack.person("rotating")
     assert new.split(".")[0] != old.split(".")[0]
-    status, _, answer = stack.post(new, body("after"))
-    assert status == 200, answer
+
+    def picked_up():
+        """The request waits for the keys; a provider that is slow to tell them is not waited for."""
+        status, _, answer = stack.post(new, body("after"))
+        assert status in (200, 401), answer
+        return status == 200
+
+    wait_for(picked_up, "the new key")
+    assert stack.idp_admin("GET", "/counts")["/jwks"] == 2, "once at the start, once for the new key"
     status, _, answer = stack.post(stack.mint(key="previous", claims={"team": "research"}), body("old key"))
     assert (status, json.loads(answer)["error"]["code"]) == (401, "invalid_api_key")
     assert stack.post(old, body("old token"))[0] == 401

@@ -17,6 +17,17 @@ def decided(stack, token, text="introspection"):
     return 200 if status == 200 else (status, json.loads(answer)["error"]["code"])
 
 
+def passes(stack, token):
+    """It is active. An issuer that is slow to say so is not waited for."""
+
+    def look():
+        answer = decided(stack, token)
+        assert answer in (200, (503, "auth_provider_unavailable")), answer
+        return answer == 200
+
+    wait_for(look, "an active token to pass")
+
+
 def asked(stack):
     return stack.idp_admin("GET", "/counts").get("/check", 0)
 
@@ -27,30 +38,29 @@ def secret(stack):
 
 def test_a_token_that_is_no_longer_active(stack, sub):
     token, other = (stack.mint(claims={"sub": sub, "jti": f"{sub}-{n}", "team": "research"}) for n in (1, 2))
-    assert (decided(stack, token), decided(stack, other)) == (200, 200)
+    for one in (token, other):
+        passes(stack, one)
     stack.idp_admin("POST", "/deactivate", {"jti": f"{sub}-1"})
     wait_for(lambda: decided(stack, token) == (401, "invalid_api_key"), "the end of the cached answer")
-    assert decided(stack, other) == 200
-    assert stack.query("SELECT DISTINCT deny_reason FROM request WHERE subject = ? AND state = 'denied'", sub) == [
-        {"deny_reason": "token_inactive"}
-    ]
+    passes(stack, other)
+    query = "SELECT 1 FROM request WHERE subject = ? AND state = 'denied' AND deny_reason = 'token_inactive'"
+    wait_for(lambda: stack.query(query, sub), "the refusal's row")
 
 
-def test_all_who_wait_share_one_question(stack, sub):
-    stack.idp_admin("PUT", "/introspector", {"secret": secret(stack), "delay": 200})
-    try:
-        token, before = stack.mint(claims={"sub": sub, "team": "research"}), asked(stack)
-        with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(lambda _: decided(stack, token, sub), range(16)))
-        assert set(answers) == {200} and asked(stack) - before == 1
-    finally:
-        stack.idp_admin("PUT", "/introspector", {"secret": secret(stack), "delay": 0})
+def test_all_who_wait_share_one_question(make_stack, sub):
+    """The answer is kept for long, so that who comes too late to wait asks no second one."""
+    stack = make_stack(introspection="cache: 1h, stale: 1h")
+    stack.idp_admin("PUT", "/introspector", {"secret": secret(stack), "delay": 1000})
+    token = stack.mint(claims={"sub": sub, "team": "research"})
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: decided(stack, token, sub), range(16)))
+    assert set(answers) == {200} and asked(stack) == 1
 
 
 def test_silence_refuses(stack, sub):
     """The endpoint away: unknown tokens are 503 at once, known ones for as long as `stale` allows; others are served meanwhile."""
     token = stack.mint(claims={"sub": sub, "team": "research"})
-    assert decided(stack, token) == 200
+    passes(stack, token)
     stack.idp_admin("POST", "/outage", {"mode": "refuse"})
     try:
         fresh = stack.mint(claims={"sub": sub, "team": "research", "jti": sub})
@@ -59,7 +69,7 @@ def test_silence_refuses(stack, sub):
     finally:
         stack.idp_admin("POST", "/outage", {"mode": "none"})
     wait_for(lambda: decided(stack, token) == 200, "recovery")
-    assert decided(stack, fresh) == 200
+    passes(stack, fresh)
 
 
 def test_the_gateway_must_be_known_there(stack, sub):

@@ -8,6 +8,8 @@ import time
 import ledger
 from stack import wait_for
 
+STACK = {"decision": "5s"}
+
 
 def test_nothing_is_held_for_answers_that_came_too_late(stack):
     subs = [f"late-{i}" for i in range(8)]

@@ -12,7 +12,7 @@ import urllib.parse
 import httpx2 as httpx
 import pytest
 
-from stack import wait_for
+from stack import PATIENCE, wait_for
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 PATH = "/tollgate/v1/backchannel-logout"
@@ -45,7 +45,7 @@ class Browser:
                 "session": session,
             },
         )
-        self.http = httpx.Client(base_url=stack.issuer, timeout=30)
+        self.http = httpx.Client(base_url=stack.issuer, timeout=PATIENCE)
 
     def log_in(self, name):
         query = {"client_id": "shop", "response_type": "code", "scope": "openid llm", "login_hint": name, "prompt": "login"}
@@ -124,7 +124,7 @@ def logout_token(stack, header=None, key="current", alg="RS256", **claims):
 
 
 def deliver(stack, token, data=None, **options):
-    return httpx.post(stack.gateway + PATH, data=data or {"logout_token": token}, timeout=30, **options)
+    return httpx.post(stack.gateway + PATH, data=data or {"logout_token": token}, timeout=PATIENCE, **options)
 
 
 HOSTILE = {
@@ -141,9 +141,9 @@ HOSTILE = {
     "no jti": {"jti": None},
     "no iat": {"iat": None},
     "no exp": {"exp": None},
-    "expired": {"exp": int(time.time()) - 3600},
-    "too old": {"iat": int(time.time()) - 3600},
-    "from the future": {"iat": int(time.time()) + 3600},
+    "expired": {"exp": -3600},  # seconds from now
+    "too old": {"iat": -3600},
+    "from the future": {"iat": 3600},
     "stray key": {"key": "stray"},
     "hmac": {"alg": "HS256"},
     "none": {"alg": "none"},
@@ -154,7 +154,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_logout_tokens(stack, kind):
-    answer = deliver(stack, logout_token(stack, **HOSTILE[kind]))
+    now = int(time.time())
+    claims = {name: now + value if name in ("iat", "exp") and value else value for name, value in HOSTILE[kind].items()}
+    answer = deliver(stack, logout_token(stack, **claims))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_logout_token"), answer.text
     assert stack.query("SELECT count(*) AS n FROM revocation WHERE value = 'hostile'") == [{"n": 0}]
 
@@ -168,9 +170,9 @@ def test_what_is_no_logout(stack, sub):
         {"content": f"logout_token={good}&logout_token={good}".encode(), "headers": {"content-type": "application/x-www-form-urlencoded"}},
         {"content": b"logout_token=%zz", "headers": {"content-type": "application/x-www-form-urlencoded"}},
     ):
-        answer = httpx.post(stack.gateway + PATH, timeout=30, **options)
+        answer = httpx.post(stack.gateway + PATH, timeout=PATIENCE, **options)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_logout_token"), answer.text
-    assert httpx.get(stack.gateway + PATH, timeout=30).status_code == 405
+    assert httpx.get(stack.gateway + PATH, timeout=PATIENCE).status_code == 405
     assert decided(stack, good) == REFUSED  # and it is no access token
     assert deliver(stack, good).status_code == 200
     assert deliver(stack, good).status_code == 400  # not twice
@@ -179,7 +181,7 @@ def test_what_is_no_logout(stack, sub):
 
 def test_a_logout_is_answered_when_it_is_kept(stack, sub):
     token = logout_token(stack, sub=sub)
-    with contextlib.closing(sqlite3.connect(stack.ledger_file, isolation_level=None)) as other:
+    with contextlib.closing(sqlite3.connect(stack.ledger_file, isolation_level=None, timeout=PATIENCE)) as other:
         other.execute("BEGIN IMMEDIATE")
         answer = deliver(stack, token)
         other.execute("ROLLBACK")

@@ -163,7 +163,7 @@ def test_nothing_of_a_request_outlives_it(stack, people):
         return not found
 
     with contextlib.suppress(TimeoutError):
-        wait_for(gone, "the end of what is under way", 20)
+        wait_for(gone, "the end of what is under way")
     assert found == {}
 
 

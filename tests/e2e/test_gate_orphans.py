@@ -6,7 +6,7 @@ from http.client import HTTPException
 import httpx2 as httpx
 
 import ledger
-from stack import wait_for
+from stack import PATIENCE, QUIET_ZONE, wait_for
 
 
 def body(text, **more):
@@ -22,13 +22,14 @@ def settled_row(stack, sub, condition):
 
 
 def test_an_orphaned_hold_expires_to_its_bound(make_stack, sub="orphan"):
-    stack = make_stack(hold_timeout="2s", limits=('name: watched, level: team, amount: "$50", window: day',))
+    stack = make_stack(hold_timeout="2s", limits=(f'name: watched, level: team, amount: "$50", window: day, time_zone: {QUIET_ZONE}',))
     token = stack.person(sub)
-    client = threading.Thread(target=lambda: try_post(stack, token, body(f"{sub} [[accept_delay=1.9]]", max_tokens=100)))
-    client.start()
-    wait_for(lambda: stack.received("alpha", sub), "the provider's turn")
-    stack.haproxy.stop(9)  # neither record nor log line will come
-    client.join()
+    with stack.gate() as gate:
+        client = threading.Thread(target=lambda: try_post(stack, token, body(f"{sub} [[{gate}]]", max_tokens=100)))
+        client.start()
+        wait_for(lambda: stack.received("alpha", sub), "the provider's turn")
+        stack.haproxy.stop(9)  # neither record nor log line will come
+        client.join()
     row = settled_row(stack, sub, lambda r: r["known_by"] == "bounded")
     assert (row["outcome"], row["cost"], row["state"]) == ("expired", row["hold"], "settled")
     assert stack.query("SELECT count(*) AS n FROM open_holds")[0]["n"] == 0
@@ -42,7 +43,7 @@ def test_an_orphaned_hold_expires_to_its_bound(make_stack, sub="orphan"):
 
 def own_limit(stack, token, name):
     try:
-        answer = httpx.get(stack.gateway + "/tollgate/v1/budget", headers={"Authorization": "Bearer " + token}, timeout=5)
+        answer = httpx.get(stack.gateway + "/tollgate/v1/budget", headers={"Authorization": "Bearer " + token}, timeout=PATIENCE)
     except httpx.TransportError:
         return None
     return answer.status_code == 200 and {limit["limit"]: limit for limit in answer.json()["limits"]}[name]
@@ -57,9 +58,14 @@ def try_post(stack, token, value):
 
 def test_a_late_record_corrects_an_expired_hold(make_stack, sub="late"):
     stack = make_stack(hold_timeout="1s")
-    token = stack.person(sub)
-    status, _, _ = stack.post(token, body(f"{sub} [[token_interval=0.3 completion_tokens=20]]", stream=True, max_tokens=500))
-    assert status == 200
+    token, done = stack.person(sub), []
+    with stack.gate() as gate:
+        ask = body(f"{sub} [[{gate} gate_after=2 completion_tokens=20]]", stream=True, max_tokens=500)
+        client = threading.Thread(target=lambda: done.append(stack.post(token, ask)[0]))
+        client.start()
+        settled_row(stack, sub, lambda r: r["known_by"] == "bounded")
+    client.join()
+    assert done == [200]
     row = settled_row(stack, sub, lambda r: r["known_by"] == "reported")
     first = stack.query("SELECT known_by, cost_nano, hold_nano FROM request WHERE subject = ?", sub)[0]
     assert (first["known_by"], first["cost_nano"]) == ("bounded", first["hold_nano"]), "the row itself is never edited"

@@ -7,7 +7,7 @@ import threading
 import time
 
 import ledger
-from stack import PATIENCE, PRICES, wait_for
+from stack import PATIENCE, PRICES, QUIET_ZONE, wait_for
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 BUDGET = 10**9
@@ -17,7 +17,7 @@ CEILING, CHOICES, USED = 1000, 3, 2000
 COST = USED * OUT  # and the prompt
 
 STACK = {
-    "limits": ('name: dollar, level: team, match: ["dollar"], amount: "$1", window: day, time_zone: UTC',),
+    "limits": (f'name: dollar, level: team, match: ["dollar"], amount: "$1", window: day, time_zone: {QUIET_ZONE}',),
     "hold_timeout": "10m",
 }
 
@@ -41,7 +41,9 @@ class Watch:
 
     def run(self):
         try:
-            while not self.stopping.is_set():
+            over = False
+            while not over:
+                over = self.stopping.is_set()  # then one last look
                 self.rows.append(self.stack.query(SPENT)[0]["nano"])
                 account = self.account()
                 if account:

@@ -70,11 +70,12 @@ def test_a_request_that_a_restart_came_into(stack, sub):
     """The agent dies while the provider works on it: it is settled by what the ledger says of it, its key included."""
     token, user = user_of(stack, sub)
     done = []
-    thread = threading.Thread(target=lambda: done.append(ask(stack, token, "named", f"{sub} [[accept_delay=1.0]]")))
-    thread.start()
-    wait_for(lambda: stack.received("alpha", sub), "the request to reach the provider")
+    with stack.gate() as gate:
+        thread = threading.Thread(target=lambda: done.append(ask(stack, token, "named", f"{sub} [[{gate}]]")))
+        thread.start()
+        wait_for(lambda: stack.received("alpha", sub), "the request to reach the provider")
+        stack.kill_agent()
     sent = dict((k.lower(), v) for k, v in stack.received("alpha", sub)[0]["headers"])["authorization"].removeprefix("Bearer ")
-    stack.kill_agent()
     thread.join(PATIENCE)
     assert done == [200]
     stack.restart_agent()

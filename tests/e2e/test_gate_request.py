@@ -1,5 +1,6 @@
 """One good request: what the provider gets, what the client gets, what the ledger says."""
 
+import contextlib
 import json
 
 import httpx2 as httpx
@@ -158,25 +159,23 @@ def test_stream_reaches_the_sdk_and_is_billed(stack, sdk, sub, settled):
 
 def test_tokens_arrive_one_by_one(stack, sub):
     """The gateway does not collect events: a piece is here before the provider has sent the next."""
-    token = stack.person(sub)
-    body = {
-        "model": "solo",
-        "stream": True,
-        "messages": [{"role": "user", "content": f"{sub} [[completion_tokens=8 token_interval=0.4]]"}],
-    }
-    seen = []
-    with httpx.stream(
-        "POST",
-        stack.gateway + "/v1/chat/completions",
-        json=body,
-        timeout=PATIENCE,
-        headers={"Authorization": "Bearer " + token},
-    ) as answer:
-        for line in answer.iter_lines():
-            if '"content":"' in line and '"content":""' not in line:
-                seen.append(stack.received("alpha", sub)[0]["events_sent"])
-    assert len(seen) == 8
-    assert seen[2] < 8, seen  # the third token was here when the eighth had not left
+    token, seen = stack.person(sub), 0
+    with contextlib.ExitStack() as ended:
+        gates = [ended.enter_context(stack.gate()) for _ in range(2)]
+        for gate, after in zip(gates, (1, 3)):
+            text = f"{sub} [[completion_tokens=8 {gate} gate_after={after}]]"
+            body = {"model": "solo", "stream": True, "messages": [{"role": "user", "content": text}]}
+            with httpx.stream(
+                "POST", stack.gateway + "/v1/chat/completions", json=body, timeout=PATIENCE, headers={"Authorization": "Bearer " + token}
+            ) as answer:
+                seen = 0
+                for line in answer.iter_lines():
+                    if '"content":"' in line and '"content":""' not in line:
+                        seen += 1
+                        if seen == after:  # the next leaves the provider only now
+                            assert stack.received("alpha", sub)[-1]["events_sent"] == after
+                            gate.open()
+            assert seen == 8
 
 
 def test_unrouted_embeddings_are_refused(stack, sub):

@@ -75,19 +75,20 @@ def test_the_silent_and_the_slow_are_let_go(stack):
         half = all_of_them.enter_context(negotiated(stack))
         whole = frame(NOTIFY, 1, 1, b"x" * 2000)
         half.sendall(whole[: len(whole) // 2])
-        wait_for(lambda: descriptors(stack) >= before + IDLE + 21, "all of them to be accepted")
+        # Where the first have been closed by then, the others were accepted as well, or will be.
+        wait_for(lambda: descriptors(stack) >= before + IDLE + 21 or closed(silent[0]), "all of them to be accepted")
         assert decides(stack)
         # A byte now and then is not a HELLO either.
         drop = all_of_them.enter_context(dial(stack))
         greeting, sent = hello(), 0
         end = time.monotonic() + PATIENCE
-        while sent < len(greeting) - 1 and not closed(drop):
-            assert time.monotonic() < end
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                drop.send(greeting[sent : sent + 1])
-            sent += 1
+        while not closed(drop):
+            assert time.monotonic() < end, "a HELLO that took for ever was waited for"
+            if sent < len(greeting) - 1:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    drop.send(greeting[sent : sent + 1])
+                sent += 1
             time.sleep(0.3)
-        assert sent < len(greeting) - 1, "a HELLO that took for ever was waited for"
         left = set(silent)
 
         def silent_gone():

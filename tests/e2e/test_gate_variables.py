@@ -5,9 +5,11 @@ import json
 import openai
 import pytest
 
+from stack import QUIET_ZONE
+
 STACK = {
     "lua": False,
-    "limits": ('name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: UTC',),
+    "limits": (f'name: poor-day, level: team, match: ["poor"], amount: "$0.002", window: day, time_zone: {QUIET_ZONE}',),
 }
 
 

@@ -171,7 +171,7 @@ def test_the_vault_is_away(stack, person, bao):
     try:
         assert ask(stack, person)[0] == 200
         wait_for(lambda: ask(stack, person)[0] == 503, "the end of the lease")
-        assert "credential_expired credential=lent" in stack.agent.tail(100000)
+        assert "credential_expired credential=lent" in stack.agent.text()
     finally:
         bao.process.popen.send_signal(signal.SIGCONT)
     assert served(stack, person) != key

@@ -12,6 +12,7 @@ from ledger_fixture import ctl
 from stack import configuration, wait_for
 
 STACK = {
+    "decision": "5s",  # the agent stands still for longer
     "limits": (
         'name: running-team, level: team, amount: "$40", window: month, time_zone: UTC',
         'name: running-total, level: global, amount: "$1000", window: total',

@@ -75,6 +75,8 @@ static bool set_plan(struct haproxy_plan *p, const char *key, char *value)
         p->first_byte_plain_ms = atoi(value);
     else if (strcmp(key, "stall_ms") == 0)
         p->stall_ms = atoi(value);
+    else if (strcmp(key, "decision_ms") == 0)
+        p->decision_ms = atoi(value);
     else
         return false;
     return true;

@@ -88,6 +88,7 @@ function build() {
       await grant.save();
       return grant;
     },
+    httpOptions: () => ({ signal: AbortSignal.timeout(60000) }), // back-channel logout: the gateway may be slow
     pkce: { required: (_ctx, client) => clients.has(client.clientId) },
     cookies: { keys: cookieKeys },
     jwks: { keys: published.map((key) => key.jwk) },

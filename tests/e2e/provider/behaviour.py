@@ -22,6 +22,9 @@ class Behaviour:
     first_token_delay: float = 0.0  # between the head and the first event
     opening_delay: float = 0.0  # between the empty opening event and the first content
     token_interval: float = 0.0  # between events
+    # Waits for the control API to open the gate of this number: before the response head, or after so many content events of a stream.
+    gate: int = 0
+    gate_after: int = -1
     # Whole Authorization values that are let in; None: all. Anything else gets 401.
     accept: list | None = None
     # Faults. `times` > 0: only that many requests suffer, then the listener is well again.

@@ -8,11 +8,13 @@ The control API speaks JSON:
     GET    /NAME/requests    what listener NAME was sent, oldest first (body as text and base64) and what became of it
     DELETE /NAME/requests    forget it
     GET    /NAME/behaviour   PUT: replace it ({} is a healthy provider; fields in behaviour.py)
+    PUT    /NAME/gates       {"open": NUMBER}: what waits at that gate goes on, and nothing waits there again
 It is built on raw sockets because a provider that misbehaves is most of its use. Python's standard library only."""
 
 import argparse
 import asyncio
 import base64
+import collections
 import dataclasses
 import gzip
 import json
@@ -90,6 +92,7 @@ class Listener:
     def __init__(self, name, host, port):
         self.name, self.host, self.port = name, host, port
         self.behaviour, self.records, self.server, self.number = Behaviour(), [], None, 0
+        self.gates = collections.defaultdict(asyncio.Event)  # by number
 
     async def open(self):
         if self.server is None:
@@ -167,6 +170,8 @@ class Listener:
             return await self.send_error(record, writer, 401, f"Incorrect API key provided: {sent}")
         self.behaviour.spend()
         await asyncio.sleep(behaviour.accept_delay)
+        if behaviour.gate and behaviour.gate_after < 0:
+            await self.gates[behaviour.gate].wait()
         if behaviour.reset:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if behaviour.drop or behaviour.reset:
@@ -259,6 +264,8 @@ class Listener:
                     await asyncio.sleep(behaviour.opening_delay)
                 if sent == behaviour.stall_after:
                     await self.stall(writer, behaviour)
+                if behaviour.gate and sent == behaviour.gate_after:
+                    await self.gates[behaviour.gate].wait()
                 if sent == behaviour.end_after:
                     break
                 if sent == behaviour.error_event_after:
@@ -322,6 +329,9 @@ class Control:
             return 200, listener.records
         if what == ("DELETE", "requests"):
             listener.records.clear()
+            return 200, {}
+        if what == ("PUT", "gates"):
+            listener.gates[json.loads(body)["open"]].set()
             return 200, {}
         if what == ("GET", "behaviour"):
             return 200, dataclasses.asdict(listener.behaviour)

@@ -113,7 +113,8 @@ static void test_embedded_files(void **state)
     char *text = NULL, why[256];
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    assert_true(haproxy_write_spoe(out, why, sizeof(why)));
+    struct haproxy_plan plan = example();
+    assert_true(haproxy_write_spoe(out, &plan, why, sizeof(why)));
     fclose(out);
     char *shipped = file_text(SOURCE_DIR "/haproxy/tollgate-spoe.conf");
     assert_string_equal(text, shipped);
@@ -126,6 +127,26 @@ static void test_embedded_files(void **state)
     assert_string_equal(text, shipped);
     free(text);
     free(shipped);
+}
+
+static void test_decision_timeout(void **state)
+{
+    (void)state;
+    struct haproxy_plan plan = example();
+    char *text = text_of(&plan), why[256];
+    assert_null(strstr(text, "timeout check"));
+    free(text);
+    plan.decision_ms = 20000;
+    text = text_of(&plan);
+    assert_non_null(strstr(text, "    timeout connect 12000ms\n    timeout server 3m\n    timeout check 20000ms\n    server agent "));
+    free(text);
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(haproxy_write_spoe(out, &plan, why, sizeof(why)));
+    fclose(out);
+    assert_non_null(strstr(text, "    timeout     hello 12000ms\n    timeout     idle 1m\n    timeout     processing 20000ms\n    use-backend tg_agent\n"));
+    assert_non_null(strstr(text, "spoe-message llm-again\n"));
+    free(text);
 }
 
 static void test_folder(void **state)
@@ -251,6 +272,9 @@ static void test_plan_limits(void **state)
     p.stall_ms = 10;
     expect_refused(&p, "stall");
     p = example();
+    p.decision_ms = 30001;
+    expect_refused(&p, "decision");
+    p = example();
     p.group_count = 0;
     expect_refused(&p, "no provider group");
     p = example();
@@ -362,6 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shipped_files), cmocka_unit_test(test_ring_framing),
         cmocka_unit_test(test_embedded_files),
+        cmocka_unit_test(test_decision_timeout),
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_hostile_values_are_refused),
         cmocka_unit_test(test_lines_go_to_another_log_too),
