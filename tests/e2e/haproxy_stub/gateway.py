@@ -46,7 +46,7 @@ def build_write_plan(folder):
             data = (ROOT / path).read_bytes()
             out.write(f"const unsigned char {name}[] = {{{','.join(map(str, data))}}};\nconst size_t {name}_size = {len(data)};\n")
     program = folder / "write_plan"
-    sources = [*sorted((ROOT / "agent/route").glob("haproxy_*.c")), ROOT / "agent/base/arena.c", ROOT / "agent/base/private.c"] + [ROOT / "tests/e2e/haproxy_stub/write_plan.c", files]
+    sources = [*sorted((ROOT / "agent/route").glob("haproxy_*.c")), *(ROOT / f"agent/base/{name}.c" for name in ("arena", "file_read", "private"))] + [ROOT / "tests/e2e/haproxy_stub/write_plan.c", files]
     subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-g", "-I", ROOT / "agent", *sources, "-o", program, "-lcjson", "-lcrypto", "-pthread"], check=True)
     return program
 
