@@ -271,7 +271,7 @@ static int compile(struct limit *l, const struct budget_limit *o, const char *zo
             return -1;
     int unit = o->unit ? find_name(o->unit, units, 4) : -1;
     if (unit < 0)
-        return wrong(c, "unit", "%s%.40s%s; allowed are usd, tokens, requests, concurrent", o->unit ? "\"" : "is missing",
+        return wrong(c, "unit", "%s%.40s%s; allowed are usd, tokens, requests, concurrent", o->unit ? "\"" : "is missing, and the amount does not say it ($50, 1.5M tokens, 1000 requests)",
                      o->unit ? o->unit : "", o->unit ? "\" is no unit" : "");
     l->unit = (enum budget_unit)unit;
     if (compile_window(l, o, c) != 0 || compile_window_parts(l, o, zoneinfo, c) != 0 || compile_amount(l, o, c) != 0)
@@ -345,7 +345,7 @@ const char *budget_options_check(const struct budget_options *o, char *why, size
         limit_free(l);
         for (unsigned j = 0; j < i; j++) {
             if (strcmp(o->limits[j].name, o->limits[i].name) == 0) {
-                snprintf(why, why_size, "limit \"%s\": name: is used twice (limits %u and %u)", o->limits[i].name, j + 1, i + 1);
+                snprintf(why, why_size, "limit \"%s\": name: is used twice (limits[%u] and limits[%u])", o->limits[i].name, j, i);
                 return why;
             }
         }

@@ -200,7 +200,31 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
     };
 }
 
-/* Messages of the concerns begin with the place they mean, "issuers[1].audiences: ..." or "limit \"x\": window: ...": turned into a line. */
+/* "provider group azure: url must ..." speaks of providers[1].url. False: it does not. */
+static bool place_provider(const struct config *c, const struct config_doc *doc, struct config_errors *errors, const char *why)
+{
+    static const char *const keys[] = { "url", "path", "query", "ca_file", "server_name", "max_connections" };
+    char path[128], name[64], field[32];
+    int used = 0;
+
+    if (sscanf(why, "provider group %63[^:]: %n%31[a-z_]", name, &used, field) != 2)
+        return false;
+    for (unsigned i = 0; i < c->providers_count; i++) {
+        if (strcmp(c->providers[i].name, name) != 0)
+            continue;
+        snprintf(path, sizeof path, "providers[%u]", i);
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            if (strcmp(field, keys[k]) == 0 && why[used + (int)strlen(field)] == ' ') {
+                snprintf(path, sizeof path, "providers[%u].%s", i, field);
+                used += (int)strlen(field) + 1;
+            }
+        config_doc_error(doc, errors, path, "%s", why + used);
+        return true;
+    }
+    return false;
+}
+
+/* Messages of the concerns begin with the place they mean, "issuers[1].audience: ..." or "limit \"x\": window: ...": turned into a line. */
 static void place_error(const struct config *c, const struct config_doc *doc, struct config_errors *errors, const char *why,
                         const char *otherwise)
 {
@@ -214,6 +238,10 @@ static void place_error(const struct config *c, const struct config_doc *doc, st
                 config_doc_error(doc, errors, path, "%s", why + used + strspn(why + used, " "));
                 return;
             }
+    if (place_provider(c, doc, errors, why))
+        return;
+    if (strncmp(why, "client address", strlen("client address")) == 0)
+        otherwise = "haproxy.bind";
     size_t n = strcspn(why, ":");
     if (why[n] == ':' && strcspn(why, " ") > n && n < sizeof path) {
         memcpy(path, why, n);

@@ -115,11 +115,11 @@ static const char *check_names(const struct report *r, const struct identity_iss
     const struct identity_field *fields[] = { &i->mapping.subject, &i->mapping.user, &i->mapping.team, &i->mapping.organization,
                                               &i->mapping.application, &i->mapping.cost_center, &i->mapping.groups };
     if (i->audiences_count == 0 && !i->any_audience)
-        return complain(r, "audiences", "name the audience(s) tokens must carry, or set any_audience to accept tokens meant for anyone");
+        return complain(r, "audience", "name the audience(s), of which tokens must carry one");
     if (!all_named(i->audiences, i->audiences_count))
-        return complain(r, "audiences", "must not be empty strings");
+        return complain(r, "audience", "must not be empty strings");
     if (!all_named(i->logout_audiences, i->logout_audiences_count))
-        return complain(r, "logout_audiences", "must not be empty strings");
+        return complain(r, "logout_audience", "must not be empty strings");
     if (!all_named(i->authorized_parties, i->authorized_parties_count))
         return complain(r, "authorized_parties", "must not be empty strings");
     for (size_t k = 0; k < sizeof fields / sizeof fields[0]; k++)

@@ -360,7 +360,7 @@ bool haproxy_plan_check(const struct haproxy_plan *p, char *why, size_t why_size
     if (!check_addresses(p, why, why_size) || !check_folders(p, why, why_size))
         return false;
     if (p->max_body_bytes != 0 && (p->max_body_bytes < 1024 || p->max_body_bytes > 8388608))
-        return refuse(why, why_size, "max_body_bytes must be 1024 to 8388608");
+        return refuse(why, why_size, "haproxy.max_body: must be 1024 to 8388608 bytes");
     if (!limit_ok(p->first_byte_stream_ms, 100, 600000) || !limit_ok(p->first_byte_plain_ms, 100, 600000) ||
         !limit_ok(p->stall_ms, 1000, 3600000))
         return refuse(why, why_size, "first-byte limits must be 100 to 600000 ms, the stall limit 1000 to 3600000 ms");

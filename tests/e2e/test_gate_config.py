@@ -30,6 +30,12 @@ WRONG = {
     "bad zone": (f"time_zone: {QUIET_ZONE}", "time_zone: Mars/Olympus", ["Mars/Olympus"]),
     "too long a wait": ("decision_timeout: 8s", "decision_timeout: 45s", ["decision_timeout", "100ms to 30s"]),
     "twice the same name": ("name: beta", "name: alpha", ["alpha"]),
+    "size of bodies": ("max_body: 229376", "max_body: 1", ["haproxy.max_body: must be 1024 to 8388608"]),
+    "a provider's url": ('name: beta, price_as: azure, url: "http://', 'name: beta, price_as: azure, url: "ftp://', ["providers[1].url: must begin with https://"]),
+    "a provider's query": ("query: api-version=2024-10-21", "query: '?x'", ["providers[1].query: may hold only"]),
+    "no audience": ("audience: [tollgate]", "audience: []", ["issuers[0].audience: name the audience"]),
+    "amount of no unit": ('amount: "$50"', 'amount: "50 euro"', ["limits[0].unit: is missing, and the amount does not say it"]),
+    "client address": ('address: "127.0.0.1:', 'address: "127.0.0.1::', ["haproxy.bind"]),
     "not yaml": ("workers: 2", "workers: [2", []),
 }
 

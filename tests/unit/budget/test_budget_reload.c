@@ -61,7 +61,7 @@ static void wrong_options_are_named(void **state)
         { { .name = "a b", .scope = { .level = "team" }, .unit = "usd", .amount = "$5", .window = "day" }, "limit \"a b\": name:" },
         { { .name = "x", .unit = "usd", .amount = "$5", .window = "day" }, "level: is missing; allowed are organization" },
         { { .name = "x", .scope = { .level = "squad" }, .unit = "usd", .amount = "$5", .window = "day" }, "level: \"squad\" is no level" },
-        { { .name = "x", .scope = { .level = "team" }, .amount = "$5", .window = "day" }, "unit: is missing; allowed are usd" },
+        { { .name = "x", .scope = { .level = "team" }, .amount = "$5", .window = "day" }, "unit: is missing, and the amount does not say it ($50, 1.5M tokens, 1000 requests); allowed are usd" },
         { { .name = "x", .scope = { .level = "team" }, .unit = "eur", .amount = "5", .window = "day" }, "unit: \"eur\" is no unit" },
         { { .name = "x", .scope = { .level = "team" }, .unit = "usd", .amount = "$5" }, "window: is missing" },
         { { .name = "x", .scope = { .level = "team" }, .unit = "usd", .amount = "$5", .window = "fortnight" }, "window: \"fortnight\" is no window" },

@@ -254,7 +254,7 @@ static void test_options_are_checked(void **state)
         const char *says;
     } rows[] = {
         { { .audiences = aud, .audiences_count = 1 }, "issuers[0].issuer: is required" },
-        { { .issuer = "https://i" }, "issuers[0].audiences: name the audience(s)" },
+        { { .issuer = "https://i" }, "issuers[0].audience: name the audience(s)" },
         { { .issuer = "http://i", .any_audience = true }, "plain http" },
         { { .issuer = "name", .any_audience = true }, "not an https address" },
         { { .issuer = "i", .any_audience = true, .jwks_url = "file:///etc/passwd" }, "jwks_url: is not an https address" },

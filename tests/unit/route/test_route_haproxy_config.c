@@ -267,7 +267,7 @@ static void test_plan_limits(void **state)
     (void)state;
     struct haproxy_plan p = example();
     p.max_body_bytes = 1000;
-    expect_refused(&p, "max_body_bytes");
+    expect_refused(&p, "haproxy.max_body: must be");
     p = example();
     p.stall_ms = 10;
     expect_refused(&p, "stall");
