@@ -204,12 +204,8 @@ static enum key_search search_keys(const struct jws *t, const struct jwk_set *se
     return named && t->kid != NULL ? KEY_UNFIT : KEY_UNKNOWN;
 }
 
-static enum identity_result no_key(struct identity_verifier *v, const struct jws *t, size_t issuer, int64_t now_us, bool may_wait,
-                                   struct refusal *no)
+static enum identity_result refuse_key(const struct jws *t, struct refusal *no)
 {
-    bool pending = store_want(v->store, issuer, true, now_us, may_wait && v->loop != NULL ? v : NULL);
-    if (pending && may_wait && v->loop != NULL)
-        return IDENTITY_WAIT;
     if (t->kid == NULL)
         return refuse_text(no, "token_signature", "the token names no key (kid) and its signature fits none of its issuer's keys");
     return refuse_text(no, "token_key", "the token's key (kid) is not among its issuer's keys; get a new token");
@@ -219,24 +215,24 @@ static enum identity_result no_key(struct identity_verifier *v, const struct jws
 static enum identity_result authenticate(struct identity_verifier *v, const struct jws *t, size_t issuer, int64_t now_us, bool may_wait,
                                          uint64_t *generation, struct refusal *no)
 {
-    struct jwk_set *set;
+    bool wait = may_wait && v->loop != NULL, there;
     enum key_search found;
+    uint64_t seen;
 
-    do { /* again when the keys changed meanwhile: the refresh this token would ask for has just ended */
-        set = store_keys(v->store, issuer, now_us);
-        if (set == NULL)
-            break;
-        found = search_keys(t, set);
-        *generation = set->generation;
+    do { /* again when the keys changed meanwhile: the refresh this token would ask for has just ended, perhaps before it could ask */
+        seen = store_generation(v->store, issuer);
+        struct jwk_set *set = store_keys(v->store, issuer, now_us);
+        there = set != NULL;
+        found = there ? search_keys(t, set) : KEY_UNKNOWN;
+        *generation = there ? set->generation : 0;
         jwk_set_unref(set);
-    } while (found == KEY_UNKNOWN && *generation != store_generation(v->store, issuer));
-    if (set == NULL) {
-        bool wait = may_wait && v->loop != NULL;
-        return store_want(v->store, issuer, false, now_us, wait ? v : NULL) && wait ? IDENTITY_WAIT : refuse_unavailable(no);
-    }
+        if (found == KEY_UNKNOWN && seen == store_generation(v->store, issuer) &&
+            store_want(v->store, issuer, there, now_us, wait ? v : NULL) && wait)
+            return IDENTITY_WAIT;
+    } while (found == KEY_UNKNOWN && seen != store_generation(v->store, issuer));
     switch (found) {
     case KEY_VERIFIED: return IDENTITY_OK;
-    case KEY_UNKNOWN: return no_key(v, t, issuer, now_us, may_wait, no);
+    case KEY_UNKNOWN: return there ? refuse_key(t, no) : refuse_unavailable(no);
     case KEY_UNFIT:
         return refuse_text(no, "token_algorithm", "the token's algorithm (alg) does not fit the key it names (kid)");
     case KEY_BAD_SIGNATURE: break;

@@ -188,7 +188,6 @@ static void note_failure(struct ledger *l)
         s->failing_since_us = clock_wall_us();
     s->failing = true;
     s->failures++;
-    s->retrying = l->kept.count;
     s->queued = l->incoming.count;
     memcpy(s->error, l->error, sizeof s->error);
     now = *s;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
+enum { PATIENCE_S = 120 }; /* for what is expected to come */
 
 struct fixture {
     struct ev_loop *loop;
@@ -23,6 +24,7 @@ struct fixture {
     struct MHD_Daemon *daemon;
     unsigned port;
     atomic_int hits;
+    atomic_bool held; /* /held is not answered while it is set */
 };
 
 struct upload {
@@ -69,8 +71,8 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *u
         return MHD_YES;
     }
     atomic_fetch_add(&f->hits, 1);
-    if (strcmp(url, "/slow") == 0)
-        usleep(300000);
+    while (strcmp(url, "/held") == 0 && atomic_load(&f->held))
+        usleep(1000);
     if (strcmp(url, "/endless") == 0 || strcmp(url, "/drip") == 0) { /* chunked: no length says how much there will be */
         free(up);
         *con = NULL;
@@ -145,10 +147,13 @@ static struct result call(struct fixture *f, const char *path, struct http_reque
     o.allow_http = true;
     o.done = note;
     o.user = &res;
+    if (o.timeout_ms == 0)
+        o.timeout_ms = PATIENCE_S * 1000;
+    o.connect_timeout_ms = o.timeout_ms;
     if (http_client_start(f->c, &o, why, sizeof why) == NULL)
         fail_msg("%s", why);
     assert_int_equal(res.done, 0); /* never from inside the start */
-    int64_t end = clock_mono_us() + 10 * 1000000;
+    int64_t end = clock_mono_us() + PATIENCE_S * INT64_C(1000000);
     while (res.done == 0) {
         assert_true(clock_mono_us() < end);
         ev_run(f->loop, EVRUN_ONCE);
@@ -180,7 +185,9 @@ static void test_limits(void **state)
     struct result r = call(f, "/a", (struct http_request_options){ .max_bytes = 4 });
     assert_int_equal(r.outcome, HTTP_TOO_LARGE);
     assert_string_equal(r.body, "");
-    r = call(f, "/slow?secret=1", (struct http_request_options){ .timeout_ms = 50 });
+    atomic_store(&f->held, true);
+    r = call(f, "/held?secret=1", (struct http_request_options){ .timeout_ms = 50 });
+    atomic_store(&f->held, false);
     assert_int_equal(r.outcome, HTTP_TIMED_OUT);
     assert_null(strstr(r.why, "secret"));
     r = call(f, "/endless", (struct http_request_options){ .max_bytes = 100000 });
@@ -248,8 +255,9 @@ static void test_cancel_and_free(void **state)
     struct fixture *f = *state;
     char url[100], why[200];
     struct result res = { 0 };
-    snprintf(url, sizeof url, "http://127.0.0.1:%u/slow", f->port);
-    struct http_request_options o = { .url = url, .allow_http = true, .done = note, .user = &res };
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/held", f->port);
+    atomic_store(&f->held, true);
+    struct http_request_options o = { .url = url, .allow_http = true, .timeout_ms = PATIENCE_S * 1000, .done = note, .user = &res };
     struct http_call *one = http_client_start(f->c, &o, why, sizeof why);
     struct http_call *two = http_client_start(f->c, &o, why, sizeof why);
     assert_true(one != NULL && two != NULL);
@@ -262,11 +270,12 @@ static void test_cancel_and_free(void **state)
     struct http_client *c = http_client_new(f->loop, NULL);
     assert_non_null(http_client_start(c, &o, why, sizeof why));
     http_client_free(c); /* with a call under way: dropped silently */
-    int64_t end = clock_mono_us() + 10 * 1000000;
+    atomic_store(&f->held, false);
+    int64_t end = clock_mono_us() + PATIENCE_S * INT64_C(1000000);
     while (res.done == 0 && clock_mono_us() < end)
         ev_run(f->loop, EVRUN_ONCE);
     assert_int_equal(res.done, 1); /* only `two` */
-    assert_string_equal(res.body, "GET /slow - ");
+    assert_string_equal(res.body, "GET /held - ");
 }
 
 static void test_max_age(void **state)

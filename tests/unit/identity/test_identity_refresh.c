@@ -10,7 +10,7 @@ static void test_etag(void **state)
     run_until_fetched(f, s, 1, 0);
     int64_t first = state_of(s).fetched_us;
     identity_store_refresh(s);
-    int64_t end = clock_mono_us() + 10 * 1000000;
+    int64_t end = clock_mono_us() + PATIENCE_US;
     while (state_of(s).fetched_us == first) {
         assert_true(clock_mono_us() < end);
         ev_run(f->loop, EVRUN_NOWAIT);
@@ -35,7 +35,7 @@ static void test_etag(void **state)
 static struct identity_issuer_state fetch_again(struct fixture *f, struct identity_store *s)
 {
     struct identity_issuer_state before = state_of(s), st;
-    int64_t end = clock_mono_us() + 10 * 1000000;
+    int64_t end = clock_mono_us() + PATIENCE_US;
 
     identity_store_refresh(s);
     do {
@@ -142,9 +142,7 @@ static void test_nobody_waits_for_a_background_refresh(void **state)
     assert_int_equal(verify(f, v, seen, NOW_US, true, &no), IDENTITY_OK);
     char *fresh = token_for(f, 0, "k0"); /* another signature: not in the cache */
     provider_set(&f->p, &f->p.jwks, jwks_of(f->key[1], "k1"));
-    pthread_mutex_lock(&f->p.lock);
-    f->p.held = true;
-    pthread_mutex_unlock(&f->p.lock);
+    provider_hold(&f->p, true);
     identity_store_refresh(s);
     for (int i = 0; i < 20; i++)
         ev_run(f->loop, EVRUN_NOWAIT);
@@ -155,9 +153,7 @@ static void test_nobody_waits_for_a_background_refresh(void **state)
     assert_int_equal(state_of(s).fetches, 2);
     assert_int_equal(verify(f, v, next, NOW_US, true, &no), IDENTITY_WAIT); /* joins it and asks for no other */
     assert_int_equal(state_of(s).refreshes_for_kid, 0);
-    pthread_mutex_lock(&f->p.lock);
-    f->p.held = false;
-    pthread_mutex_unlock(&f->p.lock);
+    provider_hold(&f->p, false);
     turn_until(f, &ready, 1);
     assert_int_equal(verify(f, v, next, NOW_US, true, &no), IDENTITY_OK);
     assert_int_equal(f->p.jwks_hits, 2);
@@ -245,7 +241,7 @@ static void test_workers_wait_for_one_refresh(void **state)
         w[i] = (struct worker){ .f = f, .s = s, .loop = ev_loop_new(0), .token = token_for(f, 1, "k1") };
         assert_int_equal(pthread_create(&thread[i], NULL, work, &w[i]), 0);
     }
-    int64_t end = clock_mono_us() + 10 * 1000000;
+    int64_t end = clock_mono_us() + PATIENCE_US;
     for (int i = 0; i < WORKERS; i++)
         while (atomic_load(&w[i].verified) == 0) {
             assert_true(clock_mono_us() < end);
