@@ -2,7 +2,10 @@
 
 export class Failure extends Error {}
 
+let leaving = false; // signing out: that the session is over is no reason to sign in
+
 function signIn() {
+  if (leaving) return new Promise(() => {});
   const last = Number(sessionStorage.getItem('signed-in-again') || 0);
   sessionStorage.setItem('place', location.hash);
   if (Date.now() - last < 20000) throw new Failure('Your session is over, and signing in again did not help. Does the browser keep cookies of this site?');
@@ -28,8 +31,10 @@ export async function ask(question, parameters = {}, signal = undefined) {
 }
 
 export async function signOut() {
-  const answer = await fetch('logout', { method: 'POST', credentials: 'same-origin', headers: { 'x-tollgate-console': '1' } });
-  if (!answer.ok) throw new Failure('Signing out did not work.');
+  leaving = true;
+  const answer = await fetch('logout', { method: 'POST', credentials: 'same-origin', headers: { 'x-tollgate-console': '1' } }).catch(() => null);
+  leaving = answer !== null && answer.ok;
+  if (!leaving) throw new Failure('Signing out did not work.');
   location.assign('signed-out');
 }
 
