@@ -81,7 +81,7 @@ const struct ctl_command ctl_commands[] = {
                  "[--top N] [--format table|csv|json|focus]" },
       .about = "Kinds: spend, what was spent (the default); burn, spent so far today, this week, this month, and the forecast to each "
                "window's end; movers, the last 7 days against the 7 before, the largest change first; anomalies, requests that cost N times "
-               "the median of their team and model in that month (both rounded down to two digits); savings, saved by the answer cache and by providers' prompt caches, and requests rescued "
+               "the median of their team and model in that month (both rounded down to two digits); savings, saved by providers' prompt caches (the columns of an answer cache are 0: there is none), and requests rescued "
                "by fallback.\n\nReads the ledger's file, whether the agent runs or not. Every figure is an exact integer sum; JSON carries "
                "nano-dollars.",
       .options = { LEDGER, CONFIG, { "--kind", "spend|burn|movers|anomalies|savings", "what to report" },

@@ -94,7 +94,7 @@ export async function savings(place, signal) {
   const answer = await ask('savings', { from, to, team, model, user }, signal);
   host('savings').replaceChildren(table('Saved by caches', [
     { title: 'Model', main: true, cell: (r) => [name(r.model, '(no model)'), el('small', {}, r.provider)] },
-    { title: 'Answer cache', n: true, cell: (r) => money(r.saved) },
+    ...(answer.rows.some((r) => r.saved > 0) ? [{ title: 'Answer cache', n: true, cell: (r) => money(r.saved) }] : []),
     { title: 'Prompt cache', n: true, cell: (r) => money(r.prompt_saved) },
     { title: 'Cached', n: true, cell: (r) => percent(r.tokens_cached, r.tokens_in) },
   ], answer.rows, 'No cache has saved anything here.'));
