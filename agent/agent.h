@@ -43,6 +43,7 @@ struct agent_task {
 struct agent_counters {
     atomic_ullong decisions, allowed, denied, clamped, settled, expired, corrected, unknown_records, abandoned;
     atomic_ullong relayed, relay_ends[8]; /* by enum relay_cause */
+    atomic_ullong pauses, tap_dropped;
     /* When HAProxy was heard last (wall clock; 0: never): a hello, also of its health check, a line of its log, a record of its tap. */
     _Atomic int64_t spop_heard_us, ring_heard_us, tap_heard_us;
     atomic_int ring_connections, tap_connections;

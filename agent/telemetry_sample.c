@@ -24,7 +24,7 @@ enum {
     LEDGER_BYTES, LEDGER_WAL_BYTES,
     BUDGET_ACCOUNTS, BUDGET_OVERRUNS, BUDGET_OVERRUN_USD, LIMIT_USED, LIMIT_HELD, LIMIT_FORECAST,
     KEYS, KEYS_AGE, KEYS_USABLE, KEYS_FAILURES,
-    EXPIRED, UNKNOWN_RECORDS, UNANSWERED, RELAYED, RELAY_ENDS, SPECS
+    EXPIRED, UNKNOWN_RECORDS, UNANSWERED, RELAYED, RELAY_ENDS, PAUSES, TAP_DROPPED, SPECS
 };
 
 #define GAUGE(n, h) .name = "tollgate_" n, .help = h, .kind = METRIC_GAUGE
@@ -69,6 +69,8 @@ static const struct metric_spec specs[SPECS] = {
     [UNKNOWN_RECORDS] = { COUNTER("unknown_records", "Settlement records of requests that are not known.") },
     [UNANSWERED] = { COUNTER("unanswered_decisions", "Allowed requests whose answer HAProxy never took.") },
     [RELAYED] = { COUNTER("relay_requests", "Tries that passed the relay.") },
+    [PAUSES] = { COUNTER("retry_after_waits", "Second tries that waited for a provider's short Retry-After.") },
+    [TAP_DROPPED] = { COUNTER("tap_dropped_records", "Settlement records that HAProxy gave up because its queue was full.") },
     [RELAY_ENDS] = { COUNTER("relay_given_up", "Tries the relay gave up, by cause."), .labels = { "cause" } },
 };
 
@@ -254,6 +256,8 @@ void samples_take(struct agent *a)
     set(s, UNKNOWN_RECORDS, (int64_t)atomic_load(&c->unknown_records));
     set(s, UNANSWERED, (int64_t)atomic_load(&c->abandoned));
     set(s, RELAYED, (int64_t)atomic_load(&c->relayed));
+    set(s, PAUSES, (int64_t)atomic_load(&c->pauses));
+    set(s, TAP_DROPPED, (int64_t)atomic_load(&c->tap_dropped));
     for (int cause = RELAY_CAUSE_NONE + 1; cause < RELAY_CAUSES; cause++) {
         struct slice word = slice_cstr(relay_cause_word(cause));
         metric_set(metric_series(s->metric[RELAY_ENDS], &word), (int64_t)atomic_load(&c->relay_ends[cause]));

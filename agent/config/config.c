@@ -19,6 +19,7 @@ enum { WORKERS_MAX = 64, ALERTS_QUEUE_MAX = 100000, TEAMS_DEFAULT = 100, TEAMS_M
 
 static const int64_t hold_timeout_default_us = 15 * 60 * (int64_t)1000000;
 static const int64_t decision_timeout_default_us = 500000;
+static const int64_t retry_after_default_us = 2000000, retry_after_max_us = 30000000;
 
 /* Everything loaded belongs to libcyaml's allocator, defaults included, so that cyaml_free frees all. */
 static const cyaml_config_t cyaml = { .log_fn = NULL, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR, .flags = CYAML_CFG_NO_ALIAS };
@@ -331,6 +332,12 @@ static void all_check(struct context *x, struct config *c)
     if (c->haproxy.decision_timeout != NULL && config_duration_us(c->haproxy.decision_timeout, &c->decision_timeout_us) &&
         (c->decision_timeout_us < 100000 || c->decision_timeout_us > 30000000))
         config_doc_error(x->doc, x->errors, "haproxy.decision_timeout", "must be 100ms to 30s");
+    duration_check(x, c->haproxy.retry_after_wait, "haproxy.retry_after_wait");
+    c->retry_after_us = retry_after_default_us;
+    if (c->haproxy.retry_after_wait != NULL)
+        config_duration_us(c->haproxy.retry_after_wait, &c->retry_after_us);
+    if (c->retry_after_us > retry_after_max_us)
+        config_doc_error(x->doc, x->errors, "haproxy.retry_after_wait", "must be at most 30s; 0s: a Retry-After is never waited for");
     duration_check(x, c->ledger.hold_timeout, "ledger.hold_timeout");
     c->hold_timeout_us = hold_timeout_default_us;
     if (c->ledger.hold_timeout != NULL)

@@ -40,7 +40,7 @@ struct config_haproxy {
     char *chroot, *user, *log; /* may be NULL */
     bool *lua;
     int64_t max_body; /* bytes */
-    char *first_byte_timeout, *first_byte_timeout_stream, *stall_timeout, *decision_timeout;
+    char *first_byte_timeout, *first_byte_timeout_stream, *stall_timeout, *decision_timeout, *retry_after_wait;
     char *streams;    /* relay, tap */
 };
 
@@ -459,6 +459,7 @@ struct config {
     unsigned passthrough_count;
     /* Derived by config_load. */
     int64_t hold_timeout_us, decision_timeout_us;
+    int64_t retry_after_us; /* the longest Retry-After that is waited for; 0: none */
 };
 
 /* What is wrong, for people: "FILE:LINE: text", several lines, each ended by a newline. Always NUL-terminated. */

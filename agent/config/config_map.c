@@ -197,6 +197,7 @@ struct haproxy_plan config_haproxy(const struct config *c, struct arena *a)
         .relay = strcmp(h->streams, "relay") == 0 ? c->listen.relay : NULL, .socket_group = c->listen.socket_group, .max_body_bytes = h->max_body,
         .first_byte_stream_ms = duration_ms(h->first_byte_timeout_stream), .first_byte_plain_ms = duration_ms(h->first_byte_timeout),
         .stall_ms = duration_ms(h->stall_timeout), .decision_ms = duration_ms(h->decision_timeout),
+        .retry_after_ms = (int)(c->retry_after_us / 1000),
     };
 }
 

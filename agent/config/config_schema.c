@@ -60,6 +60,7 @@ static const cyaml_schema_field_t haproxy_fields[] = {
     TEXT_OPT("first_byte_timeout_stream", config_haproxy, first_byte_timeout_stream),
     TEXT_OPT("stall_timeout", config_haproxy, stall_timeout),
     TEXT_OPT("decision_timeout", config_haproxy, decision_timeout),
+    TEXT_OPT("retry_after_wait", config_haproxy, retry_after_wait),
     TEXT_OPT("streams", config_haproxy, streams),
     CYAML_FIELD_END
 };

@@ -72,8 +72,7 @@ bool credential_pick_other(struct credential_snapshot *c, struct slice name, uns
     __attribute__((warn_unused_result));
 /* Two keys or more are ready: valid and not set aside. */
 bool credential_spare(const struct credential_snapshot *c, struct slice name, int64_t mono_us);
-/* Its value may be another at any moment: it comes from a file, a token endpoint, a vault or a command, and requests carry it (they are not
- * signed with it). */
+/* Its value may be another at any moment: it comes from a file, a token endpoint, a vault or a command. */
 bool credential_renewable(const struct credential_snapshot *c, struct slice name);
 /* False when credential_pick would answer NONE. */
 bool credential_usable(const struct credential_snapshot *c, struct slice name, int64_t mono_us);

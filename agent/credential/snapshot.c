@@ -90,7 +90,7 @@ bool snapshot_set(struct credential_snapshot *c, size_t i, const struct credenti
 
     s->key_count = (unsigned)o->key_count;
     for (unsigned k = 0; k < s->key_count; k++) {
-        s->renewable = s->renewable || (o->keys[k].secret.env == NULL && o->aws == NULL);
+        s->renewable = s->renewable || o->keys[k].secret.env == NULL;
         s->keys[k] = keys[k];
         s->keys[k].name = NULL;
         if (keys[k].value != NULL)

@@ -41,7 +41,8 @@ struct assessment {
     struct credential_pick primary_key, fallback_key;
     char primary_payload[SIGV4_HEX + 1], fallback_payload[SIGV4_HEX + 1]; /* SHA-256 of the rewritten body, for those that are signed */
     struct slice notice;
-    bool again;                              /* the fallback is the primary, for when its key is refused and for nothing else */
+    bool again;                              /* the fallback is the primary, for when it asks for a short pause, or key_again, and for nothing else */
+    bool key_again;                          /* ... for when its key is refused */
     bool usage_added;                        /* the request asks for usage in its stream, and the client did not */
     bool downgraded;                         /* alias is not the one that was asked for, but the one a limit asked for instead */
 };

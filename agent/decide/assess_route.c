@@ -129,6 +129,21 @@ static int sticky_index(const struct assessment *s)
     return -1;
 }
 
+void assess_route_same(struct assessment *s)
+{
+    struct slice group = s->choice.primary->target.group;
+    bool passing = s->ask.endpoint == ENDPOINT_PASSTHROUGH;
+
+    s->again = s->key_again = false;
+    if (s->choice.fallback != NULL || s->ask.count_only)
+        return;
+    bool spare = credential_spare(s->credentials, group, s->route_mono_us);
+    s->key_again = spare ? passing : credential_renewable(s->credentials, group);
+    s->again = s->key_again || (!spare && s->runtime->config->retry_after_us > 0);
+    if (spare || s->again)
+        s->choice.fallback = s->choice.primary; /* never larger */
+}
+
 static bool select_once(struct assessment *s)
 {
     struct route_query q = {
@@ -140,13 +155,7 @@ static bool select_once(struct assessment *s)
     facts_order(s);
     if (!route_select(&s->runtime->routes, &q, s->facts, s->arena, &s->choice, &s->no))
         return false;
-    /* Nothing else to fall back on, but the provider has another key: one that is refused or throttled costs no request. */
-    if (s->choice.fallback == NULL && credential_spare(s->credentials, s->choice.primary->target.group, s->route_mono_us))
-        s->choice.fallback = s->choice.primary; /* never larger */
-    s->again = s->choice.fallback == NULL && s->ask.endpoint != ENDPOINT_PASSTHROUGH && !s->ask.count_only &&
-               credential_renewable(s->credentials, s->choice.primary->target.group);
-    if (s->again)
-        s->choice.fallback = s->choice.primary;
+    assess_route_same(s);
     s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
     s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
     return true;

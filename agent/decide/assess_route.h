@@ -10,6 +10,9 @@
 
 /* The alias of that name from the start: nothing counted yet. False: refused, and nothing but `no` has changed. */
 bool assess_route_start(struct assessment *s, struct slice alias);
+/* Where nothing else is left to fall back on: the same target again, with another of its keys where there is one; else only for when it
+ * refuses its key or asks for a short pause (`again`). What is passed through may not be safe to send twice: that is never more than `again`. */
+void assess_route_same(struct assessment *s);
 /* A target whose tokens are to be counted next; NULL: none. */
 const struct runtime_target *assess_to_count(const struct assessment *s);
 /* It was counted. False: refused, no target that is left can hold the request. */

@@ -100,10 +100,13 @@ void decision_answer_allow(struct decision *d)
         ready = keys_header(s, true, &fallback.credential) && ready;
         v.fallback = (struct verdict_target){ .target = &fallback, .edits = s->fallback_edits, .delta = s->fallback_delta };
         v.fallback_larger = s->choice.fallback_larger;
-        v.again = s->again;
+        v.again = s->key_again;
+        bool same = s->choice.fallback == s->choice.primary;
+        v.pause = same && s->runtime->config->retry_after_us > 0;
+        v.other = same && s->primary_key.key != s->fallback_key.key;
     }
     if (s->ask.endpoint == ENDPOINT_PASSTHROUGH) { /* its body names a model, or none; nothing of an answer is counted */
-        primary.model = SLICE_NONE;
+        primary.model = fallback.model = SLICE_NONE;
         v.capture_bytes = 0;
     }
     spop_conn_ack_begin(c, d->ticket, &ack);

@@ -80,27 +80,27 @@ bool keys_hash(struct assessment *s)
 }
 
 /* The path HAProxy will ask for: what route/haproxy_config.c writes into the provider's section, done here for one request. */
-static struct slice upstream_path(const struct assessment *s, const struct config_provider *p, const struct haproxy_url *u)
+static struct slice upstream_path(struct arena *a, struct slice path, const struct config_provider *p, const struct haproxy_url *u)
 {
-    struct slice path = s->rq.path;
 
     if (p->path != NULL)
         return slice_cstr(p->path);
     if (slice_eq_cstr(u->path, "/v1") || path.n < 3)
         return path;
-    return arena_printf(s->arena, "%.*s%.*s", SLICE_FMT(u->path), (int)(path.n - 3), path.p + 3);
+    return arena_printf(a, "%.*s%.*s", SLICE_FMT(u->path), (int)(path.n - 3), path.p + 3);
 }
 
-static struct slice upstream_host(const struct assessment *s, const struct haproxy_url *u)
+static struct slice upstream_host(struct arena *a, const struct haproxy_url *u)
 {
     const char *open = u->host_is_ipv6 ? "[" : "", *close = u->host_is_ipv6 ? "]" : "";
 
     if (!u->port_given)
-        return arena_printf(s->arena, "%s%.*s%s", open, SLICE_FMT(u->host), close);
-    return arena_printf(s->arena, "%s%.*s%s:%d", open, SLICE_FMT(u->host), close, u->port);
+        return arena_printf(a, "%s%.*s%s", open, SLICE_FMT(u->host), close);
+    return arena_printf(a, "%s%.*s%s:%d", open, SLICE_FMT(u->host), close, u->port);
 }
 
-static struct slice sign(struct assessment *s, const struct config_provider *p, const struct credential_pick *key, const char *payload)
+struct slice keys_sign(struct arena *a, const struct http_request *in, const struct config_provider *p, const struct credential_pick *key,
+                       const char *payload)
 {
     char date[SIGV4_DATE + 1], authorization[SIGV4_AUTHORIZATION_MAX], why[160];
     struct slice token = key->aws->token != NULL ? secret_view(key->aws->token) : SLICE_NONE;
@@ -109,18 +109,18 @@ static struct slice sign(struct assessment *s, const struct config_provider *p, 
     if (!haproxy_url_parse(p->url, &u, why, sizeof why))
         return SLICE_NONE; /* refused by the configuration's check */
     sigv4_date(clock_wall_us() / 1000000, date);
-    const struct sigv4_header headers[] = { { "host", upstream_host(s, &u) },
+    const struct sigv4_header headers[] = { { "host", upstream_host(a, &u) },
                                             { "x-amz-content-sha256", slice_make(payload, SIGV4_HEX) },
                                             { "x-amz-date", slice_make(date, SIGV4_DATE) },
                                             { "x-amz-security-token", token } };
     struct sigv4_request rq = {
-        .region = key->signing->region, .service = key->signing->service, .method = s->rq.method, .path = upstream_path(s, p, &u),
-        .query = p->query != NULL ? slice_cstr(p->query) : s->rq.query, .headers = headers, .header_count = token.n > 0 ? 4 : 3,
+        .region = key->signing->region, .service = key->signing->service, .method = in->method, .path = upstream_path(a, in->path, p, &u),
+        .query = p->query != NULL ? slice_cstr(p->query) : in->query, .headers = headers, .header_count = token.n > 0 ? 4 : 3,
         .payload_hex = payload, .date = date,
     };
     if (headers[0].value.p == NULL || rq.path.p == NULL || sigv4_sign(key->aws, &rq, authorization, sizeof authorization) == 0)
         return SLICE_NONE;
-    return arena_printf(s->arena, "%s" HAPROXY_AWS_SEPARATOR "%s" HAPROXY_AWS_SEPARATOR "%s" HAPROXY_AWS_SEPARATOR "%.*s", authorization,
+    return arena_printf(a, "%s" HAPROXY_AWS_SEPARATOR "%s" HAPROXY_AWS_SEPARATOR "%s" HAPROXY_AWS_SEPARATOR "%.*s", authorization,
                         date, payload, SLICE_FMT(token));
 }
 
@@ -132,7 +132,7 @@ bool keys_header(struct assessment *s, bool fallback, struct slice *out)
     *out = key->header;
     if (key->aws == NULL)
         return true;
-    *out = sign(s, t->provider, key, fallback ? s->fallback_payload : s->primary_payload);
+    *out = keys_sign(s->arena, &s->rq, t->provider, key, fallback ? s->fallback_payload : s->primary_payload);
     return out->p != NULL;
 }
 

@@ -5,6 +5,7 @@
 #include "decide/assess.h"
 
 struct agent;
+struct config_provider;
 struct inflight;
 
 /* A key for each target. False: refused, `no` is filled: 503 when a key expired between routing and here, 400 when the address has more
@@ -15,6 +16,10 @@ bool keys_pick(struct assessment *s);
 bool keys_hash(struct assessment *s);
 /* The header value for HAProxy: in locked memory, or signed now, in the arena; empty: none is needed. False: memory is out. */
 bool keys_header(struct assessment *s, bool fallback, struct slice *out);
+/* The same for another of the provider's keys: method, path and query as HAProxy sent them, the body by its hash (SIGV4_HEX digits). In the
+ * arena; p NULL: it cannot be signed. */
+struct slice keys_sign(struct arena *a, const struct http_request *rq, const struct config_provider *p, const struct credential_pick *key,
+                       const char *payload);
 /* Once it has been handed over: wipes what was signed, for it holds the session token. */
 void keys_header_done(const struct assessment *s, bool fallback, struct slice header);
 /* Control thread: a provider answered an attempt with `status`; retry_after_s -1: it did not say. */

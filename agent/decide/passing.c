@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "base/clock.h"
 #include "config/config_passthrough.h"
+#include "decide/assess_route.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,12 +117,13 @@ void passing_start(struct assessment *s)
     s->alias = &t->aliases[i];
     s->credentials = s->credentials != NULL ? s->credentials : credential_acquire(s->runtime->credentials);
     s->choice = (struct route_choice){ .alias = s->alias, .primary = s->alias->targets };
-    s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
-    s->fallback = NULL;
-    s->counts[0] = (struct token_estimate){ .input = 0 };
-    s->counted = 1;
     s->route_mono_us = clock_mono_us();
     s->route_wall_us = clock_wall_us();
+    assess_route_same(s);
+    s->primary = runtime_target_of(s->runtime, s->alias, s->choice.primary);
+    s->fallback = runtime_target_of(s->runtime, s->alias, s->choice.fallback);
+    s->counts[0] = (struct token_estimate){ .input = 0 };
+    s->counted = 1;
 }
 
 void passing_price(struct assessment *s)

@@ -100,6 +100,10 @@ bool verdict_allow(struct spop_ack *ack, const struct verdict_allowed *v, int64_
         ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("larger"), true);
     if (v->fallback.target != NULL && v->again)
         ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("again"), true);
+    if (v->fallback.target != NULL && v->pause)
+        ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("pause"), true);
+    if (v->fallback.target != NULL && v->other)
+        ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("other"), true);
     ok = ok && set_int(ack, "tap", v->hide_usage ? 3 : 1) && set_int(ack, "cap", v->capture_bytes);
     if (v->stream)
         ok = ok && spop_ack_set_bool(ack, SPOP_TXN, SPOP_BYTES("stream"), true);

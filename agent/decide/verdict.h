@@ -20,6 +20,8 @@ struct verdict_allowed {
     struct verdict_target primary, fallback; /* fallback.target NULL: none */
     bool fallback_larger;   /* it takes longer prompts: to be tried when the primary finds the request too long */
     bool again;             /* the fallback is for a refused key only */
+    bool pause;             /* the fallback is at the same provider: a short Retry-After is waited for */
+    bool other;             /* ... with another of its keys */
     struct slice alias;
     int64_t hold_nano;
     const struct budget_answer *budget;

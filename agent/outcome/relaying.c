@@ -361,6 +361,8 @@ static void request_begin(struct relayed *s, const struct relay_request *q)
 
     snprintf(s->group, sizeof s->group, "%.*s", SLICE_FMT(group));
     limits_find(s, run->config);
+    if (q->pause && s->attempt == 2) /* the second tier waits before it asks, and the provider has all its time from then on */
+        s->first_seconds += (double)run->config->retry_after_us / 1e6;
     runtime_unref(run);
     s->meter = (struct meter){ .arena = r->arena, .counter = r->counter, .factor_ppm = 1000000, .larger_next = q->larger && s->attempt == 1 };
     s->flight = q->id.n > 0 ? inflight_find(r->agent->inflight, q->id) : NULL;

@@ -180,6 +180,19 @@ static void correct(struct agent *a, struct inflight *f, const struct judgement 
     telemetry_corrected(a, f, &c);
 }
 
+/* Records that HAProxy gave up before this one; the log line settled their requests. */
+static void lost_count(struct agent *a, const struct settle_record *r)
+{
+    static struct log_gate gate;
+    unsigned held = 0;
+
+    if (r->dropped <= 0)
+        return;
+    atomic_fetch_add_explicit(&a->counters.tap_dropped, (unsigned long long)r->dropped, memory_order_relaxed);
+    if (log_gate_open(&gate, clock_mono_us(), 10, &held))
+        LOG(LOG_LEVEL_WARN, "tap_dropped_records", LOG_INT("records", r->dropped), LOG_INT("suppressed", held));
+}
+
 static void line_settle(struct agent *a, struct inflight *f, int status, bool was_routed, bool client_abort, bool by_fallback,
                         bool expiring);
 
@@ -190,6 +203,7 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
 
     if (f == NULL) {
         atomic_fetch_add_explicit(&a->counters.unknown_records, 1, memory_order_relaxed);
+        lost_count(a, r);
         LOG(LOG_LEVEL_WARN, "record_without_request", LOG_STR("request_id", r->id), LOG_STR("group", r->group));
         done(user);
         return;
@@ -197,6 +211,7 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
     if (r->status <= 0 || r->group.n == 0) {
         /* No provider's response began: what status there is, is HAProxy's own. Whether a provider saw the request, and who left, the log line tells: it decides, now or in a moment. */
         done(user);
+        lost_count(a, r);
         f->record_without_response = true;
         if (f->line_mono_us > 0)
             line_settle(a, f, f->line_status, true, f->line_client_abort, f->attempts == 2, false);
@@ -209,6 +224,8 @@ void settlement_record(struct agent *a, const struct settle_record *r, void (*do
     bool open = inflight_move(a->inflight, f, INFLIGHT_OPEN, INFLIGHT_SETTLING);
     bool late = !open && (f->expiring || inflight_move(a->inflight, f, INFLIGHT_EXPIRED, INFLIGHT_SETTLED));
     f->expiring = false; /* the ledger writes in the order of what it is given: the bound first */
+    if (open || late)
+        lost_count(a, r);
     if (open)
         routing_served(a, f, r, v.fallback, v.tpot_ns, token_usage_output(&v.usage));
     if ((open || late) && v.known_by == KNOWN_REPORTED)
@@ -248,6 +265,8 @@ static void line_settle(struct agent *a, struct inflight *f, int status, bool wa
     v.fallback = by_fallback && f->has_fallback;
     if (was_routed && status >= 400) {
         v.outcome = "provider_error";
+    } else if (was_routed && client_abort && atomic_load(&f->pausing)) {
+        v.outcome = "client_abort";
     } else if (was_routed) {
         v.known_by = KNOWN_BOUNDED;
         v.cost_nano = f->op.decision.hold_nano;

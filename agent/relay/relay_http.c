@@ -85,7 +85,9 @@ int relay_request_parse(struct slice bytes, struct relay_request *out)
         else if (is_name(name, "x-tg-l"))
             out->larger = slice_eq_cstr(value, "1");
         else if (is_name(name, "x-tg-a"))
-            out->again = slice_eq_cstr(value, "1");
+            out->again = value.n > 0;
+        else if (is_name(name, "x-tg-w"))
+            out->pause = slice_eq_cstr(value, "1");
         else if (is_name(name, "x-tg-pg"))
             out->groups[0] = value;
         else if (is_name(name, "x-tg-fg"))

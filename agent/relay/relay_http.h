@@ -17,7 +17,8 @@ struct relay_request {
     struct slice path;  /* of the target, without the query */
     struct slice id;    /* x-tg-id: the request's id */
     bool larger;        /* x-tg-l: the second try's target takes longer prompts */
-    bool again;         /* x-tg-a: the second try is for a refused key only */
+    bool again;         /* x-tg-a: the second try is for few reasons, none of which shows in events */
+    bool pause;         /* x-tg-w: the second try may wait for as long as the provider asked */
     struct slice groups[2]; /* x-tg-pg, x-tg-fg: provider groups of the first and the second try */
 };
 

@@ -66,7 +66,7 @@ static void put_defaults(FILE *out, const struct haproxy_plan *p)
         { 504, ERROR_JSON("The provider did not answer in time.", "server_error", "provider_timeout") },
     };
     /* The client side and the first tier wait a little longer than the second tier, so that it is the second tier that gives up. */
-    int longest = haproxy_server_timeout(p) + 10000;
+    int longest = haproxy_server_timeout(p) + p->retry_after_ms + 10000;
     fprintf(out,
             "\n# A defaults section with a name: only the sections below that name it use it.\n"
             "defaults tg_defaults\n"
@@ -204,7 +204,10 @@ static void put_forwarding(FILE *out, const struct haproxy_plan *p)
           "    http-request set-header x-tg-id %[var(txn.tgx.id)]\n"
           "    http-request set-header x-tg-s 1 if { var(txn.tg.stream) -m bool }\n"
           "    http-request set-header x-tg-l 1 if { var(txn.tg.larger) -m bool }\n"
-          "    http-request set-header x-tg-a 1 if { var(txn.tg.again) -m bool }\n", out);
+          "    http-request set-header x-tg-a 2 if { var(txn.tg.pause) -m bool } !{ var(txn.tg.other) -m bool }\n"
+          "    http-request set-header x-tg-a 1 if { var(txn.tg.again) -m bool }\n"
+          "    http-request set-header x-tg-w 1 if { var(txn.tg.pause) -m bool }\n"
+          "    http-request set-header x-tg-o 1 if { var(txn.tg.other) -m bool }\n", out);
     static const char *const attempts[][2] = { { "p", "pri" }, { "f", "fb" } };
     for (size_t i = 0; i < 2; i++) {
         const char *t = attempts[i][0];
@@ -258,8 +261,8 @@ static void put_response(FILE *out, const struct haproxy_plan *p)
                 informing[i][1], informing[i][1]);
     fputs("    http-after-response add-header server-timing %[var(txn.tg.time)] if { var(txn.tg.time) -m found }\n", out);
     if (p->relay)
-        fputs("    use_backend tg_route_stream_again if { var(txn.tg.again) -m bool } { var(txn.tg.stream) -m bool }\n", out);
-    fputs("    use_backend tg_route_again if { var(txn.tg.again) -m bool }\n", out);
+        fputs("    use_backend tg_route_stream_again if { req.hdr(x-tg-a) -m found } { var(txn.tg.stream) -m bool }\n", out);
+    fputs("    use_backend tg_route_again if { req.hdr(x-tg-a) -m found }\n", out);
     if (p->relay)
         fputs("    # Streams pass the relay on their way to the second tier.\n"
               "    use_backend tg_route_stream if { var(txn.tg.stream) -m bool }\n", out);
@@ -274,7 +277,7 @@ static void put_route(FILE *out, const char *name, const char *comment, const ch
           "    option http-server-close\n"
           "    option redispatch 1\n"
           "    retries 1\n", out);
-    fputs(again ? "    retry-on 401 403\n"
+    fputs(again ? "    retry-on 401 403 425\n"
                 : "    retry-on 500 502 503 504 conn-failure empty-response junk-response response-timeout\n"
                   "    http-request disable-l7-retry unless { var(txn.tg.fb) -m found }\n", out);
     fputs("    use-server primary if TRUE\n", out);
@@ -294,7 +297,8 @@ static void put_routes(FILE *out, const struct haproxy_plan *p)
     if (p->relay)
         put_route(out, "tg_route_stream", "# The same for streams, by way of the agent's relay.\n", p->relay, false);
     put_route(out, "tg_route_again",
-              "# No fallback and one key: a second try only when the provider has refused the key, with what the key is then.\n", sockets, true);
+              "# No fallback: a second try only when the provider has refused the key (401, 403), with what the key is then, and where tg_primary\n"
+              "# says so with a 425: with another key after a 429, or after a short Retry-After.\n", sockets, true);
     if (p->relay)
         put_route(out, "tg_route_stream_again", "", p->relay, true);
 }
@@ -337,12 +341,53 @@ static void put_too_long(FILE *out)
 /* The first try leaves a refusal of the key as it is, for tg_route_again knows no other; the second asks the agent for the key. */
 static void put_again(FILE *out, int attempt)
 {
+    fputs("    http-request set-var(txn.tgx.again) int(1) if { req.hdr(x-tg-a) 1 }\n", out);
     if (attempt == 1)
-        fputs("    http-after-response set-status 401 if { var(txn.tgx.again) -m found } { res.hdr(x-tg-status) 401 }\n"
-              "    http-after-response set-status 403 if { var(txn.tgx.again) -m found } { res.hdr(x-tg-status) 403 }\n", out);
+        fputs("    http-request set-var(txn.tgx.other) int(1) if { req.hdr(x-tg-o) 1 }\n"
+              "    http-after-response set-status 401 if { var(txn.tgx.again) -m found } { res.hdr(x-tg-status) 401 }\n"
+              "    http-after-response set-status 403 if { var(txn.tgx.again) -m found } { res.hdr(x-tg-status) 403 }\n"
+              "    http-after-response set-status 425 if { var(txn.tgx.again) -m found } { var(txn.tgx.other) -m found } { res.hdr(x-tg-status) 429 }\n",
+              out);
     else
-        fputs("    http-request send-spoe-group tollgate again if { var(txn.tgx.again) -m found }\n"
+        fputs("    http-request send-spoe-group tollgate again if { var(txn.tgx.again) -m found } !{ var(txn.tgx.pause) -m found }\n"
               "    http-request set-var(txn.tgx.key) var(txn.tg.key) if { var(txn.tg.key) -m found }\n", out);
+}
+
+/* The first try leaves the pause that the provider asks for in a table, for the second one runs in a stream of its own. */
+static void put_pause(FILE *out, const struct haproxy_plan *p, int attempt)
+{
+    if (p->retry_after_ms == 0)
+        return;
+    if (attempt == 2) {
+        fputs("    # The pause that the first try was asked for, if it was.\n"
+              "    http-request set-var(txn.tgx.pause) var(txn.tgx.id),table_gpt0(tg_pauses) if { req.hdr(x-tg-w) 1 } { var(txn.tgx.id),in_table(tg_pauses) }\n"
+              "    http-request send-spoe-group tollgate-pause pause if { var(txn.tgx.pause) -m int gt 0 }\n"
+              "    # The client has left meanwhile: the agent says so, or HAProxy broke the wait off (4, 5). No provider is asked.\n"
+              "    http-request return status 499 if { var(txn.tgw.over) -m found } || { var(txn.tgw.err) -m int 4 5 }\n", out);
+        return;
+    }
+    fprintf(out,
+            "    # Where the second try is at the same provider: a short Retry-After is waited for, unless another key may do better at once.\n"
+            "    http-request set-var(txn.tgx.again2) int(1) if { req.hdr(x-tg-a) 2 }\n"
+            "    http-request set-var(txn.tgx.wait) int(1) if { req.hdr(x-tg-w) 1 }\n"
+            "    acl tg_busy var(txn.tgx.rst) -m int 429 503 529\n"
+            "    acl tg_pause var(txn.tgx.pause) -m found\n"
+            "    http-response set-var(txn.tgx.pause) res.hdr_val(retry-after),mul(1000) if { var(txn.tgx.wait) -m found } tg_busy { res.fhdr(retry-after) -m reg ^[0-9]{1,2}$ }\n"
+            "    http-response set-var(txn.tgx.pause) res.hdr_val(retry-after-ms) if { var(txn.tgx.wait) -m found } tg_busy { res.fhdr(retry-after-ms) -m reg ^[0-9]{1,5}$ }\n"
+            "    http-response unset-var(txn.tgx.pause) if { var(txn.tgx.pause) -m int gt %d } || { var(txn.tgx.rst) -m int 429 } { var(txn.tgx.other) -m found }\n"
+            "    http-response track-sc0 var(txn.tgx.id) table tg_pauses if tg_pause\n"
+            "    http-response sc-set-gpt0(0) var(txn.tgx.pause) if tg_pause\n"
+            "    http-response set-header x-tg-status 503 if tg_pause { var(txn.tgx.rst) -m int 503 }\n"
+            "    http-after-response set-status 425 if tg_pause { var(txn.tgx.again) -m found } || tg_pause { var(txn.tgx.again2) -m found }\n",
+            p->retry_after_ms);
+}
+
+static void put_pauses(FILE *out, const struct haproxy_plan *p)
+{
+    if (p->retry_after_ms > 0)
+        fputs("\n# How long second tries wait, in ms, by request id: written by tg_primary, read by tg_fallback a moment later.\n"
+              "backend tg_pauses from tg_defaults\n"
+              "    stick-table type string len 64 size 100k expire 10s store gpt0\n", out);
 }
 
 /* The two second-tier frontends differ in which headers they read and in the number of the attempt. */
@@ -357,6 +402,8 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
     fputs("\n", out);
     if (attempt == 2)
         fprintf(out, "    filter spoe engine tollgate config %s/tollgate-spoe.conf\n", p->conf_dir);
+    if (attempt == 2 && p->retry_after_ms > 0)
+        fprintf(out, "    filter spoe engine tollgate-pause config %s/tollgate-spoe.conf\n", p->conf_dir);
     if (p->lua)
         fputs("    option http-buffer-request\n    filter lua.tollgate-splice\n", out);
     fputs("    log ring@tg_ring len 8000 format raw local0\n", out);
@@ -373,7 +420,7 @@ static void put_tier2(FILE *out, const struct haproxy_plan *p, const char *name,
             "    http-request set-var(txn.tgx.stream) int(1) if { req.hdr(x-tg-s) 1 }\n", t, t, t, t, t);
     if (attempt == 1)
         put_too_long(out);
-    fputs("    http-request set-var(txn.tgx.again) int(1) if { req.hdr(x-tg-a) 1 }\n", out);
+    put_pause(out, p, attempt);
     put_again(out, attempt);
     if (p->lua)
         fprintf(out,
@@ -450,6 +497,7 @@ bool haproxy_write_config(FILE *out, const struct haproxy_plan *plan, char *why,
     fputs("\n# ---- second tier: one frontend for each attempt ----", out);
     put_tier2(out, plan, "primary", 'p', 1);
     put_tier2(out, plan, "fallback", 'f', 2);
+    put_pauses(out, plan);
     put_rest(out, plan);
     put_console(out, plan);
     return written(out, why, why_size);

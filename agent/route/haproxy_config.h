@@ -95,6 +95,7 @@ struct haproxy_plan {
     int first_byte_plain_ms;  /* 0: 60000 */
     int stall_ms;             /* 0: 120000. Longest silence inside a response */
     int decision_ms;          /* 0: 500. How long the agent may take to decide. 100 to 30000 */
+    int retry_after_ms;       /* the longest Retry-After that a second try at the same provider waits for; 0: none. At most 30000 */
 };
 
 /* False with the reason in `why` (what to change, no secret). */

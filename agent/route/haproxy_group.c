@@ -15,7 +15,8 @@ void haproxy_put_statuses(FILE *out)
 {
     for (size_t i = 0; i < RETRIED_COUNT; i++)
         fprintf(out, "    http-response set-status %d if { res.hdr(x-tg-status) %d }\n", retried_statuses[i], retried_statuses[i]);
-    fputs("    http-response set-status 400 if { res.hdr(x-tg-status) 400 }\n"
+    fputs("    http-response set-status 503 if { res.hdr(x-tg-status) 503 }\n"
+          "    http-response set-status 400 if { res.hdr(x-tg-status) 400 }\n"
           "    http-response set-status 200 if { res.hdr(x-tg-status) 200 }\n", out);
 }
 

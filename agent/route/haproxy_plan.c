@@ -366,6 +366,8 @@ bool haproxy_plan_check(const struct haproxy_plan *p, char *why, size_t why_size
         return refuse(why, why_size, "first-byte limits must be 100 to 600000 ms, the stall limit 1000 to 3600000 ms");
     if (!limit_ok(p->decision_ms, 100, 30000))
         return refuse(why, why_size, "the decision's limit must be 100 to 30000 ms");
+    if (p->retry_after_ms < 0 || p->retry_after_ms > HAPROXY_RETRY_AFTER_MAX_MS)
+        return refuse(why, why_size, "the longest Retry-After to wait for must be 0 to 30000 ms");
     if (p->group_count == 0)
         return refuse(why, why_size, "no provider group is given");
     for (size_t i = 0; i < p->group_count; i++) {

@@ -23,6 +23,7 @@ bool haproxy_url_parse(const char *url, struct haproxy_url *out, char *why, size
 #define HAPROXY_MODEL_MARK "<model>"
 #define HAPROXY_MAX_HEADERS 16384 /* bytes of request headers let through */
 #define HAPROXY_MAX_REWRITE 16384 /* tune.maxrewrite: keys and edit lists travel in headers between the tiers */
+#define HAPROXY_RETRY_AFTER_MAX_MS 30000
 
 int64_t haproxy_max_body(const struct haproxy_plan *plan);
 int haproxy_first_byte(const struct haproxy_plan *plan, const struct haproxy_group *group, bool stream);

@@ -124,5 +124,6 @@ bool settle_line_error_body(const struct settle_line *l)
 
 bool settle_line_client_aborted(const struct settle_line *l)
 {
-    return l->state.n > 0 && l->state.p[0] == 'C';
+    bool left_in_pause = l->tier == 2 && l->status == 499 && l->tc < 0;
+    return left_in_pause || (l->state.n > 0 && l->state.p[0] == 'C');
 }

@@ -38,7 +38,7 @@ int settle_line_parse(struct slice line, struct arena *arena, struct settle_line
     __attribute__((warn_unused_result));
 /* The provider's answer was an error object with status 200: the second tier made a failed try of it. */
 bool settle_line_error_body(const struct settle_line *l);
-/* The client went away (first letter C of the termination state). */
+/* The client went away (first letter C of the termination state), or had gone when the second try's pause was over. */
 bool settle_line_client_aborted(const struct settle_line *l);
 
 #endif

@@ -31,7 +31,7 @@ struct settle_record {
     struct slice first_usage; /* "usage2": message_start's, when another object followed (Anthropic) */
     bool failed;              /* "failed": an error event in the stream, or an error object as the whole plain answer */
     bool blamed;              /* "blamed": that error is the request's own: a content filter, a prompt that is too long */
-    int64_t dropped;          /* "dropped": records the tap had to give up since it was loaded */
+    int64_t dropped;          /* "dropped": records the tap had to give up since the one before */
     struct slice model;       /* "model": as the response names it */
     struct slice body;        /* "body": captured response body */
     bool body_cut;            /* "body_cut": body is not all of it */

@@ -508,9 +508,11 @@ function Tap:end_analyze(txn, chn)
     -- An error in place of an answer: there is nothing in it to be counted.
     local told = not self.sse and self.failed and (tonumber(txn:get_var("txn.tgx.st")) or 0) < 300
     local with_body = self.cap > 0 and self.bytes > 0 and (not self.usage or broken) and not told
-    if queue_push(tap_record(self, txn, with_body)) then return end
-    if with_body and queue_push(tap_record(self, txn, false)) then return end
-    queue.dropped = queue.dropped + 1
+    if queue_push(tap_record(self, txn, with_body)) or (with_body and queue_push(tap_record(self, txn, false))) then
+        queue.dropped = 0
+    else
+        queue.dropped = queue.dropped + 1
+    end
 end
 
 core.register_filter("tollgate-tap", Tap, function(flt, args)

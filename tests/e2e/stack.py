@@ -235,6 +235,7 @@ haproxy:
   first_byte_timeout_stream: {s.first_byte_stream or s.first_byte}
   stall_timeout: {s.stall}
   streams: {s.streams}
+  retry_after_wait: {s.retry_after_wait}
 ledger: {{file: {s.ledger_file}, hold_timeout: {s.hold_timeout}}}
 issuers:
   - issuer: {s.issuer}
@@ -308,6 +309,7 @@ class Stack:
         workers=2,
         traces=None,
         unix_ring=False,
+        retry_after_wait="2s",
     ):
         self.folder = Path(folder)
         self.ledger_folder = self.folder
@@ -317,6 +319,7 @@ class Stack:
         # Longer than any pause of a busy machine: only who wants to see one of these limits at work sets a shorter one.
         self.first_byte, self.decision = first_byte, decision
         self.hold_timeout, self.python = hold_timeout, python
+        self.retry_after_wait = retry_after_wait
         self.console = console  # None, "confidential" or "public": how the agent is known to the OpenID provider
         self.prepare = prepare  # called with the stack once the providers run and before anything of tollgate does
         self.streams, self.stall = streams, stall

@@ -206,7 +206,7 @@ def test_a_refusal_of_a_key_counts_once(stack, person, settled):
         return one
 
     before = alpha()["refused"]
-    stack.behave("alpha", status=429, retry_after="1", times=1)
+    stack.behave("alpha", status=429, retry_after="3", times=1)  # longer than is waited for
     assert stack.post(token, prompt("solo", sub))[0] == 429
     ledger.attempts(stack, settled(sub))  # both were read
     assert alpha()["refused"] == before + 1

@@ -1,6 +1,7 @@
 """A policy agent reduced to its wire side: speaks SPOP 2.0 and answers every request with the variables a test chose."""
 import asyncio
 import struct
+import time
 
 
 def varint(n):
@@ -80,6 +81,7 @@ class StubAgent:
     def __init__(self):
         self.decide = lambda args: {"ok": True}
         self.seen = []
+        self.paused, self.over = [], set()  # (id, ms) of each pause; ids of requests that are over
         self.server = None
         self.writers = set()
 
@@ -113,7 +115,7 @@ class StubAgent:
                 elif kind == 2:
                     return
                 elif kind == 3:
-                    writer.write(self._answer(b, i, stream, number))
+                    writer.write(self._answer(b, i, stream, number, writer))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -121,14 +123,25 @@ class StubAgent:
             self.writers.discard(writer)
             writer.close()
 
-    def _answer(self, b, i, stream, number):
-        _, i = read_string(b, i)
+    async def _pause(self, args, stream, number, writer):
+        end = time.monotonic() + args["ms"] / 1000
+        while time.monotonic() < end and args["id"] not in self.over:
+            await asyncio.sleep(0.005)
+        word = "over" if args["id"] in self.over else "done"
+        writer.write(frame(103, stream, number, b"\x01\x03\x02" + string(word) + typed(True)))
+
+    def _answer(self, b, i, stream, number, writer):
+        name, i = read_string(b, i)
         count = b[i]
         i += 1
         args = {}
         for _ in range(count):
             k, i = read_string(b, i)
             args[k.decode()], i = read_typed(b, i)
+        if name == b"llm-pause":
+            self.paused.append((args["id"], args["ms"]))
+            asyncio.get_running_loop().create_task(self._pause(args, stream, number, writer))
+            return b""
         self.seen.append(args)
         variables = self.decide(args)
         if variables is None:

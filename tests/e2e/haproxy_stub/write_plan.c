@@ -77,6 +77,8 @@ static bool set_plan(struct haproxy_plan *p, const char *key, char *value)
         p->stall_ms = atoi(value);
     else if (strcmp(key, "decision_ms") == 0)
         p->decision_ms = atoi(value);
+    else if (strcmp(key, "retry_after_ms") == 0)
+        p->retry_after_ms = atoi(value);
     else
         return false;
     return true;

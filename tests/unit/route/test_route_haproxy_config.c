@@ -24,7 +24,7 @@ static struct haproxy_plan example(void)
 {
     return (struct haproxy_plan){ .binds = &bind_any, .bind_count = 1, .groups = groups, .group_count = 2,
                                   .conf_dir = "/etc/haproxy/tollgate", .run_dir = "/run", .chroot = "/var/lib/haproxy",
-                                  .user = "haproxy", .lua = true, .spop_address = "127.0.0.1:9000", .ring_address = "127.0.0.1:9001",
+                                  .user = "haproxy", .lua = true, .retry_after_ms = 2000, .spop_address = "127.0.0.1:9000", .ring_address = "127.0.0.1:9001",
                                   .settle_socket = "/run/tollgate-settle.sock", .relay = "/run/tollgate-relay", .socket_group = "haproxy" };
 }
 
