@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { GROUP_MAX = 128, PAUSE_MAX_MS = 30000, ARENA_FIRST = 2048 };
+enum { REPLACED_MS = 300, /* a key that has just ended may be replaced so soon */ GROUP_MAX = 128, PAUSE_MAX_MS = 30000, ARENA_FIRST = 2048 };
 static const double LOOK_EVERY_S = 0.005;
 
 struct again {
@@ -24,7 +24,7 @@ struct again {
     struct http_request rq;  /* what a signature covers; in the arena */
     struct slice payload;    /* hash of the body; n 0: the request is not signed */
     uint32_t looked;         /* ticket of credential_look; 0: not asked yet */
-    int64_t until_mono_us;
+    int64_t asked_mono_us, until_mono_us;
     bool pause;              /* nothing is asked for: the second try waits until then */
 };
 
@@ -101,7 +101,9 @@ static bool key_look(struct again *g)
     }
     struct credential_snapshot *c = credential_acquire(store);
     bool fresh = credential_pick(c, group, clock_mono_us(), &pick) == CREDENTIAL_PICKED && pick.serial != refused;
-    bool done = fresh || clock_mono_us() >= g->until_mono_us;
+    int64_t now = clock_mono_us();
+    bool looked = g->looked != 0 && credential_looked(store, g->looked) && now - g->asked_mono_us >= REPLACED_MS * 1000;
+    bool done = fresh || looked || now >= g->until_mono_us;
     if (!done && g->looked == 0)
         g->looked = credential_look(store, group);
     if (fresh)
@@ -188,7 +190,7 @@ bool again_asked(struct worker *w, struct connection *c, struct spop_notify *not
         return true;
     }
     /* Well within HAProxy's patience. */
-    *g = (struct again){ .connection = c, .ticket = notify->ticket, .runtime = runtime_ref(w->runtime), .arena = arena, .pause = pause,
+    *g = (struct again){ .connection = c, .ticket = notify->ticket, .runtime = runtime_ref(w->runtime), .arena = arena, .pause = pause, .asked_mono_us = clock_mono_us(),
                          .until_mono_us = clock_mono_us() + w->runtime->config->decision_timeout_us * 3 / 5 };
     connection_hold(c);
     while (spop_next_arg(&it, &name, &value))

@@ -392,6 +392,30 @@ def test_signed_query_and_foreign_headers(stack, person, known):
     check_signature(record, known, "AKIDLONGTERM", "aws")
 
 
+def test_a_refused_signature_is_made_anew(stack, person, known):
+    """One pair of keys, replaced in its file while requests go out with the old one: the second try is signed with what the file holds then."""
+    secret, number = "aws", 0
+
+    def saved():
+        nonlocal secret, number
+        number += 1
+        before, secret, marker = secret, f"aws-{number}", "n-" + secrets.token_hex(6)
+        text = f"[default]\naws_access_key_id = AKIDLONGTERM\naws_secret_access_key = {known.secret(secret)}\n"
+        stack.behave("beta", status=403, times=1)
+        replaced(stack, "bed.aws", text)
+        status, headers, answer = stack.post(person, prompt("bed", marker, max_tokens=9))
+        assert (status, headers["x-tollgate-attempt"]) == (200, "2"), answer
+        first, second = stack.received("beta", marker)
+        check_signature(second, known, "AKIDLONGTERM", secret)
+        if header(first, "authorization") == header(second, "authorization"):
+            return False  # the file's change was seen before the request
+        check_signature(first, known, "AKIDLONGTERM", before)
+        return True
+
+    wait_for(saved, "a request that goes out with the old key")
+    known.secrets["aws"] = known.secrets[secret]
+
+
 def test_both_tries_are_signed(stack, person, known):
     marker = "t-" + secrets.token_hex(4)
     stack.behave("beta", status=500, times=1)

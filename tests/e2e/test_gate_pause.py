@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import subprocess
 import urllib.request
 
 import pytest
@@ -11,6 +12,12 @@ import ledger
 from stack import PATIENCE, PRICES, wait_for
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
+
+
+def two_keys(s):
+    for name in ("left", "right"):
+        s.write_secret(f"{name}.key", f"sk-{name}-of-two")
+    return ", ".join(f"{{file: {s.folder}/{name}.key}}" for name in ("left", "right"))
 
 
 @pytest.fixture(scope="module", params=["relay", "tap"])
@@ -22,10 +29,14 @@ def stack(make_stack, request):
             (
                 f'name: paid, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/v1", credential: {{env: BETA_KEY}}',
                 f'name: batch, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/openai/deployments", credential: {{env: BETA_KEY}}',
+                f'name: pair, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/openai/deployments", credentials: [{two_keys(s)}]',
             ),
             ("name: env-key, primary: {provider: paid, model: gpt-4o-mini}, max_output: 1024",),
         ),
-        passthrough=('path: /v1/jobs, provider: batch, methods: [POST], price: "0.5"',),
+        passthrough=(
+            'path: /v1/jobs, provider: batch, methods: [POST], price: "0.5"',
+            'path: /v1/twin, provider: pair, methods: [POST], price: "0.5"',
+        ),
     )
 
 
@@ -64,9 +75,9 @@ def test_other_pauses_are_the_clients(stack, sub, settled, fault):
     assert row["cost"] == 0 and len(ledger.attempts(stack, row, 1)) == 1
 
 
-def passed(stack, marker):
+def passed(stack, marker, path="/v1/jobs"):
     """To a path of `passthrough`; the provider takes it for one of its own."""
-    return stack.post(stack.person(marker), {"messages": [{"role": "user", "content": marker}]}, "/v1/jobs/chat/completions")
+    return stack.post(stack.person(marker), {"messages": [{"role": "user", "content": marker}]}, path + "/chat/completions")
 
 
 def test_what_is_passed_through_waits_as_well(stack, sub, settled):
@@ -75,6 +86,28 @@ def test_what_is_passed_through_waits_as_well(stack, sub, settled):
     status, headers, answer = passed(stack, marker)
     assert headers["x-tollgate-attempt"] == "2" and status == 200, answer
     assert len(stack.received("alpha", marker)) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_what_is_passed_through_goes_with_another_key(stack, sub, status):
+    marker = sub.replace(" ", "-")
+    # New values: what the case before got refused is set aside, and there would be no other.
+    names = [f"sk-{side}-{status}-{stack.streams}" for side in ("left", "right")]
+    for side, value in zip(("left", "right"), names):
+        stack.write_secret(side + ".key", value)
+    stack.reload()
+    wait_for(lambda: states(stack) == ["ok", "ok"], "both keys to be good")
+    stack.behave("alpha", status=status, retry_after="1" if status == 429 else "", times=1)
+    got, headers, answer = passed(stack, marker, "/v1/twin")
+    assert (got, headers["x-tollgate-attempt"]) == (200, "2"), answer
+    keys = [dict(record["headers"])["authorization"] for record in stack.received("alpha", marker)]
+    assert sorted(keys) == ["Bearer " + name for name in names]
+
+
+def states(stack):
+    program = stack.tollgate.parent / "tollgatectl"
+    told = subprocess.run([program, "--socket", stack.admin_socket, "--json", "status"], capture_output=True, check=True).stdout
+    return [key["state"] for key in json.loads(told)["credentials"] if key["credential"] == "pair"]
 
 
 def pauses(stack):
