@@ -66,6 +66,12 @@ static struct ledger_target attempt_target(const struct inflight *f, bool second
     return ledger_target_of(second ? &f->fallback : &f->primary);
 }
 
+void attempts_too_long(struct agent *a, const struct inflight *f)
+{
+    if (f->conversation_key != 0) /* it only grows: its next turns need not be refused first */
+        affinity_put(a->affinity, f->conversation_key, f->fallback_mark, clock_mono_us());
+}
+
 void attempts_line(struct agent *a, struct inflight *f, const struct settle_line *l)
 {
     int64_t status = l->provider_status > 0 ? l->provider_status : l->tr >= 0 ? l->status : -1;
@@ -80,8 +86,8 @@ void attempts_line(struct agent *a, struct inflight *f, const struct settle_line
     int64_t wait_us = breaker_retry_after_us(l->retry_after, clock_wall_us());
     keys_heard(a, f, second, (int)status, wait_us < 0 ? -1 : wait_us / 1000000);
     routing_attempt(a, f, second, l, status);
-    if (l->too_long == 1 && f->conversation_key != 0) /* it only grows: its next turns need not be refused first */
-        affinity_put(a->affinity, f->conversation_key, f->fallback_mark, clock_mono_us());
+    if (l->too_long == 1)
+        attempts_too_long(a, f);
     if (l->tc >= 0 && f->attempts < row.number)
         f->attempts = row.number;
     attempt_write(a, f, &row);

@@ -12,4 +12,7 @@ void attempts_line(struct agent *a, struct inflight *f, const struct settle_line
 /* HAProxy 3 writes no line for a try on a kept connection that the provider had closed: that it was made follows from the second. */
 void attempts_infer(struct agent *a, struct inflight *f);
 
+/* The primary finds the prompt too long, and the fallback takes longer ones: a `sticky` conversation stays there. */
+void attempts_too_long(struct agent *a, const struct inflight *f);
+
 #endif

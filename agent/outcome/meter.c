@@ -108,8 +108,9 @@ unsigned meter_judge(void *user, struct slice event)
         is |= RELAY_OPENING;
     if (got.finished)
         is |= RELAY_FINISHED;
+    m->too_long = got.error && m->larger_next && too_long(event);
     if (got.error)
-        is |= RELAY_ERROR | (worth_retrying(event) || (m->larger_next && too_long(event)) ? RELAY_RETRY : 0);
+        is |= RELAY_ERROR | (worth_retrying(event) || m->too_long ? RELAY_RETRY : 0);
     if (m->stop > 0 && passed(m, &got))
         is |= RELAY_STOP;
     return is;

@@ -19,6 +19,7 @@ struct meter {
     int64_t factor_ppm;                /* of estimated tokenizers */
     int64_t stop;                      /* output tokens after which the stream ends; 0: never */
     bool larger_next;                  /* the next try goes to a model that takes longer prompts */
+    bool too_long;                     /* an error event said that the prompt is too long, and larger_next */
     int64_t before, counted;           /* tokens of text no longer kept; of the text kept when it was last counted */
     size_t unseen;                     /* bytes since then */
     struct relay_buffer text;

@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "decide/inflight.h"
 #include "listener.h"
+#include "outcome/attempts.h"
 #include "outcome/meter.h"
 #include "outcome/routing.h"
 #include "relay/relay_stream.h"
@@ -193,7 +194,7 @@ static bool flush(int fd, struct relay_buffer *b)
 struct failed_try {
     struct agent_task task;
     struct inflight *flight;
-    bool second;
+    bool second, too_long;
 };
 
 static void on_failed_try(struct agent *a, struct agent_task *task)
@@ -201,6 +202,8 @@ static void on_failed_try(struct agent *a, struct agent_task *task)
     struct failed_try *t = (struct failed_try *)task;
 
     routing_given_up(a, t->flight, t->second);
+    if (t->too_long)
+        attempts_too_long(a, t->flight);
     inflight_unref(t->flight);
     free(t);
 }
@@ -214,6 +217,7 @@ static void breaker_tell(struct relayed *s)
     t->task.run = on_failed_try;
     t->flight = s->flight;
     t->second = s->attempt == 2;
+    t->too_long = s->meter.too_long;
     inflight_ref(s->flight);
     agent_post(s->relaying->agent, &t->task);
 }

@@ -104,10 +104,11 @@ def test_a_content_filters_event_is_passed_on(stack, sub):
     assert b"content_filter" in answer and not stack.received("beta", sub)
 
 
-def test_a_conversation_stays_with_the_larger_model(stack, sub, settled):
+@pytest.mark.parametrize("event", [False, True], ids=["status", "event"])
+def test_a_conversation_stays_with_the_larger_model(stack, sub, settled, event):
     token = stack.person(sub)
-    stack.behave("alpha", **TOO_LONG)
-    assert ask(stack, token, sub, "talk")[1]["x-tollgate-attempt"] == "2"
+    stack.behave("alpha", **({"error_event_after": 0, "error_code": "context_length_exceeded"} if event else TOO_LONG))
+    assert ask(stack, token, sub, "talk", stream=event)[1]["x-tollgate-attempt"] == "2"
     assert len(tries(stack, settled(sub), 2)) == 2  # the first one's line was read
     stack.behave("alpha")
     turns = [{"role": "user", "content": sub}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "more"}]
