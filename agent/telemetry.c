@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "decide/decision_state.h"
 #include "decide/inflight.h"
+#include "event_row.h"
 #include "listener.h"
 #include "observe/activity.h"
 #include "observe/metrics_http.h"
@@ -239,16 +240,7 @@ void telemetry_settled(struct agent *a, struct inflight *f, const struct ledger_
 
     event_target(&e, s->fallback && f->has_fallback ? &f->fallback : &f->primary);
     e.reason = s->outcome.p; /* a literal */
-    e.status = s->http_status;
-    e.fallback = s->fallback;
-    e.known_by = s->known_by;
-    e.attempts = s->attempts;
-    e.usage = s->usage;
-    e.cost_nano = s->cost_nano;
-    e.ttft_us = s->ttft_us;
-    e.tpot_ns = s->tpot_ns;
-    e.total_us = s->total_us;
-    EVENT_TEXT(e.provider_id, s->provider_request_id);
+    event_row_settlement(&e, s);
     report(a, &e);
     trace_end(a, f, &f->trace, &e);
 }

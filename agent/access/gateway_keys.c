@@ -5,6 +5,7 @@
 #include "admin/rpc_put.h"
 #include "agent.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "config/config.h"
@@ -90,16 +91,12 @@ static bool add(struct gateway_keys *l, struct entry *e)
 {
     if (e == NULL)
         return false;
-    if (l->count == l->room) {
-        size_t room = l->room ? l->room * 2 : 16;
-        struct entry **more = realloc(l->list, room * sizeof *more);
-        if (more == NULL) {
-            free(e);
-            return false;
-        }
-        l->list = more;
-        l->room = room;
+    struct entry **list = list_grown(l->list, l->count, &l->room, sizeof *list);
+    if (list == NULL) {
+        free(e);
+        return false;
     }
+    l->list = list;
     l->list[l->count++] = e;
     return true;
 }

@@ -2,6 +2,7 @@
 
 #include "agent.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "manage/booking.h"
 #include "dialect/dialect.h"
 #include "manage/limiting.h"
@@ -25,16 +26,15 @@ bool gateway_keys_endpoint(struct slice name, enum endpoint *out)
 
 static bool digest_read(const msgpack_object *params, uint32_t i, uint8_t out[static 32])
 {
-    static const char hex[] = "0123456789abcdef";
     char text[80];
 
     if (!key_param(params, i, text, sizeof text) || strlen(text) != 7 + 64 || memcmp(text, "digest:", 7) != 0)
         return false;
     for (size_t k = 0; k < 64; k++) {
-        const char *d = strchr(hex, text[7 + k]);
-        if (d == NULL)
+        int d = hex_digit_lower(text[7 + k]);
+        if (d < 0)
             return false;
-        out[k / 2] = (uint8_t)(out[k / 2] << 4 | (d - hex));
+        out[k / 2] = (uint8_t)(out[k / 2] << 4 | d);
     }
     return true;
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file_read.h"
 #include "base/file_watch.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "manage/booking.h"
 #include "config/config.h"
@@ -60,20 +61,13 @@ static struct entry *entry_new(const struct revocation *r, struct slice origin, 
 /* Takes `e`; false when there is no room for it. */
 static bool entries_add(struct entries *l, struct entry *e)
 {
-    if (e == NULL || l->count >= ENTRIES_MAX) {
+    struct entry **list = e != NULL && l->count < ENTRIES_MAX ? list_grown(l->list, l->count, &l->room, sizeof *list) : NULL;
+
+    if (list == NULL) {
         free(e);
         return false;
     }
-    if (l->count == l->room) {
-        size_t room = l->room ? l->room * 2 : 16;
-        struct entry **more = realloc(l->list, room * sizeof *more);
-        if (more == NULL) {
-            free(e);
-            return false;
-        }
-        l->list = more;
-        l->room = room;
-    }
+    l->list = list;
     l->list[l->count++] = e;
     return true;
 }

@@ -1,5 +1,7 @@
 #include "base/json_scan.h"
 
+#include "base/hex.h"
+
 static size_t utf8_put(uint32_t c, char *out)
 {
     if (c < 0x80) {
@@ -22,14 +24,6 @@ static size_t utf8_put(uint32_t c, char *out)
     out[2] = (char)(0x80 | (c >> 6 & 0x3f));
     out[3] = (char)(0x80 | (c & 0x3f));
     return 4;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 32;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* The four digits at p, or -1. */

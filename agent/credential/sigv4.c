@@ -1,5 +1,6 @@
 #include "credential/sigv4.h"
 
+#include "base/hex.h"
 #include "base/private.h"
 
 #include <assert.h>
@@ -91,11 +92,6 @@ static bool put_path(EVP_MD_CTX *h, struct slice path)
     return true;
 }
 
-static int hex_value(char c)
-{
-    return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10 : -1;
-}
-
 /* Percent-decodes and encodes anew, so that every spelling of a parameter is one. `out` has room for 3 bytes each. */
 static size_t reencode(struct slice s, char *out)
 {
@@ -103,8 +99,8 @@ static size_t reencode(struct slice s, char *out)
 
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c == '%' && i + 2 < s.n && hex_value(s.p[i + 1]) >= 0 && hex_value(s.p[i + 2]) >= 0) {
-            c = (unsigned char)(hex_value(s.p[i + 1]) << 4 | hex_value(s.p[i + 2]));
+        if (c == '%' && i + 2 < s.n && hex_digit(s.p[i + 1]) >= 0 && hex_digit(s.p[i + 2]) >= 0) {
+            c = (unsigned char)(hex_digit(s.p[i + 1]) << 4 | hex_digit(s.p[i + 2]));
             i += 2;
         }
         if (unreserved(c)) {

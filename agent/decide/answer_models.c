@@ -1,6 +1,7 @@
 #include "decide/answer_models.h"
 
 #include "access/permission.h"
+#include "base/hex.h"
 
 static bool may_use(const struct assessment *s, const struct route_alias *alias)
 {
@@ -60,11 +61,6 @@ cJSON *answer_models(const struct assessment *s)
     return NULL;
 }
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Percent-encoding taken off (RFC 3986 2.1); what is no valid triplet stands for itself. p NULL: memory is out. */
 static struct slice decoded(struct slice s, struct arena *a)
 {
@@ -74,8 +70,8 @@ static struct slice decoded(struct slice s, struct arena *a)
     if (out == NULL)
         return SLICE_NONE;
     for (size_t i = 0; i < s.n; i++) {
-        bool triplet = s.p[i] == '%' && s.n - i > 2 && hex(s.p[i + 1]) >= 0 && hex(s.p[i + 2]) >= 0;
-        out[n++] = triplet ? (char)(hex(s.p[i + 1]) * 16 + hex(s.p[i + 2])) : s.p[i];
+        bool triplet = s.p[i] == '%' && s.n - i > 2 && hex_digit(s.p[i + 1]) >= 0 && hex_digit(s.p[i + 2]) >= 0;
+        out[n++] = triplet ? (char)(hex_digit(s.p[i + 1]) * 16 + hex_digit(s.p[i + 2])) : s.p[i];
         i += triplet ? 2 : 0;
     }
     return slice_make(out, n);

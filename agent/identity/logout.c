@@ -1,5 +1,6 @@
 #include "identity/logout.h"
 
+#include "base/hex.h"
 #include "identity/claims.h"
 #include "identity/strict.h"
 #include "identity/verifier.h"
@@ -14,16 +15,14 @@ static const char *form_text(struct slice s, struct arena *a, struct slice *out)
     if (to == NULL)
         return "out of memory";
     for (size_t i = 0; i < s.n; i++) {
-        static const char hex[] = "0123456789abcdef";
         if (s.p[i] != '%') {
             to[n++] = s.p[i] == '+' ? ' ' : s.p[i];
             continue;
         }
-        const char *high = i + 2 < s.n && s.p[i + 1] != '\0' ? strchr(hex, s.p[i + 1] | 0x20) : NULL;
-        const char *low = i + 2 < s.n && s.p[i + 2] != '\0' ? strchr(hex, s.p[i + 2] | 0x20) : NULL;
-        if (high == NULL || low == NULL || *high == '\0' || *low == '\0')
+        int high = i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1, low = i + 2 < s.n ? hex_digit(s.p[i + 2]) : -1;
+        if (high < 0 || low < 0)
             return "the form has a % that is not followed by two hexadecimal digits";
-        to[n++] = (char)((high - hex) << 4 | (low - hex));
+        to[n++] = (char)(high << 4 | low);
         i += 2;
     }
     *out = slice_make(to, n);

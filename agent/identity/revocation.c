@@ -1,5 +1,7 @@
 #include "identity/revocation.h"
 
+#include "base/hex.h"
+
 #include <stdlib.h>
 
 enum { DIGEST_BYTES = 32, DIGEST_TEXT = 7 + 2 * DIGEST_BYTES };
@@ -40,15 +42,10 @@ bool revocation_kind_from_name(struct slice name, enum revocation_kind *out)
 
 /* ---- values ----------------------------------------------------------------------------------------------------------- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool is_fingerprint(struct slice value)
 {
     for (size_t i = 0; i < value.n; i++)
-        if (hex_digit(value.p[i]) < 0)
+        if (hex_digit_lower(value.p[i]) < 0)
             return false;
     return value.n == 2 * DIGEST_BYTES;
 }
@@ -63,7 +60,7 @@ static bool read_digest(struct slice value, uint8_t out[DIGEST_BYTES])
     if (value.n != DIGEST_TEXT)
         return false;
     for (size_t i = 0; i < DIGEST_BYTES; i++) {
-        int high = hex_digit(value.p[7 + 2 * i]), low = hex_digit(value.p[8 + 2 * i]);
+        int high = hex_digit_lower(value.p[7 + 2 * i]), low = hex_digit_lower(value.p[8 + 2 * i]);
         if (high < 0 || low < 0)
             return false;
         out[i] = (uint8_t)(high << 4 | low);

@@ -1,5 +1,8 @@
 #include "manage/recalling.h"
 
+#include "base/list.h"
+#include "event_row.h"
+
 #include <stdlib.h>
 
 enum { PAGE_ROWS = 256, WORD = 64 };
@@ -19,39 +22,24 @@ struct recall {
     bool beyond, failed;   /* it has come to until_us; memory is out */
 };
 
-static struct past *past_add(struct recall *c, const struct event *e, struct slice reason)
+static void past_add(struct recall *c, const struct event *e, struct slice reason)
 {
     if (e->at_us < c->since_us || e->at_us >= c->until_us)
-        return NULL;
-    if (c->count == c->room) {
-        size_t room = c->room > 0 ? 2 * c->room : 4 * PAGE_ROWS;
-        struct past **p = realloc(c->waiting, room * sizeof *p);
-        c->failed = c->failed || p == NULL;
-        if (p == NULL)
-            return NULL;
-        c->waiting = p;
-        c->room = room;
-    }
-    struct past *p = malloc(sizeof *p);
+        return;
+    struct past **list = list_grown(c->waiting, c->count, &c->room, sizeof *list), *p = list != NULL ? malloc(sizeof *p) : NULL;
+    c->waiting = list != NULL ? list : c->waiting;
     c->failed = c->failed || p == NULL;
     if (p == NULL)
-        return NULL;
+        return;
     p->e = *e;
     EVENT_TEXT(p->reason, reason);
     p->e.reason = reason.n > 0 ? p->reason : NULL;
-    return c->waiting[c->count++] = p;
+    c->waiting[c->count++] = p;
 }
 
 static int64_t took(int64_t us)
 {
     return us > 0 ? us : 0;
-}
-
-static void event_target(struct event *e, const struct ledger_target *t)
-{
-    EVENT_TEXT(e->group, t->group);
-    EVENT_TEXT(e->provider, t->provider);
-    EVENT_TEXT(e->model, t->model);
 }
 
 static struct event event_of(const struct ledger_row *row, enum event_kind kind, int64_t at_us)
@@ -71,7 +59,7 @@ static struct event event_of(const struct ledger_row *row, enum event_kind kind,
     EVENT_TEXT(e.application, d->who.application);
     EVENT_TEXT(e.cost_center, d->who.cost_center);
     EVENT_TEXT(e.alias, d->alias);
-    event_target(&e, &d->primary);
+    event_row_target(&e, &d->primary);
     return e;
 }
 
@@ -95,17 +83,8 @@ static void add_settlement(struct recall *c, const struct ledger_row *row)
     struct event e = event_of(row, EVENT_SETTLED, s->settled_us);
 
     if (s->served.group.n > 0)
-        event_target(&e, &s->served);
-    e.status = s->http_status;
-    e.fallback = s->fallback;
-    e.known_by = s->known_by;
-    e.attempts = s->attempts;
-    e.usage = s->usage;
-    e.cost_nano = s->cost_nano;
-    e.ttft_us = s->ttft_us;
-    e.tpot_ns = s->tpot_ns;
-    e.total_us = s->total_us;
-    EVENT_TEXT(e.provider_id, s->provider_request_id);
+        event_row_target(&e, &s->served);
+    event_row_settlement(&e, s);
     past_add(c, &e, s->outcome);
 }
 

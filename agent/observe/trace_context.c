@@ -1,18 +1,13 @@
 #include "observe/trace_context.h"
 
-#include <unistd.h>
+#include "base/hex.h"
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+#include <unistd.h>
 
 static bool hex_read(const char *p, unsigned char *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        int high = hex_digit(p[2 * i]), low = hex_digit(p[2 * i + 1]);
+        int high = hex_digit_lower(p[2 * i]), low = hex_digit_lower(p[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         out[i] = (unsigned char)(high << 4 | low);

@@ -1,5 +1,7 @@
 #include "relay/relay_http.h"
 
+#include "base/hex.h"
+
 #include <strings.h>
 
 enum { LINE_MAX_BYTES = 4096 };
@@ -168,11 +170,6 @@ int relay_response_parse(struct slice bytes, struct relay_response *out)
     return unfinished(bytes);
 }
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static void bad(struct relay_chunks *c)
 {
     c->state = RELAY_CHUNK_BAD;
@@ -180,7 +177,7 @@ static void bad(struct relay_chunks *c)
 
 static void size_byte(struct relay_chunks *c, char byte)
 {
-    int digit = hex(byte);
+    int digit = hex_digit(byte);
 
     if (++c->line > LINE_MAX_BYTES) {
         bad(c);
