@@ -246,8 +246,11 @@ static void on_lease(struct vault *v, const struct http_reply *r, const struct v
         step_start(v, STEP_READ);
         return;
     }
-    if (reply->lease_s < v->lease_s / 2)
-        v->lease_id[0] = '\0'; /* near the end of its longest life: the next is read anew */
+    if (reply->lease_s < v->lease_s / 2) { /* near the end of its longest life: the next is read now, while there is time to try again */
+        v->lease_id[0] = '\0';
+        step_start(v, STEP_READ);
+        return;
+    }
     key_source_done(&v->base, secret_view(v->text), reply->lease_s);
 }
 

@@ -120,11 +120,11 @@ def everywhere(s, endpoints, bao, known):
         "token_uri": endpoints.url + "/google/token",
     }
     add("goo", f"credential: {{google: {{allow_http: true, service_account: {file('google.json', json.dumps(account))}}}}}")
-    # OpenBao: by token, by AppRole with tokens of a few seconds that are renewed (the secret id is good for one login)
+    # OpenBao: by token, by AppRole with short tokens that are renewed (the secret id is good for one login)
     bao.put("by-token", key=known.secret("bao-1"))
     bao.put("by-role", key=known.secret("bao-2"))
     known.secret("bao-root", bao.root)
-    role_id, secret_id = bao.role(token_ttl="4s", token_max_ttl="1h", secret_id_num_uses=1)
+    role_id, secret_id = bao.role(token_ttl="24s", token_max_ttl="1h", secret_id_num_uses=1)
     known.secret("bao-secret-id", secret_id)
     vault = f"url: {bao.url}, allow_http: true, refresh: 1s, field: key"
     add("vat", f"credential: {{vault: {{{vault}, path: secret/data/by-token, token: {file('bao.token', bao.root)}}}}}")

@@ -112,11 +112,12 @@ def test_what_runs_over_a_jump_is_settled_by_its_usage(stack, clock, sub, jump, 
     token = stack.person(sub, team="research", ttl=30 * DAY)
     clock.set(HOUR)  # from here an hour back is no time before the token's
     done = []
-    ask = body(f"{sub} [[prompt_tokens=9 completion_tokens=5 accept_delay=1.5]]")
-    thread = threading.Thread(target=lambda: done.append(stack.post(token, ask)))
-    thread.start()
-    wait_for(lambda: stack.received("alpha", sub), "the request to reach the provider")
-    clock.set(HOUR + jump)
+    with stack.gate() as gate:
+        ask = body(f"{sub} [[prompt_tokens=9 completion_tokens=5 {gate}]]")
+        thread = threading.Thread(target=lambda: done.append(stack.post(token, ask)))
+        thread.start()
+        wait_for(lambda: stack.received("alpha", sub), "the request to reach the provider")
+        clock.set(HOUR + jump)
     thread.join(PATIENCE)
     assert done[0][0] == 200
     row = settled(sub)
@@ -134,14 +135,13 @@ def test_an_orphan_ends_by_time_passed_not_by_the_clock(make_stack):
     assert stack.agent.stop() == 0
     stack.restart_agent()
     token = stack.person("orphan", ttl=30 * DAY)
-    thread = threading.Thread(
-        target=lambda: pytest.raises(OSError, stack.post, token, body("orphan [[accept_delay=60.0]]"))
-    )
-    thread.start()
-    wait_for(lambda: stack.received("alpha", "orphan"), "the request to reach the provider")
-    stack.haproxy.popen.kill()
-    stack.haproxy.popen.wait()
-    thread.join(PATIENCE)
+    with stack.gate() as gate:
+        thread = threading.Thread(target=lambda: pytest.raises(OSError, stack.post, token, body(f"orphan [[{gate}]]")))
+        thread.start()
+        wait_for(lambda: stack.received("alpha", "orphan"), "the request to reach the provider")
+        stack.haproxy.popen.kill()
+        stack.haproxy.popen.wait()
+        thread.join(PATIENCE)
     clock.set(-HOUR)
     stack.kill_agent()
     stack.start_agent()

@@ -47,11 +47,11 @@ def fill(folder):
 
 
 class Running:
-    """Requests that a provider is busy with."""
+    """Requests that a provider is busy with until the gate is opened."""
 
-    def __init__(self, stack, sub, count, seconds):
+    def __init__(self, stack, sub, count, gate):
         self.answers = []
-        ask = body(f"{sub}. [[{USED} accept_delay={seconds}]]")
+        ask = body(f"{sub}. [[{USED} {gate}]]")
         token = stack.person(sub)
         self.threads = [
             threading.Thread(target=lambda: self.answers.append(stack.post(token, ask)[0])) for _ in range(count)
@@ -77,32 +77,34 @@ def refused_by_ledger(stack, token, sub):
 
 
 def test_a_full_disk(make_stack, small_disk, settled_in):
-    stack = make_stack(first_byte="20s")
+    stack = make_stack()
     assert stack.agent.stop() == 0
     stack.ledger_folder = small_disk
     stack.write_configuration()
     stack.restart_agent()
-    running = Running(stack, "running", 5, 3.0)
     token = stack.person("new")
 
     def full():
         fill(small_disk)
         return refused_by_ledger(stack, token, "new")
 
-    wait_for(full, "the disk to be too small")
-    sent = len(stack.received("alpha", "new."))
-    for _ in range(20):
-        fill(small_disk)
-        assert refused_by_ledger(stack, token, "new")
-    assert len(stack.received("alpha", "new.")) == sent, "what the ledger refused must not reach a provider"
-    assert "ledger_failing" in stack.agent.text()
+    with stack.gate() as gate:
+        running = Running(stack, "running", 5, gate)
+        wait_for(full, "the disk to be too small")
+        sent = len(stack.received("alpha", "new."))
+        for _ in range(20):
+            fill(small_disk)
+            assert refused_by_ledger(stack, token, "new")
+        assert len(stack.received("alpha", "new.")) == sent, "what the ledger refused must not reach a provider"
+        assert "ledger_failing" in stack.agent.text()
     assert running.join() == [200] * 5, "what was allowed before goes on"
     assert any(ledger.is_open(row) for row in ledger.requests(stack, "running"))
     (small_disk / "filler").unlink()
     rows = settled_in(stack, "running", 5)
     assert [(row["known_by"], row["cost"]) for row in rows] == [("reported", COST)] * 5
     wait_for(lambda: stack.post(token, body("new. again"))[0] == 200, "requests to be allowed again")
-    assert "ledger_recovered" in stack.agent.text() and stack.agent.alive()
+    wait_for(lambda: "ledger_recovered" in stack.agent.text(), "the log to tell of it")
+    assert stack.agent.alive()
     assert stack.query("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
     assert {row["status"] for row in ledger.requests(stack, "new")} <= {200, 0, None}
     assert stack.agent.stop() == 0
@@ -123,20 +125,22 @@ def settled_in():
 
 
 def test_somebody_locks_the_file(stack, sub, settled_in):
-    running = Running(stack, sub, 3, 1.0)
     token = stack.person(sub + "-new")
-    with contextlib.closing(sqlite3.connect(stack.ledger_file, isolation_level=None, timeout=PATIENCE)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        wait_for(lambda: refused_by_ledger(stack, token, sub), "a refusal")
-        assert running.join() == [200] * 3
-        assert refused_by_ledger(stack, token, sub)
-        assert all(ledger.is_open(row) for row in ledger.requests(stack, sub))
-        other.execute("ROLLBACK")
+    with stack.gate() as gate:
+        running = Running(stack, sub, 3, gate)
+        with contextlib.closing(sqlite3.connect(stack.ledger_file, isolation_level=None, timeout=PATIENCE)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            wait_for(lambda: refused_by_ledger(stack, token, sub), "a refusal")
+            gate.open()
+            assert running.join() == [200] * 3
+            assert refused_by_ledger(stack, token, sub)
+            assert all(ledger.is_open(row) for row in ledger.requests(stack, sub))
+            other.execute("ROLLBACK")
     rows = settled_in(stack, sub, 3)
     assert [(row["known_by"], row["cost"]) for row in rows] == [("reported", COST)] * 3
     wait_for(lambda: stack.post(token, body(sub + ". again"))[0] == 200, "requests to be allowed again")
-    log = stack.agent.text()
-    assert "ledger_failing" in log and "ledger_recovered" in log
+    wait_for(lambda: "ledger_recovered" in stack.agent.text(), "the log to tell of it")
+    assert "ledger_failing" in stack.agent.text()
 
 
 def test_somebody_reads_for_long(stack, sub):

@@ -88,11 +88,14 @@ def test_openbao_by_token_and_by_role(stack, person, bao, known):
 
 
 def test_openbao_token_is_renewed(stack, person, bao, known):
-    """The role's tokens live 4 s and its secret id allows one login: only renewal keeps it reading."""
-    end = time.monotonic() + 6
-    while time.monotonic() < end:
+    """The role's tokens live 24 s and its secret id allows one login: only renewal keeps it reading."""
+
+    def renewed():
         assert stack.post(person, prompt("var"))[0] == 200
-        time.sleep(0.5)
+        found = (bao.ask("POST", "auth/token/lookup-accessor", {"accessor": one})["data"] for one in bao.ask("LIST", "auth/token/accessors")["data"]["keys"])
+        return any(token["path"] == "auth/approle/login" and token.get("last_renewal_time") for token in found)
+
+    wait_for(renewed, "a renewal of the token")
     bao.put("by-role", key=known.secret("bao-2-next"))
     wait_for(lambda: bearer(stack, person, "var") == known.secrets["bao-2-next"], "the new version of the secret")
 
@@ -122,14 +125,16 @@ def test_tokens_are_fetched_ahead_and_refused_when_gone(stack, person, endpoints
         stack.agent.stop()
         stack.restart_agent()
         seen = set()
-        sent_with(stack, person, "azs")
-        end = time.monotonic() + 6
-        while time.monotonic() < end:
-            token = bearer(stack, person, "azs")
-            assert endpoints.expiry(token) > time.time() - 0.5
+
+        def replaced():
+            """A provider that is told of a request late may read its token late: by no more than this."""
+            record = sent_with(stack, person, "azs")
+            token = header(record, "authorization").removeprefix("Bearer ")
+            assert endpoints.expiry(token) > record["time"] - 10
             seen.add(token)
-            time.sleep(0.2)
-        assert len(seen) >= 2
+            return len(seen) >= 3
+
+        wait_for(replaced, "new tokens")
         endpoints.outage = True
         last = bearer(stack, person, "azs")
         wait_for(lambda: stack.post(person, prompt("azs"))[0] == 503, "the last token to end")
@@ -145,26 +150,33 @@ def test_tokens_are_fetched_ahead_and_refused_when_gone(stack, person, endpoints
         assert len(endpoints.issued) > fetched
     finally:
         endpoints.outage, endpoints.lifetime = False, 3600
-    assert "credential_expired credential=azs" in stack.agent.text()
+    wait_for(lambda: "credential_expired credential=azs" in stack.agent.text(), "the log to tell of it")
 
 
 def test_one_fetch_at_a_time(stack, person, endpoints):
     """While the token endpoint takes its time, requests that want the key are refused and start no fetch of their own."""
     callers = {"app-secret", "app-cert", "/google/token"}
     stack.agent.stop()
+    wait_for(lambda: not any(endpoints.at_once.values()), "the end of the last fetches")
     endpoints.begun.clear()
     endpoints.most_at_once.clear()
     endpoints.open.clear()
+    began = time.monotonic()
+
+    def once(counted):
+        """Except that the agent gives up a fetch after ten seconds, and tries again."""
+        return set(counted) == callers and max(counted.values()) <= 1 + (time.monotonic() - began) // 10
+
     try:
         stack.restart_agent()
         wait_for(lambda: set(endpoints.begun) == callers, "a fetch of each key")
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
             statuses = list(pool.map(lambda _: stack.post(person, prompt("azs"))[0], range(12)))
         assert set(statuses) == {503}
-        assert endpoints.begun == dict.fromkeys(callers, 1)
+        assert once(endpoints.begun)
         endpoints.open.set()
         assert bearer(stack, person, "azs") in endpoints.tokens("app-secret")
-        assert endpoints.begun == endpoints.most_at_once == dict.fromkeys(callers, 1)
+        assert once(endpoints.begun) and once(endpoints.most_at_once)
     finally:
         endpoints.open.set()
 

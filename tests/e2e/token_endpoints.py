@@ -85,6 +85,7 @@ class TokenEndpoints:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
+        self.open.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -109,7 +110,7 @@ class TokenEndpoints:
             self.at_once[caller] += 1
             self.most_at_once[caller] = max(self.most_at_once[caller], self.at_once[caller])
         try:
-            self.open.wait(60)
+            self.open.wait()
             if self.outage:
                 raise Refused(503, "temporarily_unavailable", "out of order")
             status, answer = 200, self.answer(handler, form)
