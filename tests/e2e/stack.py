@@ -434,17 +434,15 @@ console:
         self.idp_admin("PUT", "/clients/tollgate-console", {"redirect_uris": uris, "secret": secret, "ttl": ttl})
 
     def write_secret(self, name, text):
-        path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-        return path
+        return self.replace(self.folder / name, text, 0o600)
 
     @staticmethod
-    def replace(path, text):
+    def replace(path, text, mode=0o644):
         """A file's content, changed in one step: who watches the file never sees half of it."""
         fresh = path.with_name(path.name + ".fresh")
+        fresh.touch(mode=mode)
         fresh.write_text(text)
-        fresh.rename(path)
+        return fresh.rename(path)
 
     def write_configuration(self, text=None):
         """In one step: an agent that an earlier reload still keeps busy must not read half of it."""
