@@ -11,6 +11,7 @@ import openai
 import pytest
 
 import ledger
+import memory
 from credential_kinds import Bao, Known
 from stack import PATIENCE, Stack
 from token_endpoints import TokenEndpoints
@@ -55,6 +56,13 @@ def keep_logs(module, stacks):
                 shutil.copy(path, kept)
         if (stack.folder / "haproxy").is_dir():
             shutil.copytree(stack.folder / "haproxy", kept / "haproxy")
+
+
+@pytest.fixture
+def inside():
+    """For tests that read in /proc what the agent keeps from its own user too: memory, open files, the program's path."""
+    if not memory.may_look_inside():
+        pytest.skip("needs root (CAP_SYS_PTRACE): the agent lets no process of its own user look into it")
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,21 @@ def at_rest(task):
         return True
 
 
+def may_look_inside():
+    """Whether /proc shows us the inside of a process that has made itself undumpable."""
+    effective = re.search(r"^CapEff:\s+(\w+)$", Path("/proc/self/status").read_text(), re.M)[1]
+    return bool(int(effective, 16) >> 19 & 1)  # CAP_SYS_PTRACE
+
+
+def environment(pid):
+    """What another process of the same user, or root, can read of the environment: nothing, when that is refused."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except PermissionError:
+        assert not may_look_inside()
+        return b""
+
+
 @contextlib.contextmanager
 def stopped(pid):
     """Stands still while it is read, so that nothing moves from one mapping to another meanwhile."""

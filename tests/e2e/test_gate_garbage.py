@@ -47,6 +47,7 @@ def test_garbage(stack, where, data):
     assert stack.agent.alive() and stack.haproxy.alive()
 
 
+@pytest.mark.usefixtures("inside")
 def test_after_all_the_garbage(stack, sub):
     def descriptors():
         return len(os.listdir(f"/proc/{stack.agent.pid}/fd"))

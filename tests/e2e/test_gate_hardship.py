@@ -44,6 +44,7 @@ def log_after(stack, size):
 # ---- signals --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("inside")
 def test_a_storm_of_reloads_under_load(stack, sub):
     size = stack.agent.log.stat().st_size
     load = Load(stack, sub)
@@ -312,6 +313,7 @@ def test_tokens_of_unknown_keys_while_the_provider_hangs(make_stack, kib, each):
     stack.wait_until_deciding()
 
 
+@pytest.mark.usefixtures("inside")
 def test_nobody_takes_all_descriptors(make_stack):
     """More connections than the process may have: those at work go on, and room that comes free is used."""
     stack = make_stack()

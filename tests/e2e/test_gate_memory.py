@@ -120,6 +120,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.usefixtures("inside")
 def test_a_core_under_load_holds_no_secret(stack, people, known, endpoints):
     pid, dice = stack.agent.pid, random.Random()
     with Load(stack, people) as load:
@@ -136,6 +137,7 @@ def test_a_core_under_load_holds_no_secret(stack, people, known, endpoints):
     assert set(memory.search(pieces, there)) == set(there)
 
 
+@pytest.mark.usefixtures("inside")
 def test_the_search_sees_the_memory_that_cores_leave_out(stack, people, known):
     """Keys do stand in memory, in pages that are left out of cores and locked."""
     wanted = {name: memory.forms(known.secrets[name]) for name in ("provider-alpha", "provider-beta", "loaded", "aws-token")}
@@ -145,6 +147,7 @@ def test_the_search_sees_the_memory_that_cores_leave_out(stack, people, known):
     assert kept > len(known.secrets) and locked > 10
 
 
+@pytest.mark.usefixtures("inside")
 def test_nothing_of_a_request_outlives_it(stack, people):
     """Tokens, gateway keys, prompts and answers: wiped with the end of the request, in whatever memory they stood."""
     mark = "prompt-" + secrets.token_hex(12)
@@ -181,9 +184,8 @@ def test_none_in_what_the_agent_writes(stack, people, known, endpoints):
             looked_at.add(path.name)
             assert found(path.read_bytes()) == [], path.name
     assert {"agent.log", "haproxy.log", "ledger.db", "ledger.db-wal", "audit.log", "tollgate.yaml"} <= looked_at
-    for path in ("cmdline", "environ"):
-        assert found(Path(f"/proc/{stack.agent.pid}/{path}").read_bytes()) == [], path
-        assert found(Path(f"/proc/{stack.haproxy.pid}/{path}").read_bytes()) == [], path
+    for process in (stack.agent, stack.haproxy):
+        assert found(Path(f"/proc/{process.pid}/cmdline").read_bytes() + memory.environment(process.pid)) == [], process.name
     metrics = urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics", timeout=PATIENCE).read()
     assert found(metrics) == []
     token = stack.write_secret("asked.token", people["token-0"])

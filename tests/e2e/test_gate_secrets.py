@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import memory
 from stack import PATIENCE, QUIET_ZONE, wait_for
 
 STACK = {"limits": (f'name: poor-day, level: team, match: ["poor"], amount: "$0.0007", window: day, time_zone: {QUIET_ZONE}',)}
@@ -100,11 +101,7 @@ def test_no_secret_in_process_lists(busy):
     assert len(ours) == 2
     assert found(b"\n".join(ours), secrets) == []
     for process in (stack.agent, stack.haproxy):
-        with (
-            open(f"/proc/{process.pid}/cmdline", "rb") as cmdline,
-            open(f"/proc/{process.pid}/environ", "rb") as environ,
-        ):
-            assert found(cmdline.read() + environ.read(), secrets) == [], process.name
+        assert found(Path(f"/proc/{process.pid}/cmdline").read_bytes() + memory.environment(process.pid), secrets) == [], process.name
 
 
 def test_every_thread_is_confined(busy):

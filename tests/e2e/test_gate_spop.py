@@ -7,6 +7,8 @@ import socket
 import subprocess
 import time
 
+import pytest
+
 from haproxy_stub.spop import frame, string, typed
 from stack import PATIENCE, build_folder, wait_for
 
@@ -67,6 +69,7 @@ def descriptors(stack):
     return len(os.listdir(f"/proc/{stack.agent.pid}/fd"))
 
 
+@pytest.mark.usefixtures("inside")
 def test_the_silent_and_the_slow_are_let_go(stack):
     before = descriptors(stack)
     with contextlib.ExitStack() as all_of_them:

@@ -23,6 +23,7 @@ def install(prefix):
     return done.stdout
 
 
+@pytest.mark.usefixtures("inside")
 def test_a_moved_installation_serves_requests(make_stack, prefix):
     stack = make_stack(build=prefix / "bin")
     assert os.readlink(f"/proc/{stack.agent.pid}/exe") == str(prefix / "bin/tollgate")

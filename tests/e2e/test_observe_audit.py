@@ -36,7 +36,7 @@ def test_acts_are_recorded(stack, log):
     ctl(stack, "--socket", stack.admin_socket, "reload")
     found = wait_for(lambda: (e := entries(stack))[-1]["object"] == str(stack.config) and len(e) == 7 and e, "the reload's entry")
     assert [e["action"] for e in found] == ["start", "revoke", "unrevoke", "revoke", "revoke", "reload", "reload"]
-    assert all(e["actor"].startswith("uid 0 pid ") for e in found[1:6]) and found[6]["actor"] == "signal HUP"
+    assert all(e["actor"].startswith(f"uid {os.getuid()} pid ") for e in found[1:6]) and found[6]["actor"] == "signal HUP"
     assert "subject somebody" in found[1]["detail"] and "left" in found[1]["detail"]
     assert found[4]["object"] == "refused"
     assert found[6]["detail"].startswith("sha256 ") and found[6]["detail"].endswith(", in force")
