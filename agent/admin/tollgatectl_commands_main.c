@@ -208,7 +208,7 @@ const struct ctl_command ctl_commands[] = {
                    { "--model", "NAME", "as clients ask for it" },
                    { "--endpoint", "chat|responses|completions|embeddings|messages|passthrough", "default: chat" },
                    { "--address", "IP", "where the client asks from; default: 127.0.0.1" },
-                   { "--prompt", "N", "tokens of its prompt; default: not looked at" },
+                   { "--prompt", "N", "tokens of its prompt, for access rules and context windows; default: not looked at" },
                    { "--at", "TIME", "as of this moment (2026-11-23T14:30, UTC); default: now" }, CONFIG, SOCKET, JSON },
       .status = "0 it would pass identity, access rules and route, 1 it would be refused or cannot be told, 2 wrong usage", .run = ctl_explain },
     { .name = "completion", .summary = "print the completion script for a shell", .forms = { "bash" }, .words = "bash",

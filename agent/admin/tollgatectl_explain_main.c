@@ -6,6 +6,7 @@
 #include "base/secret.h"
 #include "config/config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -191,6 +192,16 @@ static bool count_check(const char *option, const char *text)
     return false;
 }
 
+static bool address_check(const char *text)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+
+    if (inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1)
+        return true;
+    fprintf(stderr, "tollgatectl: --address %s is no IP address; allowed: 192.0.2.7 or 2001:db8::7\n", text);
+    return false;
+}
+
 int ctl_explain(int argc, char **argv)
 {
     static char token[TOKEN_MAX], der[CTL_CERTIFICATE_HEX];
@@ -213,7 +224,7 @@ int ctl_explain(int argc, char **argv)
         return ctl_help(stdout, "explain");
     if ((file == NULL && shown == NULL) || model == NULL)
         return ctl_help(stderr, "explain");
-    if (!instant_read(at, instant) || !count_check("--prompt", input))
+    if (!instant_read(at, instant) || !count_check("--prompt", input) || !address_check(address))
         return CTL_USAGE;
     int rc = CTL_FAILED;
     if (ctl_place_find(&place) && (file == NULL || token_read(file, token)) && (shown == NULL || ctl_certificate_read(shown, der, NULL))) {

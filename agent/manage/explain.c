@@ -177,9 +177,20 @@ static void put_target(msgpack_packer *p, const char *name, const struct route_t
     rpc_put_text(p, "model", t != NULL ? t->target.model : SLICE_NONE);
 }
 
+/* With the prompt's size, where it is told, as if each target had counted it so. */
+static bool route_find_for(struct assessment *s)
+{
+    const struct runtime_target *t;
+    bool found = assess_route_start(s, s->ask.model);
+
+    while (found && s->estimate.input >= 0 && (t = assess_to_count(s)) != NULL)
+        found = assess_counted(s, t, &s->estimate);
+    return found;
+}
+
 static void put_route(msgpack_packer *p, struct assessment *s)
 {
-    bool found = assess_route_start(s, s->ask.model);
+    bool found = route_find_for(s);
 
     rpc_put_name(p, "route");
     msgpack_pack_map(p, found ? 3 : 5);
@@ -269,7 +280,7 @@ static const char *explain(struct agent *a, const struct wish *w, msgpack_packer
         s.ask.max_output = -1;
         s.ask.choices = 1;
         s.credentials = credential_acquire(s.runtime->credentials);
-        s.estimate.input = strtoll(w->input, NULL, 10);
+        s.estimate.input = s.estimate.input_bound = strtoll(w->input, NULL, 10);
         bool known = identify(a, &s, now_us);
         msgpack_pack_map(p, known ? 4 : 1);
         put_identity(p, a, &s, now_us, known);

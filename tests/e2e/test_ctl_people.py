@@ -65,6 +65,18 @@ def test_explain_tells_what_is_left_with_its_unit(stack, token, place):  # noqa:
         assert re.search(f"^{line}$", text, re.M), text
 
 
+def test_explain_looks_at_the_prompt_and_the_address(token, place):  # noqa: F811
+    def explain(*words):
+        return run("explain", "--token", token, "--model", "solo", *words, *place["socket"])
+
+    fits, too_long = explain("--prompt", "100"), explain("--prompt", "99999999")
+    assert fits.returncode == 0 and "primary       alpha, model gpt-4o-mini" in fits.stdout
+    assert too_long.returncode == 1 and "route: refused with 400 context_length_exceeded" in too_long.stdout
+    assert explain("--address", "2001:db8::7").returncode == 0
+    wrong = explain("--address", "elsewhere")
+    assert wrong.returncode == 2 and "--address elsewhere is no IP address" in wrong.stderr
+
+
 def test_status_has_units(stack, place):  # noqa: F811
     text = run("status", *place["socket"]).stdout
     for line in (
