@@ -112,6 +112,8 @@ enum ask_feature {
 
 #define ASK_PARTS_CHUNK 32
 
+enum ask_images { ASK_IMAGES_UNSAID, ASK_IMAGES_NONE, ASK_IMAGES_WANTED };
+
 struct ask {
     enum endpoint endpoint;
     bool count_only;              /* of /v1/messages/count_tokens: the gateway answers how many input tokens these are */
@@ -120,6 +122,8 @@ struct ask {
     bool include_usage;           /* stream_options.include_usage as the client sent it */
     int64_t max_output;           /* the client's own ceiling for one choice; -1 when absent */
     int64_t choices;              /* n, or best_of when larger; 1 when absent (for embeddings 1) */
+    enum ask_images images_out;   /* in the answer: by chat's modalities, or by Responses' tool image_generation */
+    int64_t max_tool_calls;       /* Responses; -1 when absent */
     int64_t thinking_budget;      /* Anthropic thinking.budget_tokens, part of max_output and below it; -1 when absent */
     struct slice service_tier, inference_geo, speed; /* as sent, decoded; empty when absent */
     unsigned features;            /* ask_feature bits */
@@ -173,6 +177,9 @@ struct token_usage {
     int64_t output_reasoning;
     int64_t input_audio, output_audio;
     int64_t images;            /* sent with the request; no tokens: those they make are among the input */
+    int64_t images_out;        /* answered with */
+    int64_t output_image;      /* of `output`: tokens of images */
+    int64_t image_told;        /* 1: the usage says how many of those there are, 0 included */
 };
 
 /* The sums over the kinds: what went in, what came out. */
@@ -196,6 +203,10 @@ enum price_kind {
     PRICE_INPUT, PRICE_CACHED, PRICE_CACHE_WRITE, PRICE_CACHE_WRITE_1H, PRICE_OUTPUT, PRICE_REASONING, PRICE_AUDIO_IN, PRICE_AUDIO_OUT,
     PRICE_KINDS
 };
+
+/* Bits of model_price.published. */
+#define PRICE_SAYS_IMAGE_OUT (1u << PRICE_KINDS)
+#define PRICE_SAYS_IMAGE_TOKEN (1u << (PRICE_KINDS + 1))
 
 enum price_status {
     PRICE_NONE, /* not in the table, or no token price published */
@@ -221,12 +232,13 @@ struct model_price {
     struct slice provider, model;
     enum price_status status;
     bool overridden;       /* by configuration, not from a catalogue */
-    unsigned published;    /* bit per price_kind: stood in the source */
+    unsigned published;    /* bit per price_kind, and the two below: stood in the source */
     struct price_rates base;
     unsigned tier_count;
     struct price_tier tiers[PRICE_TIERS]; /* ascending by `above` */
     int64_t request_pico;  /* per request, whatever its size */
     int64_t image_pico;    /* per image sent with it, beside its tokens */
+    int64_t image_out_pico, image_token_pico; /* per image answered with, in place of its tokens; per token of such images */
     int64_t context, input_limit, output_limit; /* tokens; 0 = unknown */
     unsigned lacks;        /* ask_feature bits the catalogue says the model does not have; no part of the price's version */
 };

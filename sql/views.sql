@@ -28,7 +28,7 @@ SELECT r.id,
        printf('%s%d.%09d', iif(r.cost_nano < 0, '-', ''), abs(r.cost_nano) / 1000000000, abs(r.cost_nano) % 1000000000) AS cost_usd,
        CASE r.known_by WHEN 0 THEN 'open' WHEN 1 THEN 'reported' WHEN 2 THEN 'counted' WHEN 3 THEN 'bounded' WHEN 4 THEN 'none' END
            AS known_by,
-       r.price_version, r.budget_left_nano, r.images, coalesce(r.charged_as, r.alias) AS charged_as,
+       r.price_version, r.budget_left_nano, r.images, r.images_out, r.output_image, coalesce(r.charged_as, r.alias) AS charged_as,
        r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.body_bytes, r.response_bytes,
        r.identity_us, r.tokens_us, r.budget_us, r.commit_us, r.provider_request_id,
        strftime('%Y-%m-%dT%H:%M:%S', r.settled_us / 1000000, 'unixepoch') || printf('.%06dZ', r.settled_us % 1000000) AS settled,

@@ -190,6 +190,10 @@ static void on_diff(void *user, enum price_change change, const struct model_pri
             add_line(d, "changed", a, "per million requests", true, b->request_pico, true, a->request_pico);
         if (b->image_pico != a->image_pico)
             add_line(d, "changed", a, "per million images", true, b->image_pico, true, a->image_pico);
+        if (b->image_out_pico != a->image_out_pico)
+            add_line(d, "changed", a, "per million images answered", true, b->image_out_pico, true, a->image_out_pico);
+        if (b->image_token_pico != a->image_token_pico)
+            add_line(d, "changed", a, "tokens of images answered", true, b->image_token_pico, true, a->image_token_pico);
         diff_tiers(d, b, a);
     }
     if (table_rows(d->t) == rows) /* limits, status, or what follows from rules */

@@ -71,7 +71,8 @@ static bool reprice_row(struct repricing *r, sqlite3_stmt *s)
     struct group *g = group_of(r, s);
     if (g == NULL)
         return false;
-    const struct token_usage usage = { v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], sqlite3_column_int64(s, 9 + PRICE_KINDS) };
+    const struct token_usage usage = { v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], sqlite3_column_int64(s, 9 + PRICE_KINDS),
+                                       sqlite3_column_int64(s, 10 + PRICE_KINDS), sqlite3_column_int64(s, 11 + PRICE_KINDS), 1 };
     const struct identity who = { .organization = slice_cstr((const char *)sqlite3_column_text(s, 7 + PRICE_KINDS)),
                                   .team = slice_cstr((const char *)sqlite3_column_text(s, 8 + PRICE_KINDS)) };
     const struct slice provider = slice_cstr(g->provider), model = slice_cstr(g->model);
@@ -98,7 +99,7 @@ static bool reprice_all(struct repricing *r, const struct ctl_place *p, const st
         "SELECT r.id, t.id, t.provider, t.model,"
         " coalesce((SELECT known_by FROM correction_row AS k WHERE k.id = c.last), r.known_by), r.cost_nano + coalesce(c.cost_nano, 0),"
         SUM("input") "," SUM("input_cached") "," SUM("input_cache_write") "," SUM("input_cache_write_1h") "," SUM("output") ","
-        SUM("output_reasoning") "," SUM("input_audio") "," SUM("output_audio") ", r.discount_nano + coalesce(c.discount_nano, 0), w.organization, w.team, r.images"
+        SUM("output_reasoning") "," SUM("input_audio") "," SUM("output_audio") ", r.discount_nano + coalesce(c.discount_nano, 0), w.organization, w.team, r.images, r.images_out, r.output_image"
         " FROM request_row AS r JOIN target AS t ON t.id = r.served JOIN who AS w ON w.id = r.who LEFT JOIN (SELECT request, max(id) AS last, sum(cost_nano) AS cost_nano, sum(discount_nano) AS discount_nano,"
         " sum(input) AS input, sum(input_cached) AS input_cached, sum(input_cache_write) AS input_cache_write,"
         " sum(input_cache_write_1h) AS input_cache_write_1h, sum(output) AS output, sum(output_reasoning) AS output_reasoning,"

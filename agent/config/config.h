@@ -310,6 +310,7 @@ struct config_price {
     struct config_rates rates;
     char *request;    /* USD per request */
     char *image;      /* USD per image sent */
+    char *image_output, *image_output_tokens; /* USD per image answered with, per million tokens of such images */
     struct config_tier *tiers;
     unsigned tiers_count;
 };

@@ -42,7 +42,8 @@ static struct price_override override_of(const struct config_price *p, struct sl
 {
     struct price_override_tier *tiers = grab(a, p->tiers_count, sizeof *tiers);
     struct price_override o = { .provider = provider, .model = model, .usd_per_request = slice_cstr(p->request),
-                                .usd_per_image = slice_cstr(p->image), .tiers = tiers, .tier_count = p->tiers_count };
+                                .usd_per_image = slice_cstr(p->image), .usd_per_image_out = slice_cstr(p->image_output),
+                                .usd_per_million_image_tokens = slice_cstr(p->image_output_tokens), .tiers = tiers, .tier_count = p->tiers_count };
 
     rates_of(&p->rates, o.usd_per_million);
     for (unsigned i = 0; i < p->tiers_count; i++) {

@@ -363,6 +363,8 @@ static const cyaml_schema_field_t price_fields[] = {
     RATES(config_price, rates),
     TEXT_OPT("request", config_price, request),
     TEXT_OPT("image", config_price, image),
+    TEXT_OPT("image_output", config_price, image_output),
+    TEXT_OPT("image_output_tokens", config_price, image_output_tokens),
     LIST_OPT("tiers", config_price, tiers, &tier_entry),
     CYAML_FIELD_END
 };
@@ -374,6 +376,8 @@ static const cyaml_schema_field_t contract_rates_fields[] = {
     RATES(config_price, rates),
     TEXT_OPT("request", config_price, request),
     TEXT_OPT("image", config_price, image),
+    TEXT_OPT("image_output", config_price, image_output),
+    TEXT_OPT("image_output_tokens", config_price, image_output_tokens),
     LIST_OPT("tiers", config_price, tiers, &tier_entry),
     CYAML_FIELD_END
 };

@@ -326,6 +326,48 @@ static bool surcharge_refused(struct assessment *s, const struct runtime_target 
     return false;
 }
 
+/* Images the answer may have at a model: some draw without being asked to. One for each choice; of a tool's as many as it may be called. */
+static int64_t images_answered(const struct ask *ask, const struct model_price *m)
+{
+    bool draws = m->image_out_pico > 0 || m->image_token_pico > 0;
+
+    if (ask->endpoint == ENDPOINT_RESPONSES)
+        return ask->images_out == ASK_IMAGES_WANTED && ask->max_tool_calls > 0 ? ask->max_tool_calls : 0;
+    if (ask->endpoint != ENDPOINT_CHAT || ask->images_out == ASK_IMAGES_NONE)
+        return 0;
+    return draws || ask->images_out == ASK_IMAGES_WANTED ? ask->choices : 0;
+}
+
+/* Images are asked for, and the table does not say what they cost, or nothing says how many there may be. */
+static bool images_refused(struct assessment *s, const struct runtime_target *t, const struct route_target *r, const struct model_price *m)
+{
+    bool tool = s->ask.endpoint == ENDPOINT_RESPONSES;
+    const char *member = tool ? "tools" : "modalities";
+    bool piece = m->image_out_pico > 0 || (m->published & PRICE_SAYS_IMAGE_OUT);
+    bool token = m->image_token_pico > 0 || (m->published & PRICE_SAYS_IMAGE_TOKEN);
+
+    if (s->ask.images_out != ASK_IMAGES_WANTED || s->runtime->config->prices.allow_unpriced)
+        return false;
+    for (size_t i = 0; i < t->drop_count; i++)
+        if (strcmp(t->drop[i].name, member) == 0)
+            return false;
+    if (!piece && (tool || !token)) {
+        refuse(s, 400, "option_not_priced", "unpriced",
+               arena_printf(s->arena, "What images in the answer cost at %.*s is not known, so they cannot be held to a budget. Leave %s out, or have "
+                            "the operators set image_output under prices.overrides.", SLICE_FMT(r->target.provider),
+                            tool ? "the tool image_generation" : "\"image\" of modalities"));
+        s->no.param = member;
+        return true;
+    }
+    if (tool && s->ask.max_tool_calls < 0) {
+        refuse(s, 400, "request_not_boundable", "unbounded",
+               SLICE_LIT("The tool image_generation may be called any number of times, so what its images cost has no bound. Set max_tool_calls."));
+        s->no.param = "max_tool_calls";
+        return true;
+    }
+    return false;
+}
+
 /* The most the request can cost at one target. False: refused. */
 static bool target_hold(struct assessment *s, const struct runtime_target *t, const struct route_target *r, int64_t input,
                         int64_t ceiling, int64_t *nano)
@@ -339,8 +381,11 @@ static bool target_hold(struct assessment *s, const struct runtime_target *t, co
     struct price_terms terms = assess_terms(s, t, r);
     if (terms.billed == NULL || terms.billed->status != PRICE_OK)
         return unpriced(s, t, r);
-    if (surcharge_refused(s, t, r))
+    if (surcharge_refused(s, t, r) || images_refused(s, t, r, terms.billed))
         return false;
+    ask.images_out = images_answered(&s->ask, terms.billed);
+    if (ask.images_out > s->images_out)
+        s->images_out = ask.images_out;
     ask.discount_bp = terms.discount_bp;
     int rc = price_hold(terms.billed, &ask, nano);
     if (rc != PRICE_DONE)
@@ -394,6 +439,7 @@ bool assess_price(struct assessment *s)
     }
     estimates_finish(s);
     s->images = images_of(&s->ask);
+    s->images_out = 0;
     if (s->ask.count_only) { /* no provider is asked: nothing to pay, no output */
         s->hold_nano = s->ceiling = 0;
         return permission_counted(s);

@@ -32,7 +32,7 @@ struct assessment {
     struct token_estimate estimate, fallback_estimate; /* by the built-in rules until assess_price puts in what was learned */
     struct token_basis primary_basis, fallback_basis;
     int64_t ceiling;                         /* output tokens of one choice that the request is held to; 0 where there is no output */
-    int64_t images;                          /* sent with it */
+    int64_t images, images_out;              /* sent with it; that it may be answered with, at most */
     int64_t hold_nano;
     struct budget_answer budget;
     struct budget_hold hold;

@@ -40,6 +40,7 @@ void decision_row(const struct decision *d, struct ledger_decision *row)
         .budget_left_nano = assess_budget_left(s),
         .price_version = price_table_id(s->prices),
         .images = s->images,
+        .images_out = s->images_out,
         .body_bytes = (int64_t)s->rq.body.n,
         .identity_us = (int32_t)d->identity_us,
         .tokens_us = (int32_t)d->tokens_us,

@@ -123,12 +123,18 @@ static void prediction(struct walk *w)
 
 static void modalities(struct walk *w)
 {
-    static const struct slice audio = FIELD("audio");
+    static const struct slice audio = FIELD("audio"), image = FIELD("image");
     if (walk_null(w) || !walk_array(w, "an array of strings"))
         return;
-    for (struct json_text t; walk_element(w);)
-        if (walk_string(w, &t) && json_text_is(t, audio))
+    w->ask->images_out = ASK_IMAGES_NONE;
+    for (struct json_text t; walk_element(w);) {
+        if (!walk_string(w, &t))
+            return;
+        if (json_text_is(t, audio))
             w->ask->features |= ASK_AUDIO;
+        else if (json_text_is(t, image))
+            w->ask->images_out = ASK_IMAGES_WANTED;
+    }
 }
 
 static void logprobs(struct walk *w)

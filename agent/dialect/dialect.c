@@ -82,7 +82,7 @@ static void walk_begin(struct walk *w, enum endpoint endpoint, bool count_only, 
 {
     *w = (struct walk){ .arena = arena, .ask = out, .why = why, .message = UINT32_MAX };
     *why = (struct refusal){ .retry_after_s = -1 };
-    *out = (struct ask){ .endpoint = endpoint, .count_only = count_only, .max_output = -1, .choices = 1, .thinking_budget = -1 };
+    *out = (struct ask){ .endpoint = endpoint, .count_only = count_only, .max_output = -1, .choices = 1, .max_tool_calls = -1, .thinking_budget = -1 };
     json_scan_begin(&w->s, body);
 }
 

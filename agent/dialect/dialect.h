@@ -38,6 +38,7 @@ const char *dialect_endpoint_name(enum endpoint e);
 bool dialect_endpoint_from_name(struct slice name, enum endpoint *out) __attribute__((warn_unused_result));
 
 #define DIALECT_MAX_CHOICES 128        /* n and best_of */
+#define DIALECT_MAX_TOOL_CALLS 1000000
 #define DIALECT_MAX_OUTPUT 2147483647  /* any output ceiling */
 
 /* Reads `body` of any endpoint but ENDPOINT_PASSTHROUGH. 0: *out is complete. -1: *why says what to change (message in the arena or static; status 500 and reason "memory" when

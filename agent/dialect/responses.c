@@ -1,5 +1,7 @@
 #include "dialect/content.h"
 
+#include "dialect/dialect.h"
+
 static void text_or_json(struct walk *w, enum ask_place place)
 {
     if (walk_is(w, JSON_STRING))
@@ -109,14 +111,14 @@ static void stored(struct walk *w)
 }
 
 enum { MODEL, INPUT, INSTRUCTIONS, TOOLS, TOOL_CHOICE, MAX_OUTPUT_TOKENS, STREAM, TEXT, PREVIOUS_RESPONSE, CONVERSATION, PROMPT, USER,
-       SERVICE_TIER, TOP_LOGPROBS, READ };
+       SERVICE_TIER, TOP_LOGPROBS, MAX_TOOL_CALLS, READ };
 
 static const struct slice names[] = {
     FIELD("model"), FIELD("input"), FIELD("instructions"), FIELD("tools"), FIELD("tool_choice"), FIELD("max_output_tokens"),
     FIELD("stream"), FIELD("text"), FIELD("previous_response_id"), FIELD("conversation"), FIELD("prompt"), FIELD("user"),
-    FIELD("service_tier"), FIELD("top_logprobs"),
+    FIELD("service_tier"), FIELD("top_logprobs"), FIELD("max_tool_calls"),
     FIELD("temperature"), FIELD("top_p"), FIELD("metadata"), FIELD("store"), FIELD("parallel_tool_calls"), FIELD("reasoning"),
-    FIELD("include"), FIELD("truncation"), FIELD("background"), FIELD("max_tool_calls"), FIELD("safety_identifier"),
+    FIELD("include"), FIELD("truncation"), FIELD("background"), FIELD("safety_identifier"),
     FIELD("prompt_cache_key"), FIELD("prompt_cache_retention"), FIELD("stream_options"), FIELD("context_management"),
 };
 
@@ -142,6 +144,10 @@ static void member(struct walk *w, int k)
     case PROMPT: stored(w); break;
     case USER: walk_optional(w, &w->ask->user_field); break;
     case SERVICE_TIER: walk_optional(w, &w->ask->service_tier); break;
+    case MAX_TOOL_CALLS:
+        if (!walk_null(w))
+            walk_int(w, 0, DIALECT_MAX_TOOL_CALLS, &w->ask->max_tool_calls);
+        break;
     default:
         if (!walk_null(w) && walk_int(w, 0, 1000, &top) && top > 0)
             w->ask->features |= ASK_LOGPROBS;

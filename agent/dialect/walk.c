@@ -443,6 +443,9 @@ static void tool(struct walk *w, bool (*own)(struct json_text type))
     struct ask_part *p = walk_part(w, PART_JSON, IN_TOOLS);
     if (p != NULL)
         p->raw = slice_make(start, (size_t)(w->s.p - start));
+    static const struct slice image_tool = FIELD("image_generation");
+    if (w->ask->endpoint == ENDPOINT_RESPONSES && json_text_is(type, image_tool))
+        w->ask->images_out = ASK_IMAGES_WANTED;
     if (!own(type))
         (void)walk_part(w, PART_UNKNOWN, IN_TOOLS);
     w->ask->features |= ASK_TOOLS;

@@ -66,7 +66,7 @@ struct ledger_decision {
     int64_t hold_nano, saved_nano;
     int64_t budget_left_nano; /* of the tightest money limit, when decided; -1: none applied */
     int64_t price_version;   /* price_table_id; 0 none */
-    int64_t images;          /* sent with it */
+    int64_t images, images_out; /* sent with it; that it may be answered with, at most */
     int64_t body_bytes;
     int32_t identity_us, tokens_us, budget_us; /* the agent's own time by stage; the commit's is known at settlement */
 };

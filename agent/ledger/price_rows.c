@@ -8,7 +8,7 @@ enum { ADD_VERSION, ADD_PRICE, ADD_CONTRACT, ADD_VALIDITY, STATEMENTS };
 
 static const char *const sql[STATEMENTS] = {
     [ADD_VERSION] = "INSERT OR IGNORE INTO price_version (id, hash, source, models, imported_us) VALUES (?1, ?2, ?3, ?4, ?5)",
-    [ADD_PRICE] = "INSERT INTO price VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+    [ADD_PRICE] = "INSERT INTO price VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
     [ADD_CONTRACT] = "INSERT INTO price_contract VALUES (?1, ?2, ?3, ?4)",
     [ADD_VALIDITY] = "INSERT INTO price_validity (version, valid_from_us, imported_us) VALUES (?1, ?2, ?3)",
 };
@@ -42,7 +42,8 @@ static int write_price(struct price_rows *r, int64_t version, const struct model
 {
     sqlite3_stmt *s = r->s[ADD_PRICE];
     const struct price_rates *rates = tier ? &m->tiers[tier - 1].rates : &m->base;
-    const int64_t rest[] = { m->request_pico, m->published, (int64_t)m->status, m->overridden, m->context, m->input_limit, m->output_limit, m->image_pico };
+    const int64_t rest[] = { m->request_pico, m->published, (int64_t)m->status, m->overridden, m->context, m->input_limit, m->output_limit, m->image_pico,
+                             m->image_out_pico, m->image_token_pico };
 
     sqlite3_bind_int64(s, 1, version);
     statement_bind_text(s, 2, m->provider);
@@ -51,7 +52,7 @@ static int write_price(struct price_rows *r, int64_t version, const struct model
     sqlite3_bind_int64(s, 5, tier ? m->tiers[tier - 1].above : 0);
     for (int k = 0; k < PRICE_KINDS; k++)
         sqlite3_bind_int64(s, 6 + k, rates->pico[k]);
-    for (int k = 0; k < 8; k++)
+    for (int k = 0; k < (int)(sizeof rest / sizeof *rest); k++)
         sqlite3_bind_int64(s, 6 + PRICE_KINDS + k, rest[k]);
     return rows_run(s);
 }

@@ -81,7 +81,7 @@ static struct ledger_target target(struct columns *c)
 
 static struct token_usage usage(struct columns *c)
 {
-    struct token_usage u;
+    struct token_usage u = { .input = 0 };
     u.input = integer(c);
     u.input_cached = integer(c);
     u.input_cache_write = integer(c);
@@ -109,7 +109,7 @@ static struct token_usage usage(struct columns *c)
     "SELECT r.id, r.request_id, r.started_us, " WHO ", r.endpoint, r.alias, r.stream, r.state, r.deny_reason, r.http_status,"  \
     " p.grp, p.provider, p.model, p.key_name, f.grp, f.provider, f.model, f.key_name, r.input_counted, r.input_bound, r.exactness, r.output_ceiling,"  \
     " r.choices, r.hold_nano, r.saved_nano, r.price_version, r.body_bytes, r.identity_us, r.tokens_us, r.budget_us,"    \
-    " r.budget_left_nano, r.charged_as, r.images,"                                                                      \
+    " r.budget_left_nano, r.charged_as, r.images, r.images_out,"                                                                      \
     " r.settled_us, r.known_by, r.outcome, s.grp, s.provider, s.model, s.key_name, " USAGE("r") ", r.cost_nano, r.provider_cost_nano,"    \
     " r.ttft_us, r.tpot_ns, r.total_us, r.attempts, r.fallback, r.response_bytes, r.commit_us, r.provider_request_id," \
     " (SELECT sum(cost_nano) FROM correction_row WHERE request = r.id), (SELECT sum(" TOKENS("") ") FROM correction_row WHERE request = r.id)," \
@@ -148,6 +148,7 @@ static void read_decision(struct columns *c, struct ledger_decision *d)
     d->budget_left_nano = known(c);
     d->charged_as = text(c);
     d->images = integer(c);
+    d->images_out = integer(c);
 }
 
 static void read_settlement(struct columns *c, struct ledger_settlement *t)
@@ -538,6 +539,8 @@ static bool each_price(struct columns *c, void *fn, void *user)
     g->m.input_limit = integer(c);
     g->m.output_limit = integer(c);
     g->m.image_pico = integer(c);
+    g->m.image_out_pico = integer(c);
+    g->m.image_token_pico = integer(c);
     return true;
 }
 
@@ -545,7 +548,7 @@ int ledger_read_prices(struct ledger_reader *r, int64_t version, ledger_price_fn
 {
     struct gathering g = { .fn = fn, .user = user };
     int rc = read_all(r, "SELECT p.provider, p.model, p.tier, p.above, " USAGE("p") ", p.request_pico, p.published, p.status, p.overridden,"
-                         " p.context, p.input_limit, p.output_limit, p.image_pico FROM price AS p WHERE p.version = ?1 ORDER BY p.provider, p.model, p.tier",
+                         " p.context, p.input_limit, p.output_limit, p.image_pico, p.image_out_pico, p.image_token_pico FROM price AS p WHERE p.version = ?1 ORDER BY p.provider, p.model, p.tier",
                       version, each_price, NULL, &g);
     if (rc == 0 && !g.ended && !g.failed)
         hand_on(&g);

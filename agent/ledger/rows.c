@@ -34,14 +34,14 @@ static const char *const sql[STATEMENTS] = {
     [INSERT_REQUEST] =
         "INSERT INTO request_row (id, request_id, started_us, who, state, deny_reason, endpoint, stream, alias, plan, plan_fallback,"
         " input_counted, input_bound, exactness, output_ceiling, choices, hold_nano, price_version, body_bytes, identity_us, tokens_us,"
-        " budget_us, http_status, settled_us, known_by, saved_nano, budget_left_nano, charged_as, images) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+        " budget_us, http_status, settled_us, known_by, saved_nano, budget_left_nano, charged_as, images, images_out) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
     [SETTLE_REQUEST] =
         "UPDATE request_row SET state = 1, http_status = ?2, settled_us = ?3, known_by = ?4, outcome = ?5, served = ?6, input = ?7,"
         " input_cached = ?8, input_cache_write = ?9, input_cache_write_1h = ?10, output = ?11, output_reasoning = ?12, input_audio = ?13,"
         " output_audio = ?14, cost_nano = ?15, provider_cost_nano = ?16, price_version = ?17, ttft_us = ?18, tpot_ns = ?19,"
         " total_us = ?20, attempts = ?21, fallback = ?22, response_bytes = ?23, commit_us = ?24, discount_nano = ?25,"
-        " prompt_saved_nano = ?26, provider_request_id = ?27 WHERE id = ?1",
+        " prompt_saved_nano = ?26, provider_request_id = ?27, images_out = iif(?4 = 3, images_out, ?28), output_image = ?29 WHERE id = ?1",
     [FIND_OPEN] = "SELECT started_us, who, plan FROM request_row WHERE id = ?1 AND state = 0",
     [INSERT_ATTEMPT] = "INSERT OR IGNORE INTO attempt_row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [FIND_SETTLED] =
@@ -206,9 +206,9 @@ int rows_run(sqlite3_stmt *s)
 
 static bool decision_valid(const struct ledger_decision *d)
 {
-    const int64_t tokens[] = { d->input_tokens, d->input_bound, d->output_ceiling, d->choices, d->body_bytes, d->images };
+    const int64_t tokens[] = { d->input_tokens, d->input_bound, d->output_ceiling, d->choices, d->body_bytes, d->images, d->images_out };
     const int64_t money[] = { d->hold_nano, d->saved_nano };
-    return d->id > 0 && d->started_us >= 0 && d->started_us <= LEDGER_TIME_MAX && ledger_within(tokens, 6, -1, LEDGER_TOKENS_MAX) &&
+    return d->id > 0 && d->started_us >= 0 && d->started_us <= LEDGER_TIME_MAX && ledger_within(tokens, 7, -1, LEDGER_TOKENS_MAX) &&
            ledger_within(money, 2, 0, LEDGER_NANO_MAX) && (unsigned)d->state <= LEDGER_DENIED;
 }
 
@@ -250,6 +250,7 @@ static void bind_decision(sqlite3_stmt *s, const struct ledger_decision *d, int6
     else
         sqlite3_bind_null(s, 28);
     sqlite3_bind_int64(s, 29, d->images > 0 ? d->images : 0);
+    sqlite3_bind_int64(s, 30, d->images_out > 0 ? d->images_out : 0);
 }
 
 static int write_decision(struct rows *r, const struct ledger_decision *d)
@@ -300,6 +301,8 @@ static void bind_settlement(sqlite3_stmt *s, const struct ledger_settlement *t, 
     sqlite3_bind_int64(s, 25, t->discount_nano);
     sqlite3_bind_int64(s, 26, t->prompt_saved_nano);
     statement_bind_text(s, 27, t->provider_request_id);
+    sqlite3_bind_int64(s, 28, t->usage.images_out);
+    sqlite3_bind_int64(s, 29, t->usage.output_image);
 }
 
 /* What an open request needs for its roll-up; *target is the planned one. SQLITE_ROW, SQLITE_DONE when it is not open, or an error. */

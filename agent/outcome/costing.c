@@ -24,16 +24,29 @@ static int64_t prompt_saved(const struct price_terms *t, const struct token_usag
     return price_cost(t->billed, &uncached, t->discount_bp, &nano) == PRICE_DONE && nano > cost_nano ? nano - cost_nano : 0;
 }
 
-bool costing_of(struct agent *a, const struct inflight *f, bool fallback, const struct token_usage *reported, struct costing *out)
+/* No usage says how many images came; some say how many tokens they made, 0 included (those of a chat: what a tool makes is not among them).
+ * What is not told is taken to be what was held. */
+static void images_fill(const struct ledger_decision *d, const struct model_price *m, struct token_usage *u)
 {
-    struct token_usage used = *reported;
-    const struct token_usage *usage = &used;
+    bool told = u->image_told && d->endpoint == ENDPOINT_CHAT;
+
+    u->images = d->images;
+    u->images_out = 0;
+    if (m == NULL || d->images_out == 0 || (m->image_out_pico == 0 && m->image_token_pico == 0) || (told && u->output_image == 0))
+        return;
+    u->images_out = d->images_out;
+    if (!told && m->image_out_pico == 0)
+        u->output_image = u->output;
+}
+
+bool costing_of(struct agent *a, const struct inflight *f, bool fallback, struct token_usage *usage, struct costing *out)
+{
     const struct target *target = fallback && f->has_fallback ? &f->fallback : &f->primary;
     struct price_table *t = table_of(a, f);
 
-    used.images = f->op.decision.images;
     const struct price_terms terms = price_terms_for(t, price_lookup(t, target->provider, target->model, NULL), &f->who, target->provider,
                                                      target->model);
+    images_fill(&f->op.decision, terms.billed, usage);
     bool priced = terms.billed != NULL && price_cost(terms.billed, usage, terms.discount_bp, &out->cost_nano) == PRICE_DONE;
     int64_t list_nano;
 

@@ -12,8 +12,8 @@ struct costing {
     int64_t price_version;
 };
 
-/* Of `usage` at the fallback or the primary target. False when that has no price: *out is all 0. */
-bool costing_of(struct agent *a, const struct inflight *f, bool fallback, const struct token_usage *usage, struct costing *out)
+/* Of `usage` at the fallback or the primary target. Images in the answer that it does not tell are put in, as many as were held. False when that has no price: *out is all 0. */
+bool costing_of(struct agent *a, const struct inflight *f, bool fallback, struct token_usage *usage, struct costing *out)
     __attribute__((warn_unused_result));
 
 #endif

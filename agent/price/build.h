@@ -24,6 +24,7 @@ struct price_raw {
     struct price_raw_tier tiers[PRICE_TIERS];
     unsigned tier_count;
     int64_t request_pico, image_pico;
+    int64_t image_out_pico, image_token_pico; /* -1: not published */
     int64_t context, input_limit, output_limit;
     unsigned lacks;
     bool unmeasured;           /* charges exist that no usage record carries, or tiers of another kind */

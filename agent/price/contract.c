@@ -78,7 +78,7 @@ static bool put_rates(cJSON *array, int64_t above, const struct price_rates *r)
 
 static bool put_own(cJSON *o, const struct model_price *m)
 {
-    char request[21], image[21];
+    char request[21], image[21], out[21], token[21];
     cJSON *rates = cJSON_AddArrayToObject(o, "rates");
     bool ok = rates != NULL && put_rates(rates, 0, &m->base);
 
@@ -86,8 +86,12 @@ static bool put_own(cJSON *o, const struct model_price *m)
         ok = put_rates(rates, m->tiers[i].above, &m->tiers[i].rates);
     snprintf(request, sizeof request, "%lld", (long long)m->request_pico);
     snprintf(image, sizeof image, "%lld", (long long)m->image_pico);
+    snprintf(out, sizeof out, "%lld", (long long)m->image_out_pico);
+    snprintf(token, sizeof token, "%lld", (long long)m->image_token_pico);
     return ok && cJSON_AddStringToObject(o, "request", request) != NULL &&
-           (m->image_pico == 0 || cJSON_AddStringToObject(o, "image", image) != NULL);
+           (m->image_pico == 0 || cJSON_AddStringToObject(o, "image", image) != NULL) &&
+           (m->image_out_pico == 0 || cJSON_AddStringToObject(o, "image_output", out) != NULL) &&
+           (m->image_token_pico == 0 || cJSON_AddStringToObject(o, "image_output_tokens", token) != NULL);
 }
 
 static bool put_scope(cJSON *o, const char *name, const struct price_scope *s, struct arena *a)
@@ -131,12 +135,21 @@ static bool read_figures(const char *text, int64_t *out, int count)
     return true;
 }
 
-static bool read_own(const cJSON *rates, const char *request, const char *image, struct model_price *m)
+/* Left at 0 when there is none. */
+static bool read_figure(const cJSON *terms, const char *name, int64_t *out)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(terms, name));
+    return text == NULL || read_figures(text, out, 1);
+}
+
+static bool read_own(const cJSON *terms, const cJSON *rates, struct model_price *m)
 {
     const cJSON *line;
     unsigned n = 0;
 
-    if (request == NULL || !read_figures(request, &m->request_pico, 1) || (image != NULL && !read_figures(image, &m->image_pico, 1)))
+    if (cJSON_GetObjectItemCaseSensitive(terms, "request") == NULL || !read_figure(terms, "request", &m->request_pico) ||
+        !read_figure(terms, "image", &m->image_pico) || !read_figure(terms, "image_output", &m->image_out_pico) ||
+        !read_figure(terms, "image_output_tokens", &m->image_token_pico))
         return false;
     cJSON_ArrayForEach(line, rates) {
         int64_t v[PRICE_KINDS + 1];
@@ -281,9 +294,7 @@ int price_builder_contract_terms(struct price_builder *b, struct slice name, str
     for (int i = 0; ok && i < SCOPES; i++)
         ok = read_scope(cJSON_GetObjectItemCaseSensitive(o, scope_names[i]), scope_at(&c, i), b->arena);
     if (ok && rates != NULL) {
-        ok = one_model(&c.providers, &c.models) && read_own(rates, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "request")),
-                                                             cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "image")), &own) &&
-             price_valid(&own);
+        ok = one_model(&c.providers, &c.models) && read_own(o, rates, &own) && price_valid(&own);
         c.own = &own;
     }
     c.discount_bp = ok ? bp->valueint : 0;

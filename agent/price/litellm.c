@@ -70,9 +70,9 @@ static bool read_field(struct json_cursor *c, struct price_raw *raw, struct slic
 /* Of images, where no usage record tells them from the tokens of `beside`: beyond its price they cannot be billed. */
 static const struct {
     const char *name;
-    int beside; /* PRICE_KINDS: none */
+    int beside;
 } image_fields[] = {
-    { "output_cost_per_image", PRICE_KINDS }, { "input_cost_per_image_token", PRICE_INPUT }, { "output_cost_per_image_token", PRICE_OUTPUT }
+    { "input_cost_per_image_token", PRICE_INPUT }
 };
 
 struct entry {
@@ -80,6 +80,15 @@ struct entry {
     int64_t images[sizeof image_fields / sizeof *image_fields];
     struct slice provider, mode;
 };
+
+/* A 0 says that nobody filled it in. */
+static bool read_image_out(struct json_cursor *c, int64_t max, int64_t *pico, struct price_import_report *report)
+{
+    if (!price_read_rate(c, USD_PER_TOKEN, max, pico, report))
+        return false;
+    *pico = *pico > 0 ? *pico : -1;
+    return true;
+}
 
 static bool read_key(struct json_cursor *c, struct entry *e, struct slice key, struct price_import_report *report)
 {
@@ -103,6 +112,10 @@ static bool read_key(struct json_cursor *c, struct entry *e, struct slice key, s
         return price_read_rate(c, USD_PER_TOKEN, PRICE_REQUEST_MAX, &e->raw.request_pico, report);
     if (slice_eq_cstr(key, "input_cost_per_image") && kind != JSON_NULL)
         return price_read_rate(c, USD_PER_TOKEN, PRICE_REQUEST_MAX, &e->raw.image_pico, report);
+    if (slice_eq_cstr(key, "output_cost_per_image") && kind != JSON_NULL)
+        return read_image_out(c, PRICE_REQUEST_MAX, &e->raw.image_out_pico, report);
+    if (slice_eq_cstr(key, "output_cost_per_image_token") && kind != JSON_NULL)
+        return read_image_out(c, PRICE_PICO_MAX, &e->raw.image_token_pico, report);
     for (size_t i = 0; i < sizeof image_fields / sizeof *image_fields; i++)
         if (slice_eq_cstr(key, image_fields[i].name) && kind != JSON_NULL)
             return price_read_rate(c, USD_PER_TOKEN, PRICE_REQUEST_MAX, &e->images[i], report);
@@ -156,8 +169,7 @@ static bool read_model(struct json_cursor *c, struct slice name, struct price_li
     e.raw.provider = provider_name(e.provider);
     e.raw.model = model_name(name, e.provider);
     for (size_t i = 0; i < sizeof image_fields / sizeof *image_fields; i++) {
-        int64_t covered = image_fields[i].beside < PRICE_KINDS ? e.raw.pico[image_fields[i].beside] : 0;
-        e.raw.unmeasured = e.raw.unmeasured || e.images[i] > covered;
+        e.raw.unmeasured = e.raw.unmeasured || e.images[i] > e.raw.pico[image_fields[i].beside];
     }
     e.raw.no_output = slice_eq_cstr(e.mode, "embedding") || slice_eq_cstr(e.mode, "rerank") || price_is_outputless(name);
     price_resolve(&e.raw, &m);

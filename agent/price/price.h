@@ -14,9 +14,11 @@
  *   reasoning                   the output price (providers bill it as output)
  *   audio in, audio out         the input, the output price
  *   per image sent              nothing beside the tokens it makes
+ *   tokens of images answered   the output price
  *   in a tier                   the dearer of the base rate and what the rules above give within the tier
- * What no usage record tells apart cannot be billed: a price per image that is answered with, dearer tokens of images. A catalogue that
- * has such a price: PRICE_HALF.
+ * Images that a request is answered with are billed by their tokens, where these have a price and the usage tells them from others, else by
+ * the piece, and their tokens are then not billed beside it. What no usage record tells apart cannot be billed: dearer tokens of images
+ * sent. A catalogue that has such a price: PRICE_HALF.
  * No input or no output price: PRICE_HALF, which is not cheap but unpriced. Output may be 0 for embeddings and rerankers. All 0 in
  * a catalogue: PRICE_ZERO; an override may say 0 and is then believed (PRICE_OK). */
 #ifndef TOLLGATE_PRICE_PRICE_H
@@ -58,6 +60,7 @@ struct price_ask {
                              * input, cached, output and reasoning are always taken to be possible; 0: all kinds */
     int32_t discount_bp;    /* contract discount in basis points (1/100 %), 0..10000 */
     int64_t images;         /* sent with the request */
+    int64_t images_out;     /* that it may be answered with */
 };
 
 /* The most the request can cost: each token at the dearest kind possible, in the dearest tier that `input` can reach, rounded up to
@@ -162,6 +165,7 @@ struct price_override {
     struct slice provider, model;
     struct slice usd_per_million[PRICE_KINDS];
     struct slice usd_per_request, usd_per_image;
+    struct slice usd_per_image_out, usd_per_million_image_tokens; /* answered with */
     const struct price_override_tier *tiers; /* from above + 1 input tokens of all kinds on, for the whole request */
     size_t tier_count;
     int64_t context, output_limit; /* 0: as before */

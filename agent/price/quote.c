@@ -30,7 +30,7 @@ int price_hold(const struct model_price *m, const struct price_ask *ask, int64_t
     if (m->status != PRICE_OK)
         return PRICE_EUNPRICED;
     if (ask->input < 0 || ask->output < 0 || ask->choices < 1 || ask->discount_bp < 0 || ask->discount_bp > BP_ALL ||
-        ask->output > INT64_MAX / ask->choices || ask->images < 0)
+        ask->output > INT64_MAX / ask->choices || ask->images < 0 || ask->images_out < 0)
         return PRICE_ERANGE;
     unsigned kinds = ask->kinds ? ask->kinds | always : ~0u;
     wide max = 0;
@@ -38,11 +38,12 @@ int price_hold(const struct model_price *m, const struct price_ask *ask, int64_t
         if (i > 0 && m->tiers[i - 1].above >= ask->input)
             break; /* not even the bound gets there */
         const struct price_rates *r = i == 0 ? &m->base : &m->tiers[i - 1].rates;
-        wide sum = (wide)ask->input * dearest(r, kinds & input_kinds) + (wide)(ask->output * ask->choices) * dearest(r, kinds & output_kinds);
+        int64_t out = dearest(r, kinds & output_kinds);
+        wide sum = (wide)ask->input * dearest(r, kinds & input_kinds) + (wide)(ask->output * ask->choices) * (ask->images_out > 0 && m->image_token_pico > out ? m->image_token_pico : out);
         if (sum > max)
             max = sum;
     }
-    max = discounted(max + m->request_pico + (wide)ask->images * m->image_pico, ask->discount_bp);
+    max = discounted(max + m->request_pico + (wide)ask->images * m->image_pico + (wide)ask->images_out * m->image_out_pico, ask->discount_bp);
     wide unit = (wide)PICO_PER_NANO * BP_ALL, result = (max + unit - 1) / unit;
     if (result > INT64_MAX)
         return PRICE_ERANGE;
@@ -82,6 +83,16 @@ static const struct price_rates *rates_for(const struct model_price *m, wide inp
     return r;
 }
 
+/* What images in the answer add to the output's price, their tokens being billed as output already. */
+static wide images_out(const struct model_price *m, const struct token_usage *u, int64_t rate)
+{
+    if (m->image_token_pico > 0 && u->output_image > 0)
+        return (wide)u->output_image * (m->image_token_pico - rate);
+    if (m->image_out_pico > 0 && u->images_out > 0)
+        return (wide)u->images_out * m->image_out_pico - (wide)u->output_image * rate;
+    return 0;
+}
+
 int price_cost(const struct model_price *m, const struct token_usage *u, int32_t discount_bp, int64_t *nano)
 {
     const int64_t count[PRICE_KINDS] = {
@@ -93,7 +104,7 @@ int price_cost(const struct model_price *m, const struct token_usage *u, int32_t
         return PRICE_EUNPRICED;
     if (discount_bp < 0 || discount_bp > BP_ALL)
         return PRICE_ERANGE;
-    if (u->images < 0)
+    if (u->images < 0 || u->images_out < 0 || u->output_image < 0 || u->output_image > u->output)
         return PRICE_ERANGE;
     wide input = 0, sum = m->request_pico + (wide)u->images * m->image_pico;
     for (int k = 0; k < PRICE_KINDS; k++) {
@@ -105,6 +116,7 @@ int price_cost(const struct model_price *m, const struct token_usage *u, int32_t
     const struct price_rates *r = rates_for(m, input);
     for (int k = 0; k < PRICE_KINDS; k++)
         sum += (wide)count[k] * r->pico[k];
+    sum += images_out(m, u, r->pico[PRICE_OUTPUT]);
     wide unit = (wide)PICO_PER_NANO * BP_ALL, result = (discounted(sum, discount_bp) + unit / 2) / unit;
     if (result > INT64_MAX)
         return PRICE_ERANGE;

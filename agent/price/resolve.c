@@ -2,7 +2,7 @@
 
 void price_raw_init(struct price_raw *raw)
 {
-    *raw = (struct price_raw){ .provider = SLICE_NONE };
+    *raw = (struct price_raw){ .provider = SLICE_NONE, .image_out_pico = -1, .image_token_pico = -1 };
     for (int k = 0; k < PRICE_KINDS; k++)
         raw->pico[k] = -1;
 }
@@ -86,8 +86,11 @@ void price_resolve(const struct price_raw *raw, struct model_price *out)
     *out = (struct model_price){ .provider = raw->provider, .model = raw->model, .status = status_of(raw),
                                  .request_pico = raw->request_pico, .image_pico = raw->image_pico, .context = raw->context, .input_limit = raw->input_limit,
                                  .output_limit = raw->output_limit, .lacks = raw->lacks,
+                                 .image_out_pico = raw->image_out_pico > 0 ? raw->image_out_pico : 0,
+                                 .image_token_pico = raw->image_token_pico > 0 ? raw->image_token_pico : 0,
                                  .tier_count = raw->tier_count };
-    out->published = fill(raw->pico, raw->believed, out->base.pico);
+    out->published = fill(raw->pico, raw->believed, out->base.pico) | (raw->image_out_pico >= 0 ? PRICE_SAYS_IMAGE_OUT : 0) |
+                     (raw->image_token_pico >= 0 ? PRICE_SAYS_IMAGE_TOKEN : 0);
     for (unsigned i = 0; i < raw->tier_count; i++)
         resolve_tier(raw, &raw->tiers[i], &out->base, &out->tiers[i]);
 }

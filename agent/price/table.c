@@ -73,7 +73,8 @@ static bool valid_rates(const struct price_rates *r)
 bool price_valid(const struct model_price *m)
 {
     bool ok = m->tier_count <= PRICE_TIERS && valid_rates(&m->base) && m->request_pico >= 0 && m->request_pico <= PRICE_REQUEST_MAX &&
-              m->image_pico >= 0 && m->image_pico <= PRICE_REQUEST_MAX;
+              m->image_pico >= 0 && m->image_pico <= PRICE_REQUEST_MAX && m->image_out_pico >= 0 && m->image_out_pico <= PRICE_REQUEST_MAX &&
+              m->image_token_pico >= 0 && m->image_token_pico <= PRICE_PICO_MAX;
     for (unsigned i = 0; ok && i < m->tier_count; i++)
         ok = valid_rates(&m->tiers[i].rates) && m->tiers[i].above > (i ? m->tiers[i - 1].above : 0);
     return ok && m->status <= PRICE_OK;
@@ -184,6 +185,8 @@ static void raw_of(const struct model_price *m, struct price_raw *raw)
         raw->pico[k] = m->published & 1u << k ? m->base.pico[k] : -1;
     raw->request_pico = m->request_pico;
     raw->image_pico = m->image_pico;
+    raw->image_out_pico = m->published & PRICE_SAYS_IMAGE_OUT ? m->image_out_pico : -1;
+    raw->image_token_pico = m->published & PRICE_SAYS_IMAGE_TOKEN ? m->image_token_pico : -1;
     raw->context = m->context;
     raw->input_limit = m->input_limit;
     raw->output_limit = m->output_limit;
@@ -239,11 +242,21 @@ static bool tiers_read(const struct price_override *o, struct price_raw *raw, ch
     return true;
 }
 
+static bool image_tokens_read(struct slice usd, struct slice model, int64_t *pico, char *why, size_t why_size)
+{
+    if (usd.n == 0 || (price_parse_decimal(usd, 6, pico, NULL) == PRICE_DONE && *pico <= PRICE_PICO_MAX))
+        return true;
+    snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per million tokens of images, 0 to 100000, like 30", SLICE_FMT(model), SLICE_FMT(usd));
+    return false;
+}
+
 static bool override_rates(const struct price_override *o, struct price_raw *raw, char *why, size_t why_size)
 {
     return rates_read(o->usd_per_million, o->model, raw->pico, &raw->believed, why, why_size) &&
            piece_read(o->usd_per_request, "request", o->model, &raw->request_pico, why, why_size) &&
-           piece_read(o->usd_per_image, "image", o->model, &raw->image_pico, why, why_size) && tiers_read(o, raw, why, why_size);
+           piece_read(o->usd_per_image, "image", o->model, &raw->image_pico, why, why_size) &&
+           piece_read(o->usd_per_image_out, "image", o->model, &raw->image_out_pico, why, why_size) &&
+           image_tokens_read(o->usd_per_million_image_tokens, o->model, &raw->image_token_pico, why, why_size) && tiers_read(o, raw, why, why_size);
 }
 
 int price_override_resolve(const struct price_builder *b, const struct price_override *o, struct model_price *m, char *why, size_t why_size)
@@ -310,6 +323,10 @@ static void hash_model(EVP_MD_CTX *md, const struct model_price *m)
     EVP_DigestUpdate(md, line, (size_t)n);
     if (m->image_pico > 0) { /* nothing where there is none: older versions keep their names */
         n = snprintf(line, sizeof line, " image %lld", (long long)m->image_pico);
+        EVP_DigestUpdate(md, line, (size_t)n);
+    }
+    if (m->image_out_pico > 0 || m->image_token_pico > 0) {
+        n = snprintf(line, sizeof line, " image out %lld %lld", (long long)m->image_out_pico, (long long)m->image_token_pico);
         EVP_DigestUpdate(md, line, (size_t)n);
     }
     hash_rates(md, &m->base);
@@ -467,7 +484,7 @@ const struct model_price *price_lookup(const struct price_table *t, struct slice
 static bool same(const struct model_price *a, const struct model_price *b)
 {
     bool equal = a->status == b->status && a->overridden == b->overridden && a->published == b->published &&
-                 a->request_pico == b->request_pico && a->image_pico == b->image_pico && a->context == b->context && a->input_limit == b->input_limit &&
+                 a->request_pico == b->request_pico && a->image_pico == b->image_pico && a->image_out_pico == b->image_out_pico && a->image_token_pico == b->image_token_pico && a->context == b->context && a->input_limit == b->input_limit &&
                  a->output_limit == b->output_limit && a->tier_count == b->tier_count &&
                  memcmp(&a->base, &b->base, sizeof a->base) == 0;
     for (unsigned i = 0; equal && i < a->tier_count; i++)

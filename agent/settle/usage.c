@@ -38,6 +38,18 @@ static int64_t detail(struct reading *r, const char *group, const char *key)
     return n < 0 ? 0 : n;
 }
 
+/* Tokens of images stay among the output, and are told apart beside it. */
+static void images(struct reading *r, const char *group, struct usage_report *out)
+{
+    const cJSON *o = cJSON_GetObjectItemCaseSensitive(r->object, group);
+    int64_t n = cJSON_IsObject(o) ? count_in(r, o, "image_tokens") : -1;
+    struct token_usage *u = &out->tokens;
+
+    u->image_told = n >= 0;
+    out->clamped = out->clamped || n > u->output;
+    u->output_image = n < 0 ? 0 : n > u->output ? u->output : n;
+}
+
 /* Takes a detail out of its total. */
 static int64_t take(int64_t want, int64_t *total, bool *clamped)
 {
@@ -73,6 +85,7 @@ static void openai_chat(struct reading *r, struct usage_report *out)
     u->output_reasoning = beyond > 0 && beyond >= reasoning ? beyond : take(reasoning, &completion, &out->clamped) + beyond;
     u->output_audio = take(spoken, &completion, &out->clamped);
     u->output = completion;
+    images(r, "completion_tokens_details", out);
     if (beyond > 0)
         out->has_output = true;
 }
@@ -96,6 +109,7 @@ static void openai_responses(struct reading *r, struct usage_report *out)
     u->output_reasoning = take(reasoning, &output, &out->clamped);
     u->output_audio = take(spoken, &output, &out->clamped);
     u->output = output;
+    images(r, "output_tokens_details", out);
 }
 
 static void anthropic(struct reading *r, struct usage_report *out)
@@ -185,6 +199,8 @@ void usage_merge(struct usage_report *into, const struct usage_report *later)
         u->output = l->output;
         u->output_reasoning = l->output_reasoning;
         u->output_audio = l->output_audio;
+        u->output_image = l->output_image;
+        u->image_told = l->image_told;
     }
     into->has_input = into->has_input || later->has_input;
     into->has_output = into->has_output || later->has_output;

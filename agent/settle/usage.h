@@ -3,6 +3,7 @@
  * Shapes, told apart by their keys:
  *   OpenAI chat, completions, embeddings: prompt_tokens (cached and audio tokens included), completion_tokens (reasoning, audio and
  *     predicted tokens included), *_tokens_details.
+ *     image_tokens among them (OpenRouter, LiteLLM: images in the answer) stay in output and are told apart beside it.
  *   OpenAI Responses: input_tokens, output_tokens, input_tokens_details.cached_tokens, output_tokens_details.reasoning_tokens.
  *   Anthropic: input_tokens EXCLUDES cache_read_input_tokens and cache_creation_input_tokens; cache_creation splits the latter by life time
  *     (ephemeral_5m_input_tokens, ephemeral_1h_input_tokens).

@@ -279,6 +279,91 @@ def test_images_of_the_other_apis_are_charged_by_the_piece(stack, sub, name):
     assert row["images"] == 2 and row["cost_nano"] == 300 * 150 + 20 * 600 + 2 * 2_500_000 <= row["hold_nano"]
 
 
+# ---- images in the answer
+
+
+def drawn_at(**prices):
+    more = "".join(f', {name}: "{usd}"' for name, usd in prices.items())
+    return f'prices: {{overrides: [{{provider: openai, model: gpt-4o-mini, input: "0.15", output: "0.60"{more}}}]}}\n'
+
+
+def draw(image_tokens=None, **more):
+    told = "" if image_tokens is None else f" image_tokens={image_tokens}"
+    return ask(f"[[prompt_tokens=30 completion_tokens=20{told}]]") | {"n": 2} | more
+
+
+WANTED = {"modalities": ["text", "image"]}
+PIECE = {"image_output": "0.04"}
+TOKENS = {"image_output_tokens": "30"}
+
+
+@pytest.mark.parametrize(
+    ("prices", "body", "held", "charged", "images"),
+    [
+        # two choices of 20 tokens, of which 8 are an image's; nano-dollars
+        (PIECE, draw(8, **WANTED), 100 * 600 + 2 * 40_000_000, 24 * 600 + 2 * 40_000_000, 2),
+        (PIECE, draw(0, **WANTED), 100 * 600 + 2 * 40_000_000, 40 * 600, 0),
+        (PIECE, draw(None, **WANTED), 100 * 600 + 2 * 40_000_000, 40 * 600 + 2 * 40_000_000, 2),
+        (PIECE, draw(8), 100 * 600 + 2 * 40_000_000, 24 * 600 + 2 * 40_000_000, 2),  # it draws without being asked to
+        (PIECE, draw(0, modalities=["text"]), 100 * 600, 40 * 600, 0),
+        (TOKENS, draw(8, **WANTED), 100 * 30_000, 24 * 600 + 16 * 30_000, 2),
+        (TOKENS, draw(0, **WANTED), 100 * 30_000, 40 * 600, 0),
+        (TOKENS, draw(None, **WANTED), 100 * 30_000, 40 * 30_000, 2),
+        ({**PIECE, **TOKENS}, draw(8, **WANTED), 100 * 30_000 + 2 * 40_000_000, 24 * 600 + 16 * 30_000, 2),
+        ({"image_output": "0"}, draw(8, **WANTED), 100 * 600, 40 * 600, 0),
+    ],
+)
+def test_images_in_the_answer_are_held_and_charged(stack, sub, prices, body, held, charged, images):
+    reconfigure(stack, drawn_at(**prices))
+    status, _, answer = stack.post(stack.person(sub), body)
+    assert status == 200, answer
+    row = row_of(stack, sub)
+    assert row["hold_nano"] == row["input_bound"] * 150 + held
+    assert row["cost_nano"] == 30 * 150 + charged <= row["hold_nano"]
+    assert row["images_out"] == images and row["known_by"] == "reported"
+
+
+def test_images_in_the_answer_are_repriced(stack, sub):
+    token = stack.person(sub)
+    reconfigure(stack, drawn_at(**PIECE))
+    for number, told in enumerate((8, 0), 1):
+        assert stack.post(token, draw(told, **WANTED))[0] == 200
+        row_of(stack, sub, number)
+    reconfigure(stack, drawn_at(image_output="0.03"))
+    before = {row["id"]: row["cost"] for row in ledger.requests(stack, sub)}
+    ctl("reprice", "--config", stack.config, "--json")
+    assert [before[row["id"]] - row["cost"] for row in ledger.requests(stack, sub)] == [20_000_000, 0]
+    assert stack.query("SELECT * FROM rollup_mismatch") == []
+
+
+def test_images_without_a_price_are_refused(stack, sub):
+    reconfigure(stack, drawn_at())
+    token = stack.person(sub)
+    for path, body, param in (
+        ("/v1/chat/completions", draw(8, **WANTED), "modalities"),
+        ("/v1/responses", {"model": "solo", "input": sub, "tools": [{"type": "image_generation"}], "max_tool_calls": 1}, "tools"),
+    ):
+        status, _, answer = stack.post(token, body, path=path)
+        error = json.loads(answer)["error"]
+        assert status == 400 and error["code"] == "option_not_priced" and error["param"] == param, answer
+        assert "image_output" in error["message"]
+    assert stack.post(token, draw(modalities=["text"]))[0] == 200
+
+
+def test_the_tool_that_draws_is_held_for_each_call(stack, sub):
+    reconfigure(stack, drawn_at(**PIECE))
+    token = stack.person(sub)
+    body = {"model": "solo", "input": "[[prompt_tokens=30 completion_tokens=20]]", "max_output_tokens": 50, "tools": [{"type": "image_generation"}]}
+    status, _, answer = stack.post(token, body, path="/v1/responses")
+    error = json.loads(answer)["error"]
+    assert status == 400 and error["code"] == "request_not_boundable" and error["param"] == "max_tool_calls", answer
+    status, _, answer = stack.post(token, body | {"max_tool_calls": 3}, path="/v1/responses")
+    assert status == 200, answer
+    row = row_of(stack, sub)
+    assert row["hold_nano"] == row["input_bound"] * 150 + 50 * 600 + 3 * 40_000_000
+    assert row["images_out"] == 3 and row["cost_nano"] == 30 * 150 + 20 * 600 + 3 * 40_000_000
+
+
 # ---- clamps
 
 

@@ -16,11 +16,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     for (size_t i = 0; i < price_table_count(t); i++) {
         const struct model_price *m = price_table_at(t, i);
-        struct token_usage u = { 300000, 1, 1, 1, 1000, 1, 1, 1, 1 };
+        struct token_usage u = { 300000, 1, 1, 1, 1000, 1, 1, 1, 1, 1, i % 3 * 500, 1 };
         int64_t held, paid;
         if (price_lookup(t, m->provider, m->model, NULL) != m)
             abort();
-        if (m->status == PRICE_OK && price_hold(m, &(struct price_ask){ 300004, 1002, 1, 0, 0, 1 }, &held) == PRICE_DONE &&
+        if (m->status == PRICE_OK && price_hold(m, &(struct price_ask){ 300004, 1002, 1, 0, 0, 1, 1 }, &held) == PRICE_DONE &&
             (price_cost(m, &u, 0, &paid) != PRICE_DONE || paid > held))
             abort();
     }

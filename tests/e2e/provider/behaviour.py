@@ -16,6 +16,7 @@ class Behaviour:
     cached_tokens: int = 0
     completion_tokens: int = 12
     reasoning_tokens: int = 0
+    image_tokens: int = -1  # of the completion's; -1: not told
     cost: float | None = None  # what the usage claims to have cost, USD
     # Pace, in seconds.
     accept_delay: float = 0.0  # between the whole request and the first byte of the response head

@@ -59,6 +59,7 @@ class Answer:
         self.words = [(" " if i else "") + WORDS[i % len(WORDS)] for i in range(total - self.reasoning)]
         self.with_usage = not b.no_usage
         self.cost = b.cost
+        self.image_tokens = b.image_tokens
 
     @property
     def text(self):
@@ -72,7 +73,11 @@ class Answer:
             "completion_tokens": self.output * n,
             "total_tokens": self.prompt + self.output * n,
             "prompt_tokens_details": {"cached_tokens": self.cached, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": self.reasoning * n, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": self.reasoning * n,
+                "audio_tokens": 0,
+                **({} if self.image_tokens < 0 else {"image_tokens": self.image_tokens * n}),
+            },
         }
 
     def finish(self):

@@ -53,6 +53,26 @@ static void null_beside_a_number(void **state)
     }
 }
 
+static void images_wanted(void **state)
+{
+    static const struct {
+        const char *member;
+        enum ask_images wanted;
+    } cases[] = { { "", ASK_IMAGES_UNSAID }, { ",\"modalities\":null", ASK_IMAGES_UNSAID }, { ",\"modalities\":[\"text\"]", ASK_IMAGES_NONE },
+                  { ",\"modalities\":[\"image\",\"text\"]", ASK_IMAGES_WANTED }, { ",\"modalities\":[\"im\\u0061ge\"]", ASK_IMAGES_WANTED },
+                  { ",\"tools\":[{\"type\":\"image_generation\"}]", ASK_IMAGES_UNSAID } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(must_parse(ENDPOINT_CHAT, arena_printf(*state, "{" ONE "%s}", cases[i].member).p, *state).images_out, cases[i].wanted);
+    struct ask ask = must_parse(ENDPOINT_RESPONSES, "{\"model\":\"m\",\"input\":\"x\",\"tools\":[{\"type\":\"function\"},"
+                                "{\"type\":\"image_generation\"}],\"max_tool_calls\":3}", *state);
+    assert_int_equal(ask.images_out, ASK_IMAGES_WANTED);
+    assert_int_equal(ask.max_tool_calls, 3);
+    ask = must_parse(ENDPOINT_RESPONSES, "{\"model\":\"m\",\"input\":\"x\",\"max_tool_calls\":null}", *state);
+    assert_int_equal(ask.images_out, ASK_IMAGES_UNSAID);
+    assert_int_equal(ask.max_tool_calls, -1);
+    assert_string_equal(must_refuse(ENDPOINT_RESPONSES, "{\"model\":\"m\",\"input\":\"x\",\"max_tool_calls\":-1}", *state).param, "max_tool_calls");
+}
+
 /* "\u0063ontent" is content: a key cannot hide from the count. */
 static void escaped_keys(void **state)
 {
@@ -206,7 +226,7 @@ static void endpoints(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(plain_request),    T(defaults),       T(null_beside_a_number),        T(escaped_keys),
+    const struct CMUnitTest tests[] = { T(plain_request),    T(defaults),       T(null_beside_a_number),        T(images_wanted), T(escaped_keys),
                                         T(parts_of_content), T(tools_and_results), T(unknown_fields),
                                         T(lone_surrogates_are_flagged), T(refused_with_the_place), T(not_whole_json), T(endpoints) };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,8 +232,9 @@ static void a_hold_covers_any_usage(void **state)
                 split[k] = rand_r(&seed) % (*left + 1);
                 *left -= split[k];
             }
-            struct token_usage u = { split[0] + left_in, split[1], split[2], split[3], split[4] + left_out, split[5], split[6], split[7], in % 3 };
-            assert_int_equal(price_hold(m, &(struct price_ask){ in, out, n, 0, (int32_t)bp, in % 3 }, &held), PRICE_DONE);
+            struct token_usage u = { split[0] + left_in, split[1], split[2], split[3], split[4] + left_out, split[5], split[6], split[7], in % 3, in % 2,
+                                     in % 2 ? split[4] : 0, 0 };
+            assert_int_equal(price_hold(m, &(struct price_ask){ in, out, n, 0, (int32_t)bp, in % 3, in % 2 }, &held), PRICE_DONE);
             assert_int_equal(price_cost(m, &u, (int32_t)bp, &paid), PRICE_DONE);
             if (paid > held)
                 fail_msg("%.*s: paid %lld held %lld", SLICE_FMT(m->model), (long long)paid, (long long)held);

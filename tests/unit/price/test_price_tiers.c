@@ -153,6 +153,10 @@ static const char images[] =
     "\"output_cost_per_image\":0.039},"
     "\"dear\":{\"litellm_provider\":\"openai\",\"mode\":\"chat\",\"output_cost_per_image_token\":3e-05,\"input_cost_per_token\":2e-06,"
     "\"output_cost_per_token\":1e-05},"
+    "\"odd\":{\"litellm_provider\":\"openai\",\"mode\":\"chat\",\"input_cost_per_image_token\":3e-06,\"input_cost_per_token\":2e-06,"
+    "\"output_cost_per_token\":1e-05},"
+    "\"both\":{\"litellm_provider\":\"openai\",\"mode\":\"chat\",\"input_cost_per_token\":2e-06,\"output_cost_per_token\":1e-05,"
+    "\"output_cost_per_image\":0.039,\"output_cost_per_image_token\":3e-05},"
     "\"same\":{\"litellm_provider\":\"openai\",\"mode\":\"chat\",\"input_cost_per_image_token\":2e-06,\"input_cost_per_token\":2e-06,"
     "\"output_cost_per_image_token\":1e-05,\"output_cost_per_token\":1e-05,\"output_cost_per_image\":0}}";
 
@@ -169,8 +173,7 @@ static void prices_per_image(void **state)
     assert_int_equal(cost(m, (struct token_usage){ .images = 1 }, 2500), 1875000); /* a discount takes its part of it */
     assert_int_equal(price_cost(m, &(struct token_usage){ .images = -1 }, 0, &(int64_t){ 0 }), PRICE_ERANGE);
     /* What nobody can count is not billed wrongly, but refused. */
-    assert_int_equal(price_lookup(t, T("openai"), T("drawn"), NULL)->status, PRICE_HALF);
-    assert_int_equal(price_lookup(t, T("openai"), T("dear"), NULL)->status, PRICE_HALF);
+    assert_int_equal(price_lookup(t, T("openai"), T("odd"), NULL)->status, PRICE_HALF);
     assert_int_equal(price_lookup(t, T("openai"), T("same"), NULL)->status, PRICE_OK);
     struct price_builder *b = builder(images);
     override(b, &(struct price_override){ .provider = T("openai"), .model = T("seen"), .usd_per_image = T("0") });
@@ -185,9 +188,90 @@ static void prices_per_image(void **state)
     price_table_unref(t);
 }
 
+static int64_t hold_drawing(const struct model_price *m, int64_t output, int64_t choices, int64_t drawn)
+{
+    struct price_ask a = { .input = 100, .output = output, .choices = choices, .images_out = drawn,
+                           .kinds = 1u << PRICE_INPUT | 1u << PRICE_OUTPUT };
+    int64_t nano = -1;
+    assert_int_equal(price_hold(m, &a, &nano), PRICE_DONE);
+    return nano;
+}
+
+static void images_answered(void **state)
+{
+    (void)state;
+    struct price_table *t = finish(builder(images));
+    const struct model_price *piece = price_lookup(t, T("openai"), T("drawn"), NULL), *token = price_lookup(t, T("openai"), T("dear"), NULL),
+                             *both = price_lookup(t, T("openai"), T("both"), NULL), *same_price = price_lookup(t, T("openai"), T("same"), NULL);
+    const int64_t image = 39000000; /* nano-dollars */
+
+    assert_int_equal(piece->status, PRICE_OK);
+    assert_int_equal(token->status, PRICE_OK);
+    assert_true(piece->image_out_pico == image * 1000 && (piece->published & PRICE_SAYS_IMAGE_OUT) && !(piece->published & PRICE_SAYS_IMAGE_TOKEN));
+    assert_true(token->image_token_pico == 30000000 && (token->published & PRICE_SAYS_IMAGE_TOKEN) && !(token->published & PRICE_SAYS_IMAGE_OUT));
+    assert_false(same_price->published & PRICE_SAYS_IMAGE_OUT); /* 0 in a catalogue: nobody filled it in */
+
+    /* Nothing without images. */
+    assert_int_equal(hold_drawing(piece, 50, 1, 0), 100 * 2000 + 50 * 10000);
+    assert_int_equal(hold_drawing(token, 50, 1, 0), 100 * 2000 + 50 * 10000);
+    /* By the piece, by the token, and the dearer of both where nobody knows yet. */
+    assert_int_equal(hold_drawing(piece, 50, 3, 3), 100 * 2000 + 150 * 10000 + 3 * image);
+    assert_int_equal(hold_drawing(token, 50, 3, 3), 100 * 2000 + 150 * 30000);
+    assert_int_equal(hold_drawing(both, 50, 3, 3), 100 * 2000 + 150 * 30000 + 3 * image);
+
+    /* An image's own tokens are not billed beside its price. */
+    assert_int_equal(cost(piece, (struct token_usage){ .input = 90, .output = 50, .images_out = 1 }, 0), 90 * 2000 + 50 * 10000 + image);
+    assert_int_equal(cost(piece, (struct token_usage){ .input = 90, .output = 50, .output_image = 40, .images_out = 1 }, 0),
+                     90 * 2000 + 10 * 10000 + image);
+    assert_int_equal(cost(token, (struct token_usage){ .input = 90, .output = 50, .output_image = 40, .images_out = 1 }, 0),
+                     90 * 2000 + 10 * 10000 + 40 * 30000);
+    assert_int_equal(cost(both, (struct token_usage){ .input = 90, .output = 50, .output_image = 40, .images_out = 1 }, 0),
+                     90 * 2000 + 10 * 10000 + 40 * 30000);
+    assert_int_equal(cost(both, (struct token_usage){ .input = 90, .output = 50, .images_out = 1 }, 0), 90 * 2000 + 50 * 10000 + image);
+    assert_int_equal(cost(piece, (struct token_usage){ .images_out = 1 }, 2500), image * 3 / 4);
+    assert_int_equal(price_cost(piece, &(struct token_usage){ .images_out = -1 }, 0, &(int64_t){ 0 }), PRICE_ERANGE);
+    assert_int_equal(price_cost(piece, &(struct token_usage){ .output = 1, .output_image = 2 }, 0, &(int64_t){ 0 }), PRICE_ERANGE);
+
+    struct price_builder *b = builder(images);
+    override(b, &(struct price_override){ .provider = T("openai"), .model = T("seen"), .usd_per_image_out = T("0.04"),
+                                          .usd_per_million_image_tokens = T("30") });
+    override(b, &(struct price_override){ .provider = T("openai"), .model = T("drawn"), .usd_per_image_out = T("0") });
+    struct price_table *after = finish(b);
+    const struct model_price *seen = price_lookup(after, T("openai"), T("seen"), NULL), *drawn = price_lookup(after, T("openai"), T("drawn"), NULL);
+    assert_true(seen->image_out_pico == INT64_C(40000000000) && seen->image_token_pico == 30000000);
+    assert_true(drawn->image_out_pico == 0 && (drawn->published & PRICE_SAYS_IMAGE_OUT)); /* an override is believed */
+    assert_string_not_equal(price_table_hash(t), price_table_hash(after));
+    price_table_unref(after);
+    price_table_unref(t);
+}
+
+/* Every kind of image price is the contract's own, also when it is read back. */
+static void contracts_have_prices_of_images(void **state)
+{
+    struct price_scope providers = { (const struct slice[]){ T("openai") }, 1 }, models = { (const struct slice[]){ T("seen") }, 1 };
+    struct price_override rates = { .provider = T("openai"), .model = T("seen"), .usd_per_image = T("0.001"), .usd_per_image_out = T("0.03"),
+                                    .usd_per_million_image_tokens = T("25") };
+    struct price_contract_text text = { .name = T("c"), .providers = providers, .models = models, .rates = &rates };
+    struct price_builder *b = builder(images);
+    char why[256];
+
+    (void)state;
+    assert_int_equal(price_builder_contract(b, &text, why, sizeof why), PRICE_DONE);
+    struct price_table *t = finish(b);
+    b = builder(images);
+    assert_int_equal(price_builder_contract_terms(b, T("c"), price_contract_at(t, 0)->terms), PRICE_DONE);
+    struct price_table *again = finish(b);
+    const struct model_price *own = price_contract_at(again, 0)->own;
+    assert_true(own->image_pico == 1000000000 && own->image_out_pico == INT64_C(30000000000) && own->image_token_pico == 25000000);
+    assert_string_equal(price_table_hash(t), price_table_hash(again));
+    price_table_unref(t);
+    price_table_unref(again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(overrides_have_tiers), cmocka_unit_test(contracts_have_tiers_and_keep_them),
-                                        cmocka_unit_test(wrong_tiers), cmocka_unit_test(prices_per_image) };
+                                        cmocka_unit_test(wrong_tiers), cmocka_unit_test(prices_per_image), cmocka_unit_test(images_answered),
+                                        cmocka_unit_test(contracts_have_prices_of_images) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,6 +26,15 @@ static const struct {
     { "{\"prompt_tokens\":10,\"completion_tokens\":5,\"total_tokens\":20}", { .input = 10, .output = 5, .output_reasoning = 5 }, false },
     { "{\"prompt_tokens\":100,\"completion_tokens\":1,\"prompt_cache_hit_tokens\":64,\"prompt_cache_miss_tokens\":36}",
       { .input = 36, .input_cached = 64, .output = 1 }, false },
+    /* tokens of images are output, and told apart */
+    { "{\"prompt_tokens\":7,\"completion_tokens\":1300,\"completion_tokens_details\":{\"reasoning_tokens\":5,\"image_tokens\":1290}}",
+      { .input = 7, .output = 1295, .output_reasoning = 5, .output_image = 1290, .image_told = 1 }, false },
+    { "{\"prompt_tokens\":7,\"completion_tokens\":13,\"completion_tokens_details\":{\"image_tokens\":0}}",
+      { .input = 7, .output = 13, .image_told = 1 }, false },
+    { "{\"prompt_tokens\":7,\"completion_tokens\":13,\"completion_tokens_details\":{\"image_tokens\":14}}",
+      { .input = 7, .output = 13, .output_image = 13, .image_told = 1 }, true },
+    { "{\"input_tokens\":7,\"output_tokens\":13,\"output_tokens_details\":{\"image_tokens\":10}}",
+      { .input = 7, .output = 13, .output_image = 10, .image_told = 1 }, false },
     /* embeddings */
     { "{\"prompt_tokens\":8,\"total_tokens\":8}", { .input = 8 }, false },
     /* Responses */
