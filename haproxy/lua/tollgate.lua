@@ -56,18 +56,22 @@ local QUEUE_BYTES = 64 * 1024 * 1024 -- per thread, while the agent is away
 local BATCH_RECORDS, BATCH_BYTES = 64, 1024 * 1024
 local POLL_MS, RECONNECT_MS = 10, 200
 -- A socket of HAProxy's Lua closes by itself after this many seconds without traffic, waited for or not: it is closed by us before that
--- happens. And HAProxy 2.6 now and then does not wake a task whose data came just as it began to wait (about once in 6,000 waits); the
--- task goes on when the time is over. So the time is short: an agent that really takes longer gets the same records again.
+-- happens. And HAProxy 2.6 now and then does not wake a task whose data came just as it began to wait; the task goes on when the time is
+-- over. So the time is short: an agent that really takes longer gets the same records again.
 local IO_S, IDLE_MS, LATE_MS = 1, 300, 700
+-- Nor do other records wait for such a task: a second one takes over what is queued when the first has been busy with a batch for so long.
+local STUCK_MS = 30
 
 local function now_ms()
     local t = core.now()
     return t.sec * 1000 + t.usec // 1000
 end
 
+-- bytes: of all records kept, those under way included
 local queue = { first = 1, last = 0, bytes = 0, dropped = 0 }
 local receiver -- "unix@/path", from the tap filter's argument
-local link, link_down
+local busy_since = {} -- of each courier, ms; nil: waits for records
+local agent_down
 
 local function queue_push(record)
     if queue.bytes + #record > QUEUE_BYTES then return false end
@@ -77,72 +81,97 @@ local function queue_push(record)
     return true
 end
 
-local function queue_acknowledged(n)
-    for _ = 1, n do
-        queue.bytes = queue.bytes - #queue[queue.first]
+local function queue_take()
+    local batch, bytes = {}, 0
+    while #batch < BATCH_RECORDS and queue.first <= queue.last do
+        local record = queue[queue.first]
+        if bytes > 0 and bytes + #record > BATCH_BYTES then break end
+        batch[#batch + 1], bytes = record, bytes + #record
         queue[queue.first] = nil
         queue.first = queue.first + 1
     end
+    return batch, bytes
 end
 
-local function link_close()
-    if link then pcall(link.close, link) end
-    link = nil
+-- The batch's records beyond the first `good`, which the agent has acknowledged, are queued again, at its front.
+local function queue_settle(batch, good)
+    for i = 1, good do queue.bytes = queue.bytes - #batch[i] end
+    for i = #batch, good + 1, -1 do
+        queue.first = queue.first - 1
+        queue[queue.first] = batch[i]
+    end
 end
 
--- Sends one batch and waits for its acknowledgements, one '+' for each record. What was not acknowledged stays queued and is
--- sent again over the next connection: the agent may see a record twice, and tells by its id.
-local function deliver()
-    if not link then
-        local s = core.tcp()
-        s:settimeout(IO_S)
-        local ok, why = s:connect(receiver)
-        if not ok then error("connect: " .. tostring(why), 0) end
-        link = s
-    end
-    local batch, bytes, n = {}, 0, 0
-    while n < BATCH_RECORDS and queue.first + n <= queue.last do
-        local record = queue[queue.first + n]
-        if n > 0 and bytes + #record > BATCH_BYTES then break end
-        n, bytes = n + 1, bytes + #record
-        batch[n] = record
-    end
-    local began = now_ms()
-    local sent, why = link:send(concat(batch))
+local function link_close(courier)
+    if courier.link then pcall(courier.link.close, courier.link) end
+    courier.link = nil
+end
+
+local function link_open(courier)
+    local s = core.tcp()
+    s:settimeout(IO_S)
+    local ok, why = s:connect(receiver)
+    if not ok then error("connect: " .. tostring(why), 0) end
+    courier.link = s
+end
+
+-- Sends a batch and waits for its acknowledgements, one '+' for each record. Returns how many came.
+local function link_send(courier, batch, bytes)
+    local sent, why = courier.link:send(concat(batch))
     if not sent or sent < bytes then error("send: " .. tostring(why), 0) end
-    local acks, why_not, partial = link:receive(n)
-    acks = acks or partial or ""
-    local good = #match(acks, "^%+*")
-    queue_acknowledged(good < n and good or n)
-    if good < n then error("acknowledgement: " .. tostring(why_not), 0) end
-    if now_ms() - began > LATE_MS then link_close() end
+    local acks, why_not, partial = courier.link:receive(#batch)
+    local good = #match(acks or partial or "", "^%+*")
+    if good < #batch then courier.why = "acknowledgement: " .. tostring(why_not) end
+    return good
 end
 
-core.register_task(function()
-    local idle = 0
+-- What was not acknowledged stays queued and is sent again over the next connection: the agent may see a record twice, and tells by its id.
+local function deliver(courier)
+    if not courier.link then link_open(courier) end
+    local batch, bytes = queue_take() -- may be empty: the other courier was here while we were connecting
+    if #batch == 0 then return end
+    local began = now_ms()
+    local ok, good = pcall(link_send, courier, batch, bytes)
+    queue_settle(batch, ok and good or 0)
+    if not ok then error(good, 0) end
+    if good < #batch then error(courier.why, 0) end
+    if now_ms() - began > LATE_MS then link_close(courier) end
+end
+
+local function work_to_do(n)
+    if queue.first > queue.last then return false end
+    return n == 1 or (busy_since[1] ~= nil and now_ms() - busy_since[1] > STUCK_MS)
+end
+
+local function courier_run(n)
+    local courier, idle = {}, 0
     while true do
-        if queue.first > queue.last then
+        if not work_to_do(n) then
             core.msleep(POLL_MS)
             idle = idle + POLL_MS
-            if link and idle >= IDLE_MS then link_close() end
+            if courier.link and idle >= IDLE_MS then link_close(courier) end
         else
             idle = 0
+            busy_since[n] = now_ms()
             -- An error raised here would end the task for good, so every socket call stands inside pcall.
-            local ok, why = pcall(deliver)
+            local ok, why = pcall(deliver, courier)
+            busy_since[n] = nil
             if ok then
-                if link_down then core.Info("tollgate: settlement records are being taken again") end
-                link_down = false
+                if agent_down then core.Info("tollgate: settlement records are being taken again") end
+                agent_down = false
             else
-                link_close()
-                if not link_down then
+                link_close(courier)
+                if not agent_down then
                     core.Warning("tollgate: the agent takes no settlement records (" .. tostring(why) .. "); they are kept")
                 end
-                link_down = true
+                agent_down = true
                 core.msleep(RECONNECT_MS)
             end
         end
     end
-end)
+end
+
+for n = 1, 2 do core.register_task(function() courier_run(n) end) end
 
 -- ---- reading responses --------------------------------------------------------------------------------------------
 

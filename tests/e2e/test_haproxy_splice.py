@@ -6,6 +6,7 @@ import pytest
 from haproxy_stub.fixtures import gateway, shared_gateway, write_plan  # noqa: F401
 from haproxy_stub.gateway import Gateway
 from haproxy_stub.provider import answer
+from stack import PATIENCE
 
 MAX_BODY = 262144
 
@@ -49,7 +50,7 @@ def send(gateway, body, how):
         file.write_bytes(body)
         out = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}", "-H", "expect:",
                               "-H", "content-type: application/json", "--data-binary", f"@{file}",
-                              f"http://127.0.0.1:{gateway.h2_port}/v1/chat/completions"], capture_output=True, text=True, timeout=30)
+                              f"http://127.0.0.1:{gateway.h2_port}/v1/chat/completions"], capture_output=True, text=True, timeout=PATIENCE)
         return int(out.stdout)
     return gateway.request(body, chunked=how == "chunked")[0]
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from haproxy_stub.fixtures import gateway, shared_gateway, write_plan  # noqa: F401
-from haproxy_stub.gateway import Gateway, wait_for
-from haproxy_stub.provider import answer, chunk, raw
+from haproxy_stub.gateway import Gateway
+from haproxy_stub.provider import answer, chunk, silence
 
 OPENAI = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
 
@@ -58,8 +58,7 @@ def test_the_larger_model_is_asked(gateway, name, stream):  # noqa: F811
     assert status == 200 and json.loads(body)["id"] == "chatcmpl-1"
     assert (headers["x-tollgate-provider"], headers["x-tollgate-attempt"]) == ("b", "2")
     assert gateway.providers["b"].requests[0].body == b'{"x":1}'
-    lines = wait_for(lambda: len(found := [x for x in gateway.ring.lines if x["t"] == 2]) == 2 and found, what="the attempts' lines")
-    first, second = sorted(lines, key=lambda line: line["att"])
+    first, second = gateway.lines(2, headers, 2)
     assert (first["rst"], first["long"], second["rst"], second["long"]) == ("400", "1", "200", "-")
 
 
@@ -120,7 +119,8 @@ def test_a_body_in_pieces_and_one_that_does_not_come(gateway):  # noqa: F811
     gateway.providers["a"].script = pieces
     assert gateway.request()[1]["x-tollgate-attempt"] == "2"
     # A head and then silence is no answer: a failed try.
-    gateway.providers["a"].script = raw(head, hold=60)
+    gateway.providers["hasty"].script = silence(head)
+    gateway.allow_with_fallback(pri="hasty", larger=True)
     status, headers, _ = gateway.request()
     assert (status, headers["x-tollgate-attempt"]) == (200, "2")
 

@@ -11,8 +11,9 @@ def write_plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared_gateway(write_plan):
-    # HAProxy 3.0 notices an answer that is not HTTP only when the first-byte limit is over: keep that short.
-    with Gateway(write_plan, plan={"first_byte_plain_ms": 5000, "first_byte_stream_ms": 5000}) as g:
+    # `hasty` is for answers that never come: only they may meet a limit. `off` is never there.
+    hasty = {"first_byte_plain_ms": 1000, "first_byte_stream_ms": 1000}
+    with Gateway(write_plan, groups=("a", "b", "hasty", "off"), group_plan={"hasty": hasty}) as g:
         yield g
 
 
@@ -25,10 +26,11 @@ def gateway(shared_gateway):
     g.settle.mute, g.settle.close_after = False, None
     g.allow()
     for p in g.providers.values():
-        p.script, p.requests = answer(), []
+        p.script, p.requests, p.closed_by_peer = answer(), [], 0
     # What earlier requests still send does not count.
     earlier = {args["id"] for args in g.agent.seen}
     g.settle.ignored |= earlier
     g.ring.ignored |= earlier
-    g.agent.seen, g.settle.records, g.ring.lines, g.ring.raw = [], [], [], []
+    g.agent.seen, g.ring.lines, g.ring.raw = [], [], []
+    g.settle.forget()
     return g

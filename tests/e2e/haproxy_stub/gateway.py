@@ -13,7 +13,7 @@ import time
 
 import msgpack
 
-from stack import free_ports
+from stack import PATIENCE, free_ports
 
 from .provider import StubProvider
 from .spop import StubAgent
@@ -26,7 +26,7 @@ def free_port():
     return free_ports(1)[0]
 
 
-def wait_for(condition, seconds=60.0, what="condition"):
+def wait_for(condition, seconds=PATIENCE, what="condition"):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -60,7 +60,7 @@ class Loop:
         self.thread.start()
 
     def run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
 
     def close(self):
         async def cancel():
@@ -73,11 +73,15 @@ class Loop:
 
 
 class SettleReceiver:
-    """Takes settlement records and acknowledges each with '+'. mute: takes them without a word."""
+    """Takes settlement records and acknowledges each with '+'. mute: takes them without a word. deaf_next: does so on the connection that brings the next.
+
+    HAProxy sends again what it saw no acknowledgement of in time, and on a busy machine that can be any record: `records` holds the first copy of
+    each, `taken` (connection, id) for every copy."""
 
     def __init__(self, path):
         self.path, self.records, self.server, self.mute, self.writers = str(path), [], None, False, set()
-        self.close_after, self.ignored = None, set()
+        self.close_after, self.ignored, self.taken, self.swallowed, self.connections = None, set(), [], 0, 0
+        self.contradictions, self.deaf_next = [], False
 
     async def start(self):
         if os.path.exists(self.path):
@@ -90,20 +94,36 @@ class SettleReceiver:
         for w in list(self.writers):
             w.transport.abort()
 
+    def of(self, id):
+        return next((r for r in self.records if r["id"] == id), None)
+
+    def forget(self):
+        self.records, self.taken, self.swallowed = [], [], 0
+
     async def _serve(self, reader, writer):
         self.writers.add(writer)
+        self.connections += 1
+        connection, deaf = self.connections, False
         unpacker = msgpack.Unpacker(raw=False, max_buffer_size=1 << 28)
         try:
             while data := await reader.read(1 << 20):
                 unpacker.feed(data)
                 for record in unpacker:
-                    if self.mute:
+                    if self.deaf_next:
+                        deaf, self.deaf_next = True, False
+                    if self.mute or deaf:
+                        self.swallowed += 1
                         continue
                     writer.write(b"+")
                     if record["id"] in self.ignored:
                         continue
-                    self.records.append(record)
-                    if self.close_after and len(self.records) % self.close_after == 0:
+                    self.taken.append((connection, record["id"]))
+                    earlier = self.of(record["id"])
+                    if earlier is None:
+                        self.records.append(record)
+                    elif earlier != record:
+                        self.contradictions.append((earlier, record))
+                    if self.close_after and len(self.taken) % self.close_after == 0:
                         await writer.drain()
                         writer.transport.abort()
                         return
@@ -141,18 +161,30 @@ class RingReceiver:
             writer.close()
 
 
+def make_patient(folder):
+    """A provider's TLS handshake has 4 s as generated: longer here than any pause of a busy machine."""
+    file = folder / "tollgate.cfg"
+    text = file.read_text()
+    assert text.count("    timeout connect 4s\n") == 1
+    file.write_text(text.replace("    timeout connect 4s\n", "    timeout connect 60s\n"))
+
+
 class Gateway:
-    def __init__(self, write_plan, groups=("a", "b"), plan=None, group_plan=None, lua=True, before=None, threads=2):
+    """decision: how long HAProxy waits for the agent, ms. tls: SSL contexts of providers, by name. A provider named `off` is never there."""
+
+    def __init__(self, write_plan, groups=("a", "b"), plan=None, group_plan=None, lua=True, before=None, threads=2, decision=30000, tls=None):
+        self.tls = tls or {}
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="tg-hap-"))
         self.loop = Loop()
-        self.port, self.h2_port, self.spop_port, self.ring_port = free_ports(4)
+        ports = free_ports(4 + len(groups))  # all at once, so that they differ
+        self.port, self.h2_port, self.spop_port, self.ring_port = ports[:4]
+        self.ports = dict(zip(groups, ports[4:]))
         self.agent, self.ring = StubAgent(), RingReceiver()
         self.settle = SettleReceiver(self.dir / "settle.sock")
         self.providers = {name: StubProvider() for name in groups}
-        self.ports = {name: free_port() for name in groups}
         lines = [f"bind 127.0.0.1:{self.port}", f"bind_h2 127.0.0.1:{self.h2_port}", f"conf_dir {self.dir}", f"run_dir {self.dir}",
                  f"spop_address 127.0.0.1:{self.spop_port}", f"ring_address 127.0.0.1:{self.ring_port}",
-                 f"settle_socket {self.settle.path}", f"lua {int(lua)}"]
+                 f"settle_socket {self.settle.path}", f"lua {int(lua)}", f"decision_ms {decision}"]
         lines += [f"{k} {v}" for k, v in (plan or {}).items()]
         for name in groups:
             keys = {"url": f"http://127.0.0.1:{self.ports[name]}/v1", **(group_plan or {}).get(name, {})}
@@ -160,6 +192,7 @@ class Gateway:
             lines += [f"{k} {v}".format(port=self.ports[name]) for k, v in keys.items()]
         made = subprocess.run([write_plan, self.dir], input="\n".join(lines) + "\n", text=True, capture_output=True)
         assert made.returncode == 0, made.stderr
+        make_patient(self.dir)
         self.base = self.dir / "base.cfg"
         self.base.write_text(before or f"global\n    nbthread {threads}\n    stats socket {self.dir}/admin.sock mode 600 level admin\n")
         self.process = None
@@ -170,7 +203,8 @@ class Gateway:
         self.loop.run(self.ring.start(self.ring_port))
         self.loop.run(self.settle.start())
         for name, p in self.providers.items():
-            self.loop.run(p.start(self.ports[name]))
+            if name != "off":
+                self.loop.run(p.start(self.ports[name], self.tls.get(name)))
         self.log = open(self.dir / "haproxy.log", "w")
         self.process = subprocess.Popen([HAPROXY, "-db", "-f", self.base, "-f", self.dir / "tollgate.cfg"],
                                         stdout=self.log, stderr=subprocess.STDOUT)
@@ -180,7 +214,7 @@ class Gateway:
 
     def _answers(self):
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
             return True
         except OSError:
             return False
@@ -188,7 +222,7 @@ class Gateway:
     def __exit__(self, *error):
         self.process.terminate()
         try:
-            self.process.wait(3)
+            self.process.wait(3)  # streams that still run are not waited for
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -199,6 +233,7 @@ class Gateway:
             print(log)
         shutil.rmtree(self.dir)
         assert self.lua_errors_expected or "runtime error" not in log, log
+        assert not self.settle.contradictions, "two records of one request"
 
     def allow(self, pri="a", **more):
         """The agent allows every request with these variables."""
@@ -208,7 +243,7 @@ class Gateway:
     def allow_with_fallback(self, **more):
         self.allow(fb="b", fkey="Bearer key-b", fmodel="model-b", **more)
 
-    def request(self, body=b"{}", path="/v1/chat/completions", method="POST", headers=None, chunked=False, timeout=30):
+    def request(self, body=b"{}", path="/v1/chat/completions", method="POST", headers=None, chunked=False, timeout=PATIENCE * 2):
         """Returns (status, headers as a dict of lower-case names, body)."""
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         h = {"content-type": "application/json", **(headers or {})}
@@ -220,9 +255,23 @@ class Gateway:
         return r.status, {k.lower(): ", ".join(r.headers.get_all(k)) for k in r.headers}, data
 
     def record(self, n=1):
-        """The n-th settlement record, waited for."""
+        """The settlement record of the n-th of a test's requests, waited for."""
         wait_for(lambda: len(self.settle.records) >= n, what=f"settlement record {n}")
         return self.settle.records[n - 1]
+
+    def record_of(self, headers):
+        """The settlement record of the request that was answered with these headers."""
+        id = headers["x-tollgate-request-id"]
+        return wait_for(lambda: self.settle.of(id), what="the settlement record")
+
+    def lines(self, kind, headers, count=1):
+        """The log lines of that kind (1: request, 2: attempt) of that request, by attempt: those of two threads come in any order."""
+        id = headers["x-tollgate-request-id"]
+
+        def found():
+            own = [l for l in list(self.ring.lines) if l["t"] == kind and l["id"] == id]
+            return len(own) >= count and sorted(own, key=lambda l: int(l["att"]) if l["att"] not in ("", "-") else 0)
+        return wait_for(found, what=f"{count} log lines t={kind}")
 
     def line(self, kind, headers):
         """The log line of that kind (1: request, 2: the last attempt) of the request that was answered with these headers."""

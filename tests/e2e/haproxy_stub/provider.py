@@ -65,21 +65,43 @@ def chunk(data):
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\nx-request-id: prov-1\r\n\r\n"
 
 
-def stream(pieces, gap=0.0, finish=True, hold=0.0):
-    """pieces: byte strings, each sent as one chunk in one write. finish False: the connection is dropped without the last chunk."""
+def stream(pieces, gap=0.0):
+    """pieces: byte strings, each sent as one chunk in one write."""
     async def script(request, writer):
         writer.write(SSE_HEAD)
         for p in pieces:
             writer.write(chunk(p))
             await writer.drain()
             await asyncio.sleep(gap)
-        await asyncio.sleep(hold)
-        if finish:
-            writer.write(b"0\r\n\r\n")
-            await writer.drain()
-        else:
-            await asyncio.sleep(0.1)  # a reset would take back what HAProxy has not read yet
-            writer.transport.abort()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+    return script
+
+
+async def until(event):
+    """Waits in the event loop for what another thread does."""
+    while not event.is_set():
+        await asyncio.sleep(0.01)
+
+
+def cut(data, seen):
+    """Breaks off after these bytes once the client has seen them (a threading.Event): a reset takes back what HAProxy has not read yet, and what
+    it reads together with an end is passed on, but not always shown to the tap."""
+    async def script(request, writer):
+        writer.write(data)
+        await writer.drain()
+        await until(seen)
+        writer.transport.abort()
+    return script
+
+
+def silence(data=b""):
+    """Nothing more after these bytes, until the other side has gone."""
+    async def script(request, writer):
+        writer.write(data)
+        await writer.drain()
+        await request.reader.read()
+        raise ConnectionError
     return script
 
 
@@ -89,11 +111,10 @@ def drop():
     return script
 
 
-def raw(data, hold=0.0):
+def raw(data):
     async def script(request, writer):
         writer.write(data)
         await writer.drain()
-        await asyncio.sleep(hold)
         writer.close()
     return script
 
@@ -119,6 +140,7 @@ class StubProvider:
         try:
             while True:
                 request = await read_request(reader)
+                request.reader = reader
                 self.requests.append(request)
                 await self.script(request, writer)
         except (asyncio.IncompleteReadError, ConnectionError, OSError):
