@@ -93,27 +93,21 @@ class Visitor:
         return next((c for c in self.cookies if c.name == name), None)
 
 
-def midnight():
-    return int(time.time()) // DAY * DAY
-
-
-def spike():
-    """When yesterday's spike was, in seconds: the hour from 14:00."""
-    return midnight() - DAY + 14 * HOUR
-
-
 def history(stack, days=9):
-    """Writes the ledger before the agent opens it: the same shape each day, and yesterday mia's twelve dear requests."""
+    """Writes the ledger before the agent opens it: the same shape each day, and yesterday mia's twelve dear requests. stack.now, stack.today
+    (midnight UTC) and stack.spike (the hour from 14:00 of yesterday) are seconds; the tests' browser has that `now` until their end."""
     dice, now = random.Random(7), int(time.time())
+    stack.now, stack.today = now, now // DAY * DAY
+    stack.spike = stack.today - DAY + 14 * HOUR
     ledger = Ledger(stack.ledger_file)
     rows = []
-    for day in range(midnight() - (days - 1) * DAY, midnight() + 1, DAY):
+    for day in range(stack.today - (days - 1) * DAY, stack.today + 1, DAY):
         for team, (people, requests, cost) in TEAMS.items():
             for _ in range(requests):
                 at = day + int(min(max(dice.gauss(13, 3.5), 0.2), 23.7) * HOUR)
                 rows.append((at, team, dice.choice(people), *dice.choice(MODELS), int(cost * dice.uniform(0.4, 1.8))))
     for i in range(12):
-        rows.append((spike() + 400 + i * 150, "research", "mia", "gpt-4o", "azure", 480_000_000 + i * 7_000_000))
+        rows.append((stack.spike + 400 + i * 150, "research", "mia", "gpt-4o", "azure", 480_000_000 + i * 7_000_000))
     rows = sorted(row for row in rows if row[0] < now - 60)
     again = [(row[0] + 60, *row[1:], "cached") for row in rows[::7]]  # asked again: the gateway's own cache has the answer
     for at, team, user, model, provider, cost, *state in sorted([*rows, *again]):
@@ -152,12 +146,15 @@ class Browser:
     """Chromium with one profile: pages, and what they complained about."""
 
     def __init__(self, playwright):
-        self.chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        self.chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM, timeout=PATIENCE * 1000)
         self.complaints = []
 
-    def context(self, **options):
+    def context(self, now, **options):
+        """Its pages' clock stands at `now`, in seconds."""
         options = {"viewport": {"width": 1360, "height": 900}, "locale": "en-US", "reduced_motion": "reduce", **options}
         context = self.chromium.new_context(**options)
+        context.set_default_timeout(PATIENCE * 1000)
+        context.clock.set_fixed_time(now)
         context.add_init_script(
             "document.addEventListener('securitypolicyviolation', (e) => console.error('CSP: ' + e.violatedDirective + ' ' + e.blockedURI))"
         )
@@ -188,8 +185,9 @@ def sign_in(page, stack, name):
     page.wait_for_url(f"{stack.console_url}/**")
 
 
-def settle(page):
-    """Until the page has shown what it asked for."""
+def settle(page, where=""):
+    """Until the page has shown what it asked for, once its address has this in it."""
+    page.wait_for_url(lambda url: where in url)
     fragment = page.url.partition("#")[2]
     page.locator(f'main[data-shown="{"#" + fragment if fragment else ""}"]:not([aria-busy]) #tiles dd').first.wait_for()
 

@@ -1,14 +1,18 @@
 """The console's page in a real Chromium: people sign in at the provider's own page; what they then see equals the ledger."""
 
+import calendar
 import re
+import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from console_support import DAY, HOUR, Browser, history, midnight, settle, shot, sign_in, spike
+from console_support import DAY, HOUR, Browser, history, settle, shot, sign_in
+from stack import PATIENCE
 
 AXE = Path(__file__).resolve().parents[2] / "agent/console/web/node_modules/axe-core/axe.min.js"
+expect.set_options(timeout=PATIENCE * 1000)
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
 
@@ -39,7 +43,7 @@ def open_page(stack, browser):
     browser.complaints.clear()
 
     def make(name, fragment="", **options):
-        context = browser.context(**options)
+        context = browser.context(stack.now, **options)
         contexts.append(context)
         page = context.new_page()
         sign_in(page, stack, name)
@@ -56,29 +60,33 @@ def open_page(stack, browser):
 
 def cells(page, region):
     """The table's rows: each cell's exact value where it has one, else its text."""
-    return [
-        [
-            int(cell.locator("data").first.get_attribute("value"))
-            if cell.locator("data").count()
-            else cell.inner_text().strip()
-            for cell in row.locator("th, td").all()
-        ]
-        for row in page.locator(f"#{region} tbody tr").all()
-    ]
+    value = "cell => { const data = cell.querySelector('data'); return data ? Number(data.getAttribute('value')) : cell.innerText.trim(); }"
+    return page.locator(f"#{region}").evaluate(  # at one moment
+        f"host => [...host.querySelectorAll('tbody tr')].map((row) => [...row.querySelectorAll('th, td')].map({value}))"
+    )
 
 
 def yesterday(stack, by, where="1", *values):
     return stack.query(
         f"SELECT {by} AS name, sum(cost_nano) AS cost, sum(requests) AS requests, sum(denied) AS denied FROM rollup"
         f" WHERE slot >= ? AND slot < ? AND {where} GROUP BY 1 ORDER BY 2 DESC, 3 DESC, 1",
-        midnight() - DAY,
-        midnight(),
+        stack.today - DAY,
+        stack.today,
         *values,
     )
 
 
+def month():
+    """When the month began, which the agent goes by."""
+    now = time.gmtime()
+    return calendar.timegm((now.tm_year, now.tm_mon, 1, 0, 0, 0))
+
+
 def test_numbers_equal_the_ledger(stack, open_page):
-    page = open_page("boss", "period=yesterday")
+    began = None
+    while began != month():  # again when a month began meanwhile
+        began = month()
+        page = open_page("boss", "period=yesterday")
     expected = yesterday(stack, "team")
     table = cells(page, "spend-table")
     assert [(row[0], row[1], row[5], row[6]) for row in table] == [
@@ -91,25 +99,21 @@ def test_numbers_equal_the_ledger(stack, open_page):
     top = stack.query(
         "SELECT cost_nano, user_name FROM request WHERE started_us >= ? AND started_us < ? AND state = 'settled'"
         " ORDER BY cost_nano DESC LIMIT 25",
-        (midnight() - DAY) * 10**6,
-        midnight() * 10**6,
+        (stack.today - DAY) * 10**6,
+        stack.today * 10**6,
     )
     assert [row[1] for row in cells(page, "requests")] == [row["cost_nano"] for row in top]
     # This month's sums by team, as `tollgatectl report --kind burn` has them.
-    month = {
-        row["name"]: row["cost"]
-        for row in stack.query(
-            "SELECT team AS name, sum(cost_nano) AS cost FROM rollup WHERE slot >= strftime('%s', 'now', 'start of month') + 0 GROUP BY 1"
-        )
-    }
-    shown = {row[0]: row[4] for row in cells(page, "forecast")}
-    assert {team: cost for team, cost in month.items() if cost and team in shown} == {t: c for t, c in shown.items() if c}
+    rows = stack.query("SELECT team AS name, sum(cost_nano) AS cost FROM rollup WHERE slot >= ? GROUP BY 1", began)
+    spent = {row["name"]: row["cost"] for row in rows}
+    shown = {row[0]: row[4] for row in cells(page, "forecast") if len(row) > 4}  # a single cell when nothing was spent yet
+    assert {team: cost for team, cost in spent.items() if cost and team in shown} == {t: c for t, c in shown.items() if c}
     # What caches saved.
     saved = stack.query(
         "SELECT coalesce(model, planned_model) AS model, sum(saved_nano) AS answers, sum(prompt_saved_nano) AS prompts FROM request"
         " WHERE started_us >= ? AND started_us < ? AND state = 'settled' GROUP BY 1",
-        (midnight() - DAY) * 10**6,
-        midnight() * 10**6,
+        (stack.today - DAY) * 10**6,
+        stack.today * 10**6,
     )
     assert all(row["answers"] > 0 for row in saved) and any(row["prompts"] > 0 for row in saved)
     shown = {row[0].split()[0]: (row[1], row[2]) for row in cells(page, "savings")}
@@ -119,12 +123,12 @@ def test_numbers_equal_the_ledger(stack, open_page):
     wrong = stack.query(
         "SELECT count(*) AS n FROM request WHERE started_us >= ? AND started_us < ?"
         " AND (state = 'denied' OR fallback = 1 OR outcome <> 'ok')",
-        (midnight() - DAY) * 10**6,
-        midnight() * 10**6,
+        (stack.today - DAY) * 10**6,
+        stack.today * 10**6,
     )[0]["n"]
     assert sum(row[3] for row in cells(page, "trouble")) == wrong
     # Percentiles by nearest rank.
-    period = {"from": midnight() - DAY, "to": midnight()}
+    period = {"from": stack.today - DAY, "to": stack.today}
     answer = page.request.get(f"{stack.console_url}/api/latency", params=period).json()
     assert {row["provider"] for row in answer["providers"]} == {"openai", "azure"}
     for row in answer["providers"]:
@@ -141,13 +145,13 @@ def test_numbers_equal_the_ledger(stack, open_page):
                 assert row[column][f"p{percent}"] == known[-(-len(known) * percent // 100) - 1]["v"]
 
 
-def click_bar(page, at, low=0.06):
+def click_bar(stack, page, at, low=0.06):
     """Into the bar that begins at `at`, a little above its foot."""
     over = page.locator("#spend-chart .u-over")
     box = over.bounding_box()
     fragment = dict(part.split("=", 1) for part in page.url.partition("#")[2].split("&") if "=" in part)
-    start = int(fragment.get("from", midnight() - DAY))
-    end = int(fragment.get("to", midnight()))
+    start = int(fragment.get("from", stack.today - DAY))
+    end = int(fragment.get("to", stack.today))
     step = HOUR if end - start > 6 * HOUR else 900
     x = (at + step * 0.3 - start) / (end - start)
     page.mouse.move(box["x"] + box["width"] * x - 3, box["y"] + box["height"] * (1 - low))
@@ -162,19 +166,19 @@ def test_a_spike_is_explained_and_drilled_into_by_clicks(stack, open_page):
     page = open_page("boss", "period=yesterday")
     expect(page.locator("#insight")).to_contain_text("14:00–15:00")
     expect(page.locator("#insight button")).to_have_text("research › gpt-4o › mia")
-    click_bar(page, spike())
+    click_bar(stack, page, stack.spike)
     expect(page.locator("#crumbs")).to_have_text(re.compile("All teams.*research"))
     expect(page.locator("#spend-h")).to_have_text("Spend by model")
     page.locator("#spend-table").get_by_role("button", name="gpt-4o", exact=True).click()
-    settle(page)
+    settle(page, "model=gpt-4o")
     expect(page.locator("#spend-h")).to_have_text("Spend by person")
     page.locator("#spend-legend button", has_text="mia").click()
-    settle(page)
+    settle(page, "user=mia")
     mine = stack.query(
         "SELECT id, request_id, cost_nano FROM request WHERE user_name = 'mia' AND planned_model = 'gpt-4o' AND started_us >= ?"
         " AND started_us < ? AND state = 'settled' ORDER BY cost_nano DESC LIMIT 25",
-        spike() * 10**6,
-        (spike() + HOUR) * 10**6,
+        stack.spike * 10**6,
+        (stack.spike + HOUR) * 10**6,
     )
     assert [row[1] for row in cells(page, "requests")] == [row["cost_nano"] for row in mine]
     page.locator("#requests tbody button").first.click()
@@ -192,7 +196,7 @@ def test_a_spike_is_explained_and_drilled_into_by_clicks(stack, open_page):
     settle(page)
 
 
-def test_the_keyboard_reaches_everything(open_page):
+def test_the_keyboard_reaches_everything(stack, open_page):
     page = open_page("boss", "period=yesterday")
     page.keyboard.press("Tab")
     expect(page.locator("#skip")).to_be_focused()
@@ -209,7 +213,7 @@ def test_the_keyboard_reaches_everything(open_page):
         page.keyboard.press("ArrowRight")
     expect(handle).to_have_attribute("aria-valuetext", re.compile(r"14:00 to 15:00: \$6\.\d\d, .*research \$"))
     page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: f"from={spike()}" in url)
+    page.wait_for_url(lambda url: f"from={stack.spike}" in url)
     settle(page)
     first = page.locator("#requests tbody button").first
     first.focus()
@@ -233,7 +237,7 @@ def test_a_viewer_sees_one_team_whatever_is_asked(stack, open_page):
     def ask(question, **parameters):
         return page.request.get(f"{stack.console_url}/api/{question}", params=parameters)
 
-    period = {"from": midnight() - 8 * DAY, "to": midnight() + DAY}
+    period = {"from": stack.today - 8 * DAY, "to": stack.today + DAY}
     teams = [group["name"] for group in ask("spend", **period, step=DAY, by="team").json()["groups"]]
     assert teams == ["search"]
     assert ask("spend", **period, step=DAY, by="user", team="research").json()["groups"] == []

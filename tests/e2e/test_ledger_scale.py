@@ -11,13 +11,13 @@ import time
 import pytest
 
 from ledger_fixture import Ledger, ctl
-from stack import build_folder, wait_for
+from stack import PATIENCE, build_folder, wait_for
 
 ROWS = 4400
 
 
 def count(file, sql="SELECT count(*) FROM request_row"):
-    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as db:
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE)) as db:
         return db.execute(sql).fetchone()[0]
 
 
@@ -109,7 +109,8 @@ def test_the_agent_archives_while_traffic_runs(stack, tmp_path):
     settled = "SELECT count(*) FROM request WHERE team = 'archiving' AND state = 'settled'"
     assert stack.post(token, body)[0] == 200
     wait_for(lambda: count(stack.ledger_file, settled) == 1, "the settlement")
-    with contextlib.closing(sqlite3.connect(stack.ledger_file, timeout=10)) as db, db:
+    wait_for(lambda: count(stack.ledger_file, "SELECT count(*) FROM attempt_row") == 1, "its attempt, the last that is written of it")
+    with contextlib.closing(sqlite3.connect(stack.ledger_file, timeout=PATIENCE)) as db, db:
         columns = [row[1] for row in db.execute("PRAGMA table_info(request_row)") if row[1] not in ("id", "started_us")]
         names = ", ".join(columns)
         db.execute(
@@ -120,7 +121,7 @@ def test_the_agent_archives_while_traffic_runs(stack, tmp_path):
     started = ctl("archive", "--before", "2020-02", "--to", tmp_path / "old.db", "--config", stack.config)
     assert "started" in started.stdout
     answered = 0
-    end = time.monotonic() + 30
+    end = time.monotonic() + 3 * PATIENCE
     while time.monotonic() < end:
         answered += stack.post(token, body)[0] == 200
         status = figures(ctl("archive", "--status", "--config", stack.config, "--json"))

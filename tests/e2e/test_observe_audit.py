@@ -28,7 +28,7 @@ def entries(stack):
 
 
 def test_acts_are_recorded(stack, log):
-    assert [e["action"] for e in entries(stack)] == ["start"]
+    wait_for(lambda: [e["action"] for e in entries(stack)] == ["start"], "the start's entry, and no other")
     ctl(stack, "--socket", stack.admin_socket, "status")
     ctl(stack, "revoke", "subject", "somebody", "--note", "left", "--config", stack.config)
     ctl(stack, "unrevoke", "subject", "somebody", "--config", stack.config)
@@ -52,7 +52,7 @@ def test_survives_kill_9_and_restart(stack, log):
     state = json.loads(ctl(stack, "audit", "verify", "--config", stack.config, "--json"))
     assert state["good"] and state["entries"] == len(entries(stack))
     # Each hash is in the agent's log too: with it, lines cut off at the end are missed.
-    assert f"hash={state['head']}" in stack.agent.tail(200000)
+    wait_for(lambda: f"hash={state['head']}" in stack.agent.tail(200000), "the hash in the log")
     ctl(stack, "audit", "verify", "--config", stack.config, "--head", state["head"])
 
 
@@ -64,6 +64,7 @@ def test_what_is_not_recorded_is_not_done(stack, log):
     full = stack.folder / "full"
     try:
         os.mknod(full, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
+        os.close(os.open(full, os.O_WRONLY))  # not where devices are not allowed
     except PermissionError:
         full = "/dev/full"
     stack.write_configuration(text + f"audit: {{file: {full}}}\n")
@@ -73,6 +74,7 @@ def test_what_is_not_recorded_is_not_done(stack, log):
             [build_folder() / "tollgatectl", "revoke", "subject", "not-recorded", "--config", stack.config],
             capture_output=True,
             text=True,
+            timeout=PATIENCE,
         )
         assert why.returncode == 1 and "audit log cannot be written" in why.stderr
         body = {"model": "chat-default", "messages": [{"role": "user", "content": "hello"}]}

@@ -1,5 +1,6 @@
 """The prompt log: only of models that opt in, redacted, in a file of its own that is turned over by size; nothing of it anywhere else."""
 
+import contextlib
 import json
 import stat
 
@@ -29,8 +30,12 @@ def log(stack):
     path = stack.ledger_folder / "prompts.log"
 
     def lines():
-        files = [path.with_name(f"prompts.log.{i}") for i in (3, 2, 1)] + [path]
-        return [json.loads(line) for file in files if file.exists() for line in file.read_text(encoding="ascii").splitlines()]
+        """Whole lines: it may be written, and turned over, just now."""
+        found = []
+        for file in [path.with_name(f"prompts.log.{i}") for i in (3, 2, 1)] + [path]:
+            with contextlib.suppress(FileNotFoundError):
+                found += [json.loads(line) for line in file.read_text(encoding="ascii").splitlines(keepends=True) if line.endswith("\n")]
+        return found
 
     lines.path = path
     return lines

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import threading
@@ -147,6 +148,8 @@ def test_a_slow_reader_is_told_and_slows_nobody(stack, sub, settled):
     slow = subprocess.Popen([CTL, "tail", "--socket", stack.admin_socket, "--json", "--since", "1s"], stdout=writer)
     os.close(writer)
     try:
+        # It is there when it has written something: from then on every event is its own.
+        wait_for(lambda: select.select([reader], [], [], 0)[0] or strangers(stack, 1), "the tail to have begun")
         threads = [threading.Thread(target=strangers, args=(stack, RECENT)) for _ in range(2)]
         for thread in threads:
             thread.start()

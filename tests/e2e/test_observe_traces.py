@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otlp_receiver import Receiver
 from prometheus import fetch
-from stack import PATIENCE, configuration, wait_for
+from stack import PATIENCE, configuration, free_ports, wait_for
 
 SERVER, CLIENT = 2, 3  # of OTLP's SpanKind
 UNSET, ERROR = 0, 2
@@ -383,7 +383,7 @@ def test_a_configuration_that_cannot_be_read_is_refused(stack, receiver, sub):
 def test_a_collector_that_is_down(stack, sub):
     """Decisions go on; what waited is delivered once it is back."""
     token = stack.person(sub)
-    away = Receiver()
+    away = Receiver(free_ports(1)[0])  # one that no outgoing connection takes meanwhile
     away.stop()
     with configured(stack, traces(away, stack.folder)):
         failures = metric(stack, "tollgate_trace_exports_total", result="failed")
@@ -393,10 +393,11 @@ def test_a_collector_that_is_down(stack, sub):
         back = Receiver(away.port)
         try:
             whole(back, headers)
+            # What it has received is not yet what the agent has heard of.
+            wait_for(lambda: "trace_export_recovered" in stack.agent.tail(1 << 24), "the recovery in the log")
         finally:
             back.stop()
-    log = stack.agent.tail(1 << 24)
-    assert "trace_export_failing" in log and "trace_export_recovered" in log
+    assert "trace_export_failing" in stack.agent.tail(1 << 24)
 
 
 def test_a_slow_collector_loses_spans_and_holds_up_nobody(stack, receiver, sub):
@@ -412,7 +413,7 @@ def test_a_slow_collector_loses_spans_and_holds_up_nobody(stack, receiver, sub):
     receiver.gate.set()
     wait_for(lambda: metric(stack, "tollgate_trace_queued_spans") == 0, "the queue to empty")
     whole(receiver, stack.post(token, body(sub))[1])
-    assert spans_counted(stack, "exported") > exported + 16
+    wait_for(lambda: spans_counted(stack, "exported") > exported + 16, "what was kept to be counted as exported")
 
 
 def test_patience_is_given_when_asked_for(stack, receiver, sub):
@@ -449,7 +450,7 @@ def test_answers(stack, receiver, sub, reply, result):
     whole(receiver, stack.post(stack.person(sub), body(sub))[1])
     assert len(receiver.spans(of(headers), reply[0])) == 2, "sent once"
     if result == "rejected":
-        assert "too old" in stack.agent.tail(1 << 24)
+        wait_for(lambda: "too old" in stack.agent.tail(1 << 24), "the collector's words in the log")
 
 
 def test_the_end_waits_for_no_collector(stack, receiver, sub, settled):

@@ -41,7 +41,7 @@ def settled(stack):
 
 
 def spent(stack):
-    rows = figures(ctl("report", "--config", stack.config, "--by", "team", "--json"))["rows"]
+    rows = figures(ctl("report", "--config", stack.config, "--by", "team", "--from", "2026-01", "--json"))["rows"]
     return {row["team"]: row["cost_nano"] for row in rows}
 
 

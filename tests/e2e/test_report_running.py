@@ -38,8 +38,7 @@ prices:
 
 def counted(stack):
     """{(limit, subject, unit): used}, of limits whose windows do not end while a test runs."""
-    accounts = ledger.budgets(stack)
-    assert all(account["held"] == 0 for account in accounts)
+    accounts = wait_for(lambda: (a := ledger.budgets(stack)) and not any(account["held"] for account in a) and a, "the end of all holds")
     return {(a["limit"], a["subject"], a["unit"]): a["used"] for a in accounts if a["limit"].startswith("running-") and a["used"]}
 
 

@@ -17,8 +17,8 @@ def targets(*pairs):
 
 
 STACK = {
-    "first_byte": "20s",
-    "first_byte_stream": "1s",
+    "first_byte": "60s",
+    "first_byte_stream": "8s",
     "breaker": "failures: 3, error_rate: 60%, min_requests: 10, window: 10s, open: 500ms, open_max: 2s, probes: 2, retry_after: 1s",
     "models": [
         f"name: teams, {targets((BETA, ', when: {team: [vip]}'), (ALPHA, ''))}",
@@ -83,9 +83,9 @@ def test_the_answer_is_cut_to_the_room_the_window_leaves(stack, sub):
 
 def test_streams_have_a_first_byte_limit_of_their_own(stack, sub):
     token = stack.person(sub)
-    stack.behave("alpha", accept_delay=2.0, times=1)
+    stack.behave("alpha", accept_delay=9.0, times=1)
     assert provider(stack, token, "chat-default", sub) == "alpha"
-    stack.behave("alpha", accept_delay=20.0, times=1)
+    stack.behave("alpha", accept_delay=30.0, times=1)
     assert provider(stack, token, "chat-default", sub, stream=True) == "beta"
 
 
@@ -151,17 +151,18 @@ def test_drained_targets_get_nothing_also_after_a_crash(stack, sub):
 def test_retry_after_opens_for_as_long_as_it_says(stack, sub):
     token = stack.person(sub)
     close_all(stack)
-    stack.behave("alpha", status=429, retry_after="40")
+    stack.behave("alpha", status=429, retry_after="400")
     assert provider(stack, token, "chat-default", sub) == "beta", "a second try within the request"
     alpha = wait_for(lambda: (s := state(stack, "alpha"))["state"] == "open" and s, "the breaker to open")
-    assert alpha["reason"] == "retry_after" and 20000 < alpha["open_ms"] <= 40000
+    assert alpha["reason"] == "retry_after" and 200000 < alpha["open_ms"] <= 400000
     before = len(stack.received("alpha", sub))
     assert provider(stack, token, "chat-default", sub) == "beta"
     assert len(stack.received("alpha", sub)) == before, "the provider is left alone"
+    wait_for(lambda: state(stack, "alpha")["kept"], "the state to be kept")
     stack.kill_agent()
     stack.restart_agent()
     again = state(stack, "alpha")
-    assert again["state"] == "open" and again["open_ms"] > 10000, "a restart forgets nothing"
+    assert again["state"] == "open" and again["open_ms"] > 100000, "a restart forgets nothing"
     close_all(stack)
 
 
@@ -188,9 +189,9 @@ def test_a_flapping_provider_is_not_noticed(stack, sub, fault, stream):
             stack.behave("alpha", **fault)
             opened = wait_for(lambda: (s := state(stack, "alpha"))["state"] == "open" and s, "the breaker to open")
             assert opened["open_ms"] <= 2000, "open_max"
-            wait_for(lambda: answers[-1][1:] == ("beta", "1"), "traffic to go straight to the other provider")
+            wait_for(lambda: answers and answers[-1][1:] == ("beta", "1"), "traffic to go straight to the other provider")
             stack.behave("alpha")
-            wait_for(lambda: answers[-1][1] == "alpha" and state(stack, "alpha")["state"] == "closed", "traffic to return")
+            wait_for(lambda: answers and answers[-1][1] == "alpha" and state(stack, "alpha")["state"] == "closed", "traffic to return")
     finally:
         stop.set()
         for thread in asking:
@@ -211,5 +212,5 @@ def test_the_breaker_is_a_metric(stack, sub):
 
     opened = 'tollgate_route_openings_total{provider="beta",model="gpt-4o",reason="consecutive_failures"}'
     wait_for(lambda: shown().get(opened) == 1, "the opening to be counted")
-    wait_for(lambda: shown()['tollgate_route_state{provider="alpha",model="gpt-4o-mini"}'] == 0, "the other one's state")
+    wait_for(lambda: shown().get('tollgate_route_state{provider="alpha",model="gpt-4o-mini"}') == 0, "the other one's state")
     close_all(stack)
