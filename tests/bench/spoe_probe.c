@@ -19,7 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 2000, REPLY_BYTES = 4096 };
+enum { PATIENCE_MS = 60000, REPLY_BYTES = 4096 };
 
 struct reply {
     uint8_t bytes[REPLY_BYTES];
