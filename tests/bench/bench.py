@@ -25,7 +25,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
-from stack import Process, Stack, build_folder, configuration, free_ports, wait_for  # noqa: E402
+from machine import Process, build_folder, free_ports, wait_for  # noqa: E402
+from stack import Stack, configuration
 
 REQUESTS = 20000
 SECONDS = 5

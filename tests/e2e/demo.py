@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import ledger
-from stack import PATIENCE, ROOT, Stack, wait_for
+from machine import PATIENCE, ROOT, wait_for
+from stack import Stack
 
 FOLDER = ROOT / ".demo"
 LIMITS = (

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 VIEWS = ("spend_by_team_day", "spend_by_cost_center_month", "spend_by_model")
 COUNT_OF_SUBJECT = "SELECT count(*) FROM request WHERE subject = '{}'"

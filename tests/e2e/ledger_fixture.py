@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 
-from stack import build_folder
+from machine import build_folder
 
 
 def us(text):

@@ -13,7 +13,7 @@ import threading
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 IDS = {"traceId": 32, "spanId": 16, "parentSpanId": 16}
 LONG = {"startTimeUnixNano", "endTimeUnixNano", "timeUnixNano", "intValue"}

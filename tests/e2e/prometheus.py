@@ -8,7 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from stack import PATIENCE, ROOT, Process, free_ports, wait_for
+from machine import PATIENCE, ROOT, Process, free_ports, wait_for
 
 PROGRAMS = ROOT / ".cache/prometheus/usr/bin"
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from stack import PATIENCE
+from machine import PATIENCE
 
 
 def ctl(stack, *argv, code=0):

@@ -5,13 +5,11 @@ Used by the tests (conftest.py) and by ./demo. Python's standard library only. E
 Stack knows how to start, stop, kill and restart each of them, and to read what the agent wrote. Nothing sleeps for a
 fixed time: waits poll for a condition and fail with what they waited for."""
 
-import calendar
 import contextlib
 import http.client
 import itertools
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -19,237 +17,15 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-PATIENCE = int(os.environ.get("TOLLGATE_PATIENCE", "60"))  # seconds until a wait gives up: far beyond any sane duration
+from machine import HERE, PATIENCE, QUIET_ZONE, Process, build_folder, call, free_ports, wait_for
+from stack_configuration import configuration
 
 # US dollars per million tokens are nano-dollars per thousandth of a token: 0.15 USD/M is 150 a token.
 PRICES = {("openai", "gpt-4o-mini"): (150, 600), ("azure", "gpt-4o"): (2500, 10000)}
-
-
-def build_folder():
-    return Path(os.environ.get("TOLLGATE_BUILD", ROOT / "build"))
-
-
-def quiet_zone():
-    """A time zone where it is about noon: whatever begins and ends with a day, a month or a year there does so half a day from now."""
-    hours = 12 - time.gmtime().tm_hour
-    return "UTC" if hours == 0 else f"Etc/GMT{-hours:+d}"  # their signs are the wrong way round
-
-
-QUIET_ZONE = quiet_zone()
-
-
-def away_from_month_end(seconds=180):
-    """Waits for the next UTC month where that is closer than this: for what is counted by UTC months and cannot be told another zone."""
-
-    def months_end():
-        now = time.gmtime()
-        ends = calendar.timegm((now.tm_year, now.tm_mon + 1, 1, 0, 0, 0)) if now.tm_mon < 12 else calendar.timegm((now.tm_year + 1, 1, 1, 0, 0, 0))
-        return ends - time.time()
-
-    if (left := months_end()) < seconds:
-        time.sleep(left + 1)
-
-
-class Ports:
-    """A part of the machine's ports that no other process of a test run, of this tree or of another, draws from. Below the range that
-    outgoing connections are given theirs from, so that none of them is taken by one before its listener comes, or comes back."""
-
-    PARTS, FIRST = 128, 10240  # a machine of 64 cores has 65 workers
-
-    def __init__(self):
-        self.pid = os.getpid()
-        low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-        end = low if low - self.FIRST >= 64 * self.PARTS else 32768
-        size = (end - self.FIRST) // self.PARTS
-        for part in random.sample(range(self.PARTS), self.PARTS):
-            # A name without a file, gone with its process however that ends, and known in the network namespace as ports are.
-            self.claim = socket.socket(socket.AF_UNIX)
-            try:
-                self.claim.bind(f"\0tollgate-test-ports-{part}")
-                break
-            except OSError:
-                self.claim.close()
-        else:
-            raise RuntimeError(f"{self.PARTS} processes of tests are running on this machine already")
-        first = self.FIRST + part * size
-        self.turn = itertools.cycle(random.sample(range(first, first + size), size))
-        self.size = size
-
-    def free(self, count):
-        with contextlib.ExitStack() as held:
-            found = []
-            for port in itertools.islice(self.turn, 2 * self.size):
-                if len(found) == count:
-                    return found
-                one = held.enter_context(socket.socket())
-                with contextlib.suppress(OSError):
-                    one.bind(("127.0.0.1", port))
-                    found.append(port)
-        raise RuntimeError(f"no {count} free ports among {self.size}")
-
-
-ports = None
-
-
-def free_ports(count):
-    """Ports nobody listens on now; all taken at once so that they differ. One given out comes up again only after all others of the
-    process's part."""
-    global ports
-    if ports is None or ports.pid != os.getpid():
-        ports = Ports()
-    return ports.free(count)
-
-
-def wait_for(condition, what, patience=PATIENCE):
-    """The condition's first true value."""
-    end = time.monotonic() + patience
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {patience} s")
-        time.sleep(0.02)
-
-
-def call(method, url, value=None, headers=None):
-    """One JSON exchange with a control interface; raises on anything but 200."""
-    data = None if value is None else json.dumps(value).encode()
-    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-class Process:
-    """A child with its output in a file. Detached ones outlive us."""
-
-    def __init__(self, name, folder, argv, env=None, detached=False, unlimited_core=False):
-        self.name, self.argv, self.env = name, [str(a) for a in argv], env
-        self.log = folder / f"{name}.log"
-        self.folder, self.detached, self.unlimited_core = folder, detached, unlimited_core
-        self.popen, self.log_start = None, 0
-
-    def start(self):
-        def before_exec():
-            if self.unlimited_core:
-                import resource
-
-                resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
-        with open(self.log, "ab") as log:
-            self.log_start = log.tell()
-            self.popen = subprocess.Popen(
-                self.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env={**os.environ, **(self.env or {})},
-                start_new_session=self.detached,
-                preexec_fn=before_exec if self.unlimited_core else None,
-            )
-
-    @property
-    def pid(self):
-        return self.popen.pid
-
-    def alive(self):
-        return self.popen is not None and self.popen.poll() is None
-
-    def text(self):
-        """All it has said, in this start and those before."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def tail(self, size=4000):
-        return self.text()[-size:]
-
-    def wait_ready_line(self):
-        """The JSON after `ready` on the output of this start: the log keeps those of earlier ones."""
-
-        def look():
-            if not self.alive():
-                raise RuntimeError(f"{self.name} ended with {self.popen.returncode}:\n{self.tail()}")
-            text = self.log.read_bytes()[self.log_start :].decode(errors="replace")
-            lines = [line for line in text.splitlines(keepends=True) if line.startswith("ready {") and line.endswith("\n")]
-            return lines and json.loads(lines[-1][6:])
-
-        return wait_for(look, f"{self.name} to be ready")
-
-    def stop(self, number=signal.SIGTERM):
-        """Its exit status; 0 when it was not running. A process that ignores the signal is killed and reported."""
-        if not self.alive():
-            return 0
-        self.popen.send_signal(number)
-        try:
-            return self.popen.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
-            raise AssertionError(f"{self.name} did not end on signal {number}:\n{self.tail()}") from None
-
-
-def configuration(stack):
-    """tollgate.yaml for this stack: the only place that knows its keys."""
-    s = stack
-    limits = "".join(f"  - {{{limit}}}\n" for limit in s.limits)
-    binds = "".join(f"    - {{{bind}}}\n" for bind in (s.binds(s) if s.binds else ()))
-    more_providers, more_models = (
-        "".join(f"  - {{{part}}}\n" for part in parts) for parts in (s.extend(s) if s.extend else ((), ()))
-    )
-    # Without Lua no body is rewritten: clients must name the providers' own models.
-    models = (
-        """\
-  - {name: chat-default, primary: {provider: alpha, model: gpt-4o-mini}, fallback: {provider: beta, model: gpt-4o}, max_output: 1024}
-  - {name: solo, primary: {provider: alpha, model: gpt-4o-mini}, max_output: 1024}
-"""
-        if s.lua
-        else """\
-  - {name: gpt-4o-mini, primary: {provider: alpha, model: gpt-4o-mini}, fallback: {provider: beta, model: gpt-4o-mini}, max_output: 1024}
-"""
-    )
-    return f"""\
-# Written by tests/e2e/stack.py.
-listen:
-  spop: ["127.0.0.1:{s.ports["spop"]}", "unix@{s.sockets}/spop.sock"]
-  settle: unix@{s.sockets}/settle.sock
-  ring: {f"unix@{s.sockets}/ring.sock" if s.unix_ring else f"127.0.0.1:{s.ports['ring']}"}
-  admin: {s.sockets}/admin.sock
-workers: {s.workers}
-metrics: {{listen: "127.0.0.1:{s.ports["metrics"]}"}}
-haproxy:
-  bind:
-    - {{address: "127.0.0.1:{s.ports["gateway"]}"}}
-{binds}  conf_dir: {s.folder}/haproxy
-  runtime_dir: {s.sockets}
-  lua: {"true" if s.lua else "false"}
-  max_body: {s.max_body}
-  decision_timeout: {s.decision}
-  first_byte_timeout: {s.first_byte}
-  first_byte_timeout_stream: {s.first_byte_stream or s.first_byte}
-  stall_timeout: {s.stall}
-  streams: {s.streams}
-  retry_after_wait: {s.retry_after_wait}
-ledger: {{file: {s.ledger_file}, hold_timeout: {s.hold_timeout}}}
-issuers:
-  - issuer: {s.issuer}
-    audience: [tollgate]
-    logout_audience: [shop]{s.introspection}
-    allow_http: true
-providers:
-  - {{name: alpha, price_as: openai, url: "http://127.0.0.1:{s.ports["alpha"]}/v1", credential: {{file: {s.folder}/alpha.key}}}}
-  - {{name: beta, price_as: azure, url: "http://127.0.0.1:{s.ports["beta"]}/openai/deployments/<model>", auth: api-key,
-     query: api-version=2024-10-21, credential: {{env: BETA_KEY}}}}
-{more_providers}breaker: {{{s.breaker}}}
-models:
-{models}{"".join(f"  - {{{model}}}" + chr(10) for model in s.models)}{more_models}limits:
-{limits}{s.extra()}"""
 
 
 class Gate:

@@ -8,7 +8,7 @@ import urllib.parse
 import pytest
 
 from console_support import Visitor
-from stack import wait_for
+from machine import wait_for
 
 STACK = {"console": "public"}
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from console_support import DAY, HOUR, Browser, history, settle, shot, sign_in
-from stack import PATIENCE
+from machine import PATIENCE
 
 AXE = Path(__file__).resolve().parents[2] / "agent/console/web/node_modules/axe-core/axe.min.js"
 expect.set_options(timeout=PATIENCE * 1000)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from authority import Authority
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 CTL = build_folder() / "tollgatectl"
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 CTL = build_folder() / "tollgatectl"
 COMMANDS = re.findall(r"^  (\S+) ", subprocess.run([CTL, "help"], capture_output=True, text=True).stdout, re.M)

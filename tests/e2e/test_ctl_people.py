@@ -6,7 +6,7 @@ import re
 import pytest
 
 import ledger
-from stack import wait_for
+from machine import wait_for
 from test_ctl_json import CTL, cases, place, run  # noqa: F401: place is a fixture
 
 LIMITS = (

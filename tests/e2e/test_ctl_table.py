@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from stack import PATIENCE, build_folder
+from machine import PATIENCE, build_folder
 
 CTL = build_folder() / "tollgatectl"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import ledger
-from stack import PATIENCE, PRICES, QUIET_ZONE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
+from stack import PRICES
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 DAY, HOUR = 86400, 3600

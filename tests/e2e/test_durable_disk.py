@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import ledger
-from stack import PATIENCE, PRICES, free_ports, wait_for
+from machine import PATIENCE, free_ports, wait_for
+from stack import PRICES
 from test_gate_crash import Load
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]

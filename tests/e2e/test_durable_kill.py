@@ -10,7 +10,7 @@ import time
 import pytest
 
 import ledger
-from stack import QUIET_ZONE, wait_for
+from machine import QUIET_ZONE, wait_for
 from test_gate_crash import Load, request_id
 
 ROUNDS = int(os.environ.get("TOLLGATE_KILL_ROUNDS", "10"))

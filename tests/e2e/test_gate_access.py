@@ -7,7 +7,7 @@ import time
 import openai
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 # A minute of a day that is three days away, in any time zone.
 NOT_NOW = "Mon Tue Wed Thu Fri Sat Sun".split()[(time.gmtime().tm_wday + 3) % 7] + " 12:00-12:01"

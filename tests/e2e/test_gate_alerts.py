@@ -13,7 +13,8 @@ import urllib.request
 
 import pytest
 
-from stack import PATIENCE, Stack, wait_for
+from machine import PATIENCE, wait_for
+from stack import Stack
 
 LIMITS = ('name: alert-total, level: user, amount: "10 requests", window: total, action: soft',)
 

@@ -7,7 +7,7 @@ import subprocess
 import openai
 import pytest
 
-from stack import PATIENCE, Process, build_folder, free_ports, wait_for
+from machine import PATIENCE, Process, build_folder, free_ports, wait_for
 
 OWN = """\
 global

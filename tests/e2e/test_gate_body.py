@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from stack import PATIENCE
+from machine import PATIENCE
 
 STACK = {"max_body": 100000}
 

@@ -10,7 +10,8 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE, PRICES, QUIET_ZONE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
+from stack import PRICES
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 # One request of the crowd: 1000 output tokens at most and a short prompt.

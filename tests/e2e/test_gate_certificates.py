@@ -12,7 +12,7 @@ import pytest
 
 import ledger
 from authority import Authority, fingerprint
-from stack import PATIENCE, build_folder, free_ports, wait_for
+from machine import PATIENCE, build_folder, free_ports, wait_for
 
 MADE = {}  # name: file of a certificate with its key
 REFUSED = (ssl.SSLError, ConnectionError, http.client.BadStatusLine)

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE, QUIET_ZONE
+from machine import PATIENCE, QUIET_ZONE
 
 SPEECH = b"RIFF\x00\x01\xff\xfe\r\n\x80WAVE" * 400
 TARGET = "{provider: alpha, model: gpt-4o-mini}"

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 import ledger
-from stack import QUIET_ZONE, configuration, free_ports, wait_for
+from machine import QUIET_ZONE, free_ports, wait_for
+from stack import configuration
 
 
 def body(text, model="solo"):

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE, QUIET_ZONE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
 
 STACK = {"hold_timeout": "5s"}
 

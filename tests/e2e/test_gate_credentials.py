@@ -23,8 +23,7 @@ import pytest
 
 import ledger
 from credential_kinds import ACCOUNT, everywhere
-from stack import PATIENCE, wait_for
-from token_endpoints import TokenEndpoints
+from machine import PATIENCE, wait_for
 
 
 def prompt(model, text="hello", **more):

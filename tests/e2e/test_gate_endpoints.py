@@ -6,7 +6,7 @@ import httpx2 as httpx
 import pytest
 
 import ledger
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 ASKS = {
     "responses": ("/v1/responses", lambda t: {"model": "solo", "instructions": "Be brief.", "input": t}, "max_output_tokens"),

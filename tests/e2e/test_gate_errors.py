@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from prometheus import fetch
-from stack import PATIENCE, PRICES, wait_for
+from machine import PATIENCE, wait_for
+from stack import PRICES
 from test_gate_relay import PATHS, body, events_of, texts_of
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from stack import wait_for
+from machine import wait_for
 from test_gate_hardship import NOISE, body, served, throw
 
 STACK = {"console": "public"}

@@ -14,7 +14,7 @@ import pytest
 
 import ledger
 from haproxy_stub.spop import frame, string, typed, varint
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 from test_gate_crash import Load, request_id
 
 AGENT_HELLO, AGENT_DISCONNECT, ACK = 101, 102, 103

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import httpx2 as httpx
 import pytest
-from stack import wait_for
+from machine import wait_for
 
 STACK = {
     "limits": (

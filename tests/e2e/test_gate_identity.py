@@ -8,7 +8,7 @@ import time
 import openai
 import pytest
 
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 
 def body(text):

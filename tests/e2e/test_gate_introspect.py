@@ -3,7 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from stack import wait_for
+from machine import wait_for
 
 STACK = {"introspection": "cache: 1s, stale: 2s"}
 

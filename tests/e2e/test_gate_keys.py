@@ -12,7 +12,7 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE, away_from_month_end, build_folder, wait_for
+from machine import PATIENCE, away_from_month_end, build_folder, wait_for
 
 KEY = re.compile(r"tg_[0-9A-Za-z]{49}")
 ENDPOINT_LIMIT = 'name: each-key, level: key, amount: "1000 requests", window: day, match: ["*"]'

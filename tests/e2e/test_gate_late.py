@@ -6,7 +6,7 @@ import threading
 import time
 
 import ledger
-from stack import wait_for
+from machine import wait_for
 
 STACK = {"decision": "5s"}
 

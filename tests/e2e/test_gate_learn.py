@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import ledger
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 STACK = {
     "max_body": 1300000,

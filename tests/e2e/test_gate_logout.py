@@ -12,7 +12,7 @@ import urllib.parse
 import httpx2 as httpx
 import pytest
 
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 PATH = "/tollgate/v1/backchannel-logout"

@@ -3,7 +3,6 @@ core files itself (test_gate_secrets); here its memory is read as root, as if it
 
 import contextlib
 import itertools
-import json
 import random
 import secrets
 import subprocess
@@ -17,8 +16,7 @@ import pytest
 import memory
 from console_support import Visitor
 from credential_kinds import everywhere
-from stack import PATIENCE, build_folder, wait_for
-from token_endpoints import TokenEndpoints
+from machine import PATIENCE, build_folder, wait_for
 
 pytestmark = pytest.mark.skipif(
     b"__asan_init" in (build_folder() / "tollgate").read_bytes() or b"__tsan_init" in (build_folder() / "tollgate").read_bytes(),

@@ -6,7 +6,7 @@ from http.client import HTTPException
 import httpx2 as httpx
 
 import ledger
-from stack import PATIENCE, QUIET_ZONE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
 
 
 def body(text, **more):

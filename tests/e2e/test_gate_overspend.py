@@ -7,7 +7,8 @@ import threading
 import time
 
 import ledger
-from stack import PATIENCE, PRICES, QUIET_ZONE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
+from stack import PRICES
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 BUDGET = 10**9

@@ -3,7 +3,7 @@
 import json
 
 import httpx2 as httpx
-from stack import wait_for
+from machine import wait_for
 
 
 def body(text):

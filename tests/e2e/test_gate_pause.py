@@ -9,7 +9,8 @@ import urllib.request
 import pytest
 
 import ledger
-from stack import PATIENCE, PRICES, wait_for
+from machine import PATIENCE, wait_for
+from stack import PRICES
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 

@@ -4,7 +4,7 @@ import secrets
 import threading
 
 import pytest
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 KEYS = {f"key-{i}": "sk-" + secrets.token_hex(16) for i in range(4)}
 ROWS = "SELECT provider_key, known_by, state FROM request WHERE user_name = ? AND state <> 'open' ORDER BY id"

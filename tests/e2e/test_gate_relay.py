@@ -8,7 +8,8 @@ import json
 import openai
 import pytest
 
-from stack import PATIENCE, PRICES, wait_for
+from machine import PATIENCE, wait_for
+from stack import PRICES
 
 STACK = {
     "first_byte": "2s",

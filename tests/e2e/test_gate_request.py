@@ -8,7 +8,8 @@ import openai
 import pytest
 
 import ledger
-from stack import PATIENCE, PRICES
+from machine import PATIENCE
+from stack import PRICES
 
 ALPHA_IN, ALPHA_OUT = PRICES["openai", "gpt-4o-mini"]
 

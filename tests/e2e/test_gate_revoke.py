@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 
 def body(text):

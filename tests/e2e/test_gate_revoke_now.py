@@ -11,7 +11,7 @@ import time
 import httpx2 as httpx
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 STACK = {"workers": 4, "revocations": "revoked", "introspection": "cache: 1h, stale: 1h"}
 CLIENTS = 8

@@ -6,7 +6,7 @@ import http.client
 import pytest
 
 import ledger
-from stack import PATIENCE
+from machine import PATIENCE
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["tcp", "unix"])

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stack import PATIENCE, Process, wait_for
+from machine import PATIENCE, Process, wait_for
 
 WITHOUT = Path(__file__).with_name("without_seccomp.py")
 

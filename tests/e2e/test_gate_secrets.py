@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import memory
-from stack import PATIENCE, QUIET_ZONE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
 
 STACK = {"limits": (f'name: poor-day, level: team, match: ["poor"], amount: "$0.0007", window: day, time_zone: {QUIET_ZONE}',)}
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from haproxy_stub.spop import frame, string, typed
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 IDLE = 600
 HAPROXY_HELLO, AGENT_HELLO, NOTIFY = 1, 101, 3

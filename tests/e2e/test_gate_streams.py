@@ -6,7 +6,8 @@ import httpx2 as httpx
 import openai
 import pytest
 
-from stack import PATIENCE, PRICES, wait_for
+from machine import PATIENCE, wait_for
+from stack import PRICES
 
 IN, OUT = PRICES["openai", "gpt-4o-mini"]
 

@@ -6,7 +6,8 @@ import pytest
 
 import ledger
 from prometheus import fetch
-from stack import PRICES, wait_for
+from machine import wait_for
+from stack import PRICES
 
 SMALL, EQUAL, LARGE = (
     "{provider: alpha, model: gpt-4o-mini, context_window: 1000}",

@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 
-from stack import QUIET_ZONE
+from machine import QUIET_ZONE
 
 STACK = {
     "lua": False,

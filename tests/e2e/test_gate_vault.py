@@ -12,7 +12,7 @@ import time
 import pytest
 
 from credential_kinds import Bao
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 LEASE_S, LONGEST_S = 30, 50  # asked about at four fifths at the latest: five seconds remain for whoever is late
 

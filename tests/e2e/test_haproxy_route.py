@@ -12,7 +12,7 @@ import pytest
 from haproxy_stub.fixtures import gateway, shared_gateway, write_plan  # noqa: F401
 from haproxy_stub.gateway import Gateway, wait_for
 from haproxy_stub.provider import SSE_HEAD, answer, chunk, drop, raw, silence, stream, until
-from stack import PATIENCE
+from machine import PATIENCE
 
 
 def error_of(body):

@@ -9,7 +9,7 @@ import pytest
 from haproxy_stub.fixtures import gateway, shared_gateway, write_plan  # noqa: F401
 from haproxy_stub.gateway import Gateway, wait_for
 from haproxy_stub.provider import SSE_HEAD, USAGE, answer, chunk, completion, cut, drop, silence, stream
-from stack import PATIENCE
+from machine import PATIENCE
 
 CHUNK = '{"id":"c1","object":"chat.completion.chunk","model":"gpt-4o-2024","choices":[{"index":0,"delta":%s}],"usage":null}'
 

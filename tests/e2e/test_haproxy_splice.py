@@ -6,7 +6,7 @@ import pytest
 from haproxy_stub.fixtures import gateway, shared_gateway, write_plan  # noqa: F401
 from haproxy_stub.gateway import Gateway
 from haproxy_stub.provider import answer
-from stack import PATIENCE
+from machine import PATIENCE
 
 MAX_BODY = 262144
 

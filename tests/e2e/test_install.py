@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from stack import build_folder
+from machine import build_folder
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ledger_fixture import Ledger, ctl
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 ROWS = 4400
 

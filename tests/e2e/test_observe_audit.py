@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 
 def ctl(stack, *arguments, check=0):

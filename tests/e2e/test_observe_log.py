@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 STACK = {"limits": ('name: broke-day, level: team, match: [broke], amount: "$0.000001", window: day, time_zone: UTC',)}
 

@@ -9,10 +9,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-import ledger
 from alert_cases import CASES, promtool_tests
 from prometheus import Prometheus, answers, fetch, promtool
-from stack import ROOT, wait_for
+from machine import ROOT, wait_for
 
 ALERTS, DASHBOARD = ROOT / "haproxy/observe/alerts.yml", ROOT / "haproxy/observe/dashboard.json"
 STACK = {

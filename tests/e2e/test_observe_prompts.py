@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from stack import wait_for
+from machine import wait_for
 
 STACK = {"models": ("name: logged, primary: {provider: alpha, model: gpt-4o-mini}, max_output: 1024, log_prompts: true",)}
 MAX = 4096

@@ -8,7 +8,7 @@ import pytest
 
 from authority import Authority, openssl
 from prometheus import Prometheus, fetch, promtool
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 MADE = {}
 MAX_TEAMS = 100  # metrics.max_teams unless configured

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 CTL = build_folder() / "tollgatectl"
 RECENT = 8192  # events the agent remembers

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from stack import PATIENCE, build_folder, wait_for
+from machine import PATIENCE, build_folder, wait_for
 
 STACK = {"limits": ('name: tiny-amount, level: team, match: [topped], amount: "$0.0005", window: total',)}
 CTL = build_folder() / "tollgatectl"

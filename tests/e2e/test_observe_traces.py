@@ -15,7 +15,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otlp_receiver import Receiver
 from prometheus import fetch
-from stack import PATIENCE, configuration, free_ports, wait_for
+from machine import PATIENCE, free_ports, wait_for
+from stack import configuration
 
 SERVER, CLIENT = 2, 3  # of OTLP's SpanKind
 UNSET, ERROR = 0, 2

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from ledger_fixture import Ledger, ctl
-from stack import configuration, wait_for
+from machine import wait_for
+from stack import configuration
 
 OVERRIDE = """\
 prices:

@@ -9,7 +9,8 @@ import pytest
 
 import ledger
 from ledger_fixture import ctl
-from stack import configuration, wait_for
+from machine import wait_for
+from stack import configuration
 
 STACK = {
     "decision": "5s",  # the agent stands still for longer

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from ledger_fixture import Ledger, ctl, us
-from stack import build_folder
+from machine import build_folder
 
 AT = "2026-11-22T12:00"
 TEAMS = ["search", "ads", 'comma, "quote"', "grün", ""]

@@ -12,7 +12,8 @@ import pytest
 
 import ledger
 from ledger_fixture import ctl
-from stack import PATIENCE, PRICES, configuration, wait_for
+from machine import PATIENCE, wait_for
+from stack import PRICES, configuration
 
 ALPHA, BETA = ("openai", "gpt-4o-mini"), ("azure", "gpt-4o")
 STACK = {

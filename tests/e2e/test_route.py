@@ -7,7 +7,7 @@ import pytest
 
 from prometheus import fetch
 from routes import route, state
-from stack import wait_for
+from machine import wait_for
 
 ALPHA, BETA = "{provider: alpha, model: gpt-4o-mini%s}", "{provider: beta, model: gpt-4o%s}"
 

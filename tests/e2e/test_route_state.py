@@ -8,7 +8,8 @@ import pytest
 
 from prometheus import fetch
 from routes import ctl, route, states
-from stack import configuration, wait_for
+from machine import wait_for
+from stack import configuration
 
 GONE = "name: passing, targets: [{provider: beta, model: gpt-4.1}, {provider: alpha, model: gpt-4o-mini}]"
 STACK = {

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from routes import route
-from stack import PATIENCE, wait_for
+from machine import PATIENCE, wait_for
 
 ALL = ("stream", "tools", "images", "audio", "files", "json_schema", "logprobs")
 

@@ -13,7 +13,7 @@ import unicodedata
 
 import pytest
 
-from stack import build_folder
+from machine import build_folder
 from tokens_oracle import ENCODINGS, encoding, ranks
 
 COUNT = (build_folder() / "tollgatectl", "count")

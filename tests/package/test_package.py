@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import ledger
-from stack import PATIENCE, Stack, wait_for
+from machine import PATIENCE, wait_for
+from stack import Stack
 
 ROOT = Path(os.environ["TOLLGATE_PACKAGE_ROOT"])
 OLD, NEW = (Path(name) for name in os.environ["TOLLGATE_PACKAGES"].split(":"))

@@ -8,7 +8,7 @@ import httpx2 as httpx
 import openai
 
 from provider.dialects import WORDS
-from stack import PATIENCE
+from machine import PATIENCE
 
 
 def text_of(tokens):

@@ -11,7 +11,8 @@ import ledger
 from faults.observe import ask, text_of
 from faults.places import extend, prepare
 from faults.table import FAULTS, Sees, Step
-from stack import PATIENCE, PRICES, wait_for
+from machine import PATIENCE, wait_for
+from stack import PRICES
 
 STACK = {"first_byte": "2s", "stall": "2s", "extend": extend, "prepare": prepare}
 

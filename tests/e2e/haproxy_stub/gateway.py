@@ -13,7 +13,7 @@ import time
 
 import msgpack
 
-from stack import PATIENCE, free_ports
+from machine import PATIENCE, free_ports
 
 from .provider import StubProvider
 from .spop import StubAgent
