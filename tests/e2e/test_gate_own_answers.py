@@ -3,7 +3,7 @@
 import json
 
 import httpx2 as httpx
-from machine import wait_for
+from machine import PATIENCE, wait_for
 
 
 def body(text):
@@ -12,7 +12,7 @@ def body(text):
 
 def get(stack, path, token=None):
     headers = {"Authorization": "Bearer " + token} if token else {}
-    return httpx.get(stack.gateway + path, headers=headers, timeout=10)
+    return httpx.get(stack.gateway + path, headers=headers, timeout=PATIENCE)
 
 
 def test_budget_shows_what_is_left(make_stack, sub="own-budget"):
@@ -70,7 +70,7 @@ def test_a_nearly_spent_limit_lowers_the_model(make_stack):
 
     def lowered():
         answer = httpx.post(
-            stack.gateway + "/v1/chat/completions", json=ask, headers={"Authorization": "Bearer " + token}, timeout=10
+            stack.gateway + "/v1/chat/completions", json=ask, headers={"Authorization": "Bearer " + token}, timeout=PATIENCE
         )
         assert answer.status_code == 200
         return "lowered to solo" in answer.headers.get("x-tollgate-notice", "")

@@ -12,8 +12,6 @@ from machine import PATIENCE, wait_for
 from stack import PRICES
 
 STACK = {
-    "first_byte": "2s",
-    "stall": "5s",
     "models": [
         "name: runaway, primary: {provider: alpha, model: gpt-4o-mini}, max_output: 20, overrun: stop",
         "name: lenient, primary: {provider: alpha, model: gpt-4o-mini}, max_output: 20",
@@ -101,7 +99,7 @@ def test_the_sdk_raises(stack, sdk, sub):
 
 @pytest.mark.parametrize("kind", PATHS)
 def test_an_answer_is_stopped_when_its_use_passes_what_was_held(stack, sub, settled, kind):
-    text = f"{sub} [[completion_tokens=400 ignore_ceiling=1 token_interval=0.005]]"
+    text = f"{sub} [[completion_tokens=20000 ignore_ceiling=1 token_interval=0.05]]"
     status, _, answer = stack.post(stack.person(sub), body(kind, text, model="runaway"), path=PATHS[kind])
     events = events_of(answer)
     code, message = error_of(events[-1])
@@ -114,7 +112,7 @@ def test_an_answer_is_stopped_when_its_use_passes_what_was_held(stack, sub, sett
     record = wait_for(
         lambda: [r for r in stack.received("alpha", sub) if r["outcome"] == "client gone"], "the provider to be stopped"
     )[0]
-    assert record["events_sent"] < 400
+    assert record["events_sent"] < 20000
 
 
 def test_an_answer_within_its_hold_is_not_stopped(stack, sub, settled):
@@ -149,7 +147,7 @@ def open_stream(stack, token, text):
 
 
 def test_an_agent_that_stops_in_order_says_so_in_its_streams(stack, sub, settled):
-    connection, response, got = open_stream(stack, stack.person(sub), f"{sub} [[completion_tokens=600 token_interval=0.05]]")
+    connection, response, got = open_stream(stack, stack.person(sub), f"{sub} [[completion_tokens=1000 token_interval=0.2]]")
     with contextlib.closing(connection):
         stack.agent.stop()
         got += response.read()
@@ -162,7 +160,7 @@ def test_an_agent_that_stops_in_order_says_so_in_its_streams(stack, sub, settled
 
 
 def test_streams_die_with_a_killed_agent_and_are_settled_all_the_same(stack, sub, settled):
-    connection, response, _ = open_stream(stack, stack.person(sub), f"{sub} [[completion_tokens=600 token_interval=0.05]]")
+    connection, response, _ = open_stream(stack, stack.person(sub), f"{sub} [[completion_tokens=1000 token_interval=0.2]]")
     with contextlib.closing(connection):
         stack.kill_agent()
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
@@ -173,12 +171,12 @@ def test_streams_die_with_a_killed_agent_and_are_settled_all_the_same(stack, sub
 
 
 def test_tap_mode_gives_up_a_stream_that_sends_headers_and_then_nothing(make_stack):
-    tap = make_stack(streams="tap", first_byte="1s")
+    tap = make_stack(streams="tap", first_byte="8s")
     token = tap.person("tap")
-    answer = tap.post(token, body("chat", "tap [[first_token_delay=30.0]]", model="chat-default"))
+    answer = tap.post(token, body("chat", "tap [[first_token_delay=600.0]]", model="chat-default"))
     # The override reaches both providers: nobody answers, and that is said in time.
     assert answer[0] == 504 and json.loads(answer[2])["error"]["code"] == "provider_timeout"
-    tap.behave("alpha", first_token_delay=30.0)
+    tap.behave("alpha", first_token_delay=600.0)
     status, headers, answer = tap.post(token, body("chat", "tap two", model="chat-default"))
     assert status == 200 and headers["x-tollgate-provider"] == "beta" and events_of(answer)[-1] == "[DONE]"
     assert not any(e.get("usage") for e in events_of(answer)[:-1])

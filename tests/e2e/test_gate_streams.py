@@ -1,5 +1,7 @@
 """Answers that do not end well: what was delivered is what is billed."""
 
+import contextlib
+import http.client
 import json
 
 import httpx2 as httpx
@@ -37,14 +39,14 @@ def read_some(stack, token, text, events):
 
 def test_client_abort_is_billed_for_what_was_delivered(stack, sub, settled):
     token = stack.person(sub)
-    seen = read_some(stack, token, f"{sub} [[completion_tokens=200 token_interval=0.05]]", 10)
+    seen = read_some(stack, token, f"{sub} [[completion_tokens=1000 token_interval=0.2]]", 10)
     assert seen == 10
     row = settled(sub)
     record = wait_for(
         lambda: [r for r in stack.received("alpha", sub) if r["outcome"] == "client gone"],
         "the provider to see the connection end",
     )[0]
-    assert record["events_sent"] < 200
+    assert record["events_sent"] < 1000
     assert row["known_by"] == "counted"
     # Each event is one token of the real tokenizer.
     assert 10 <= row["output"] <= record["events_sent"] + 1
@@ -54,14 +56,13 @@ def test_client_abort_is_billed_for_what_was_delivered(stack, sub, settled):
 
 def test_client_abort_before_the_first_token(stack, sub, settled):
     token = stack.person(sub)
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
-            stack.gateway + "/v1/chat/completions",
-            json=body(f"{sub} [[accept_delay=1.9]]"),
-            timeout=0.5,
-            headers={"Authorization": "Bearer " + token},
-        )
-    row = settled(sub)
+    fields = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
+    with stack.gate() as gate:
+        connection = http.client.HTTPConnection("127.0.0.1", stack.ports["gateway"], timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("POST", "/v1/chat/completions", json.dumps(body(f"{sub} [[{gate}]]")), fields)
+            wait_for(lambda: stack.received("alpha", sub), "the request to reach the provider")
+        row = settled(sub)
     # The provider had the whole prompt: it may charge for it, and nobody knows what it had begun to write.
     assert row["known_by"] in ("counted", "bounded")
     assert 0 < row["cost"] <= row["hold"]
@@ -70,15 +71,14 @@ def test_client_abort_before_the_first_token(stack, sub, settled):
 def test_upstream_cut_mid_stream(stack, sdk, sub, settled):
     token = stack.person(sub)
     words = []
-    with pytest.raises((openai.APIError, httpx.HTTPError)):
-        for chunk in sdk(token).chat.completions.create(
-            **body(f"{sub} [[completion_tokens=60 cut_after=40 token_interval=0.005]]")
-        ):
+    with stack.gate() as gate, pytest.raises((openai.APIError, httpx.HTTPError)):
+        for chunk in sdk(token).chat.completions.create(**body(f"{sub} [[completion_tokens=60 cut_after=40 {gate} gate_after=40]]")):
             words += [c.delta.content for c in chunk.choices if c.delta.content]
-    assert len(words) <= 40
+            if len(words) == 40:  # what comes together with the end may be passed on and not be seen by who counts
+                gate.open()
+    assert len(words) == 40
     row = settled(sub)
-    # HAProxy may pass on what it read together with the end of the connection without showing it to the tap: one event here.
-    assert row["known_by"] == "counted" and row["output"] in (39, 40)
+    assert row["known_by"] == "counted" and row["output"] == 40
     assert row["cost"] == row["input"] * IN + row["output"] * OUT
 
 

@@ -258,14 +258,14 @@ class Listener:
         sent = 0
         for is_content, event in answer.events():
             if is_content:
+                if behaviour.gate and sent == behaviour.gate_after:
+                    await self.gates[behaviour.gate].wait()
                 if sent == behaviour.cut_after:
                     raise Gone("cut")
                 if sent == 0:
                     await asyncio.sleep(behaviour.opening_delay)
                 if sent == behaviour.stall_after:
                     await self.stall(writer, behaviour)
-                if behaviour.gate and sent == behaviour.gate_after:
-                    await self.gates[behaviour.gate].wait()
                 if sent == behaviour.end_after:
                     break
                 if sent == behaviour.error_event_after:
