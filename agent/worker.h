@@ -70,7 +70,7 @@ void worker_free(struct worker *w);
 /* The connection keeps living, as a shell at least, while decisions hold it. */
 void connection_hold(struct connection *c);
 void connection_release(struct connection *c);
-/* NULL when nobody would read an answer any more. */
+/* Never NULL while it is held; answers to a closed one go nowhere. */
 struct spop_conn *connection_spop(struct connection *c);
 /* After queueing an answer: written at the end of the turn. */
 void connection_touched(struct connection *c);

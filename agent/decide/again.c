@@ -20,7 +20,7 @@ struct again {
     struct runtime *runtime;
     struct inflight *flight; /* NULL: not known, the agent was restarted meanwhile */
     char group[GROUP_MAX];
-    struct arena *arena;
+    struct arena *arena;     /* NULL: nothing is to be signed in a pause */
     struct http_request rq;  /* what a signature covers; in the arena */
     struct slice payload;    /* hash of the body; n 0: the request is not signed */
     uint32_t looked;         /* ticket of credential_look; 0: not asked yet */
@@ -43,8 +43,6 @@ static void answer(struct again *g, struct slice key)
     struct spop_conn *c = connection_spop(g->connection);
     struct spop_ack ack;
 
-    if (c == NULL)
-        return; /* HAProxy has closed the connection */
     spop_conn_ack_begin(c, g->ticket, &ack);
     if (key.n == 0 || !spop_ack_set_string(&ack, SPOP_TXN, SPOP_BYTES("key"), (struct spop_bytes){ .p = key.p, .n = key.n }))
         (void)spop_ack_set_bool(&ack, SPOP_TXN, SPOP_BYTES("same"), true); /* an answer without any action hangs early HAProxy 3.1 */
@@ -52,19 +50,18 @@ static void answer(struct again *g, struct slice key)
     connection_touched(g->connection);
 }
 
-/* True when it has been answered: after the pause, or when the request is over before (its client has left), then without `done`. */
-static bool pause_look(struct again *g, bool stopping)
+/* True when it has been answered: after the pause, or when the request is over before (its client has left), then without `done`. A hold that
+ * has expired meanwhile ends no request. Without its connection HAProxy does not wait any longer: the second try is under way. */
+static bool pause_look(struct again *g, bool stopping, int64_t now_us)
 {
     struct spop_conn *c = connection_spop(g->connection);
     struct spop_ack ack;
-    bool over = g->flight != NULL && atomic_load(&g->flight->state) != INFLIGHT_OPEN;
+    bool over = g->flight != NULL && (atomic_load(&g->flight->ended) || atomic_load(&g->flight->state) == INFLIGHT_SETTLED);
 
-    if (!over && !stopping && c != NULL && clock_mono_us() < g->until_mono_us)
+    if (!over && !stopping && spop_conn_state(c) != SPOP_CONN_CLOSED && now_us < g->until_mono_us)
         return false;
     if (!over && g->flight != NULL)
         atomic_store(&g->flight->pausing, false);
-    if (c == NULL)
-        return true;
     spop_conn_ack_begin(c, g->ticket, &ack);
     (void)spop_ack_set_bool(&ack, SPOP_TXN, over ? SPOP_BYTES("over") : SPOP_BYTES("done"), true);
     spop_conn_ack_end(c, &ack);
@@ -88,7 +85,7 @@ static void answer_with(struct again *g, const struct credential_pick *pick)
 }
 
 /* True when it has been answered. */
-static bool key_look(struct again *g)
+static bool key_look(struct again *g, int64_t now)
 {
     struct credential_store *store = g->runtime->credentials;
     struct slice group = slice_cstr(g->group);
@@ -100,8 +97,7 @@ static bool key_look(struct again *g)
         return true;
     }
     struct credential_snapshot *c = credential_acquire(store);
-    bool fresh = credential_pick(c, group, clock_mono_us(), &pick) == CREDENTIAL_PICKED && pick.serial != refused;
-    int64_t now = clock_mono_us();
+    bool fresh = credential_pick(c, group, now, &pick) == CREDENTIAL_PICKED && pick.serial != refused;
     bool looked = g->looked != 0 && credential_looked(store, g->looked) && now - g->asked_mono_us >= REPLACED_MS * 1000;
     bool done = fresh || looked || now >= g->until_mono_us;
     if (!done && g->looked == 0)
@@ -114,20 +110,21 @@ static bool key_look(struct again *g)
     return done;
 }
 
-static bool again_look(struct worker *w, struct again *g)
+static bool again_look(struct worker *w, struct again *g, int64_t now_us)
 {
-    return g->pause ? pause_look(g, w->stopping) : key_look(g);
+    return g->pause ? pause_look(g, w->stopping, now_us) : key_look(g, now_us);
 }
 
 static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct worker *w = timer->data;
     struct again **at = &w->agains;
+    int64_t now_us = clock_mono_us();
 
     (void)events;
     while (*at != NULL) {
         struct again *g = *at;
-        if (again_look(w, g)) {
+        if (again_look(w, g, now_us)) {
             *at = g->next;
             again_free(g);
         } else {
@@ -165,7 +162,7 @@ static void argument_read(struct again *g, struct worker *w, struct slice name, 
         g->flight = inflight_find(w->agent->inflight, text);
     else if (slice_eq_cstr(name, "grp") && text.n < sizeof g->group)
         memcpy(g->group, text.p, text.n);
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+    for (size_t i = 0; g->arena != NULL && i < sizeof kept / sizeof *kept; i++)
         if (slice_eq_cstr(name, kept[i].name))
             *kept[i].to = text.n > 0 ? arena_copy(g->arena, text) : SLICE_NONE;
 }
@@ -182,16 +179,17 @@ bool again_asked(struct worker *w, struct connection *c, struct spop_notify *not
     if (!pause && !slice_eq_cstr(slice_make(name.p, name.n), "llm-again"))
         return false;
     struct again *g = calloc(1, sizeof *g), nobody = { .ticket = notify->ticket, .connection = c };
-    struct arena *arena = arena_new(ARENA_FIRST);
-    if (g == NULL || arena == NULL) {
+    struct arena *arena = pause ? NULL : arena_new(ARENA_FIRST);
+    if (g == NULL || (arena == NULL && !pause)) {
         free(g);
         arena_free(arena);
         answer(&nobody, SLICE_NONE);
         return true;
     }
     /* Well within HAProxy's patience. */
-    *g = (struct again){ .connection = c, .ticket = notify->ticket, .runtime = runtime_ref(w->runtime), .arena = arena, .pause = pause, .asked_mono_us = clock_mono_us(),
-                         .until_mono_us = clock_mono_us() + w->runtime->config->decision_timeout_us * 3 / 5 };
+    int64_t now_us = clock_mono_us();
+    *g = (struct again){ .connection = c, .ticket = notify->ticket, .runtime = runtime_ref(w->runtime), .arena = arena, .pause = pause,
+                         .asked_mono_us = now_us, .until_mono_us = now_us + w->runtime->config->decision_timeout_us * 3 / 5 };
     connection_hold(c);
     while (spop_next_arg(&it, &name, &value))
         argument_read(g, w, slice_make(name.p, name.n), &value);
@@ -199,7 +197,7 @@ bool again_asked(struct worker *w, struct connection *c, struct spop_notify *not
         atomic_store(&g->flight->pausing, true);
     if (pause)
         atomic_fetch_add_explicit(&w->agent->counters.pauses, 1, memory_order_relaxed);
-    if (again_look(w, g))
+    if (again_look(w, g, now_us))
         again_free(g);
     else
         again_wait(w, g);

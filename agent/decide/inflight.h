@@ -69,6 +69,7 @@ struct inflight {
     atomic_int relay_cause[2];       /* enum relay_cause: why it gave up the first, the second try */
     struct trace_request trace;      /* off after a restart */
     atomic_bool traced;              /* its span was made */
+    atomic_bool ended;               /* its log line has come: nobody waits for an answer any more */
     atomic_bool pausing;             /* its second try waits for as long as the provider asked: nobody works on it */
     /* The conversation's key and the fallback's mark (route/affinity.h), where it is to stay with that one if the primary finds it too
      * long; key 0: not so. */

@@ -296,6 +296,7 @@ void settlement_line(struct agent *a, const struct settle_line *l)
         return;
     }
     bool client_abort = settle_line_client_aborted(l);
+    atomic_store(&f->ended, true);
     f->total_us = l->ta >= 0 ? l->ta * 1000 : -1;
     /* HAProxy logs a status of its own, 400, for clients that left while a provider was at work. */
     int status = client_abort && l->tr < 0 ? -1 : (int)l->status;

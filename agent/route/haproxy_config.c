@@ -517,10 +517,18 @@ bool haproxy_write_spoe(FILE *out, const struct haproxy_plan *plan, char *why, s
 {
     const char *text = (const char *)haproxy_file_spoe, *end = text + haproxy_file_spoe_size;
 
-    text = put_until(out, text, end, "    timeout     hello 300ms\n");
-    fprintf(out, "    timeout     hello %dms\n", haproxy_greeting(plan));
-    text = put_until(out, text, end, "    timeout     processing 500ms\n");
-    fprintf(out, "    timeout     processing %dms\n", haproxy_decision(plan));
+    const struct {
+        const char *processing; /* as it is shipped */
+        int longest;
+    } engines[] = { { "    timeout     processing 500ms\n", haproxy_decision(plan) },
+                    { "    timeout     processing 2500ms\n", plan->retry_after_ms + haproxy_decision(plan) } };
+
+    for (size_t i = 0; i < sizeof engines / sizeof *engines; i++) {
+        text = put_until(out, text, end, "    timeout     hello 300ms\n");
+        fprintf(out, "    timeout     hello %dms\n", haproxy_greeting(plan));
+        text = put_until(out, text, end, engines[i].processing);
+        fprintf(out, "    timeout     processing %dms\n", engines[i].longest);
+    }
     fwrite(text, 1, (size_t)(end - text), out);
     return written(out, why, why_size);
 }

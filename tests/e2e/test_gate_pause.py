@@ -1,9 +1,11 @@
 """429 and 503 with a short Retry-After where there is no fallback: the gateway waits and asks the provider once more, within the request."""
 
+import contextlib
 import json
 import re
 import socket
 import subprocess
+import threading
 import urllib.request
 
 import pytest
@@ -124,19 +126,87 @@ def test_what_is_passed_through_is_not_sent_twice_else(stack, sub, fault):
     assert status >= 400 and len(stack.received("alpha", marker)) == 1
 
 
-def test_a_client_that_leaves_in_the_pause_pays_nothing(stack, sub, settled):
-    marker = sub.replace(" ", "-")
-    token, before = stack.person(marker), pauses(stack)
-    stack.behave("alpha", status=429, retry_after="30", times=1)
-    data = json.dumps({"model": "solo", "messages": [{"role": "user", "content": marker}]}).encode()
-    with socket.create_connection(("127.0.0.1", stack.ports["gateway"]), PATIENCE) as client:
-        client.sendall(
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data
-        )
-        wait_for(lambda: pauses(stack) == before + 1, "the pause")
-    row = settled(marker)
+def nothing_held(stack):
+    wait_for(lambda: ledger.accounts(stack, "team-day") and all(a["held"] == 0 for a in ledger.accounts(stack, "team-day")), "no hold to be left")
+
+
+@contextlib.contextmanager
+def in_the_pause(stack, *requests):
+    """Requests (token, prompt) that are in a pause as long as the stack allows, each by a client of its own that leaves at the end."""
+    before = pauses(stack)
+    with contextlib.ExitStack() as held:
+        for token, prompt in requests:
+            data = json.dumps({"model": "solo", "messages": [{"role": "user", "content": prompt}]}).encode()
+            client = held.enter_context(socket.create_connection(("127.0.0.1", stack.ports["gateway"]), PATIENCE))
+            client.sendall(
+                f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\n"
+                f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data
+            )
+        wait_for(lambda: pauses(stack) == before + len(requests), "the pause")
+        yield
+
+
+def left_unpaid(stack, row):
     assert (row["cost"], row["outcome"]) == (0, "client_abort")
     tries = ledger.attempts(stack, row, 2)
     assert [t["outcome"] for t in tries] == ["error", "client_abort"] and tries[0]["status"] == 429
+
+
+def test_a_client_that_leaves_in_the_pause_pays_nothing(stack, sub, settled):
+    marker = sub.replace(" ", "-")
+    stack.behave("alpha", status=429, retry_after="30", times=1)
+    with in_the_pause(stack, (stack.person(marker), marker)):
+        pass
+    left_unpaid(stack, settled(marker))
     assert len(stack.received("alpha", marker)) == 1
+
+
+def test_many_that_leave_after_a_reload_in_the_pause(stack, sub):
+    marker = sub.replace(" ", "-")
+    people = [f"{marker}-{i}" for i in range(12)]
+    tokens = [stack.person(name) for name in people]
+    stack.behave("alpha", status=429, retry_after="30", times=len(people))
+    with in_the_pause(stack, *zip(tokens, people)):
+        stack.reload()
+        assert stack.post(stack.person(marker), {"model": "chat-default", "messages": [{"role": "user", "content": "hello"}]})[0] == 200
+    for name in people:
+        row = wait_for(lambda: [r for r in ledger.requests(stack, name) if not ledger.is_open(r)], "the end of a request")[0]
+        left_unpaid(stack, row)
+    nothing_held(stack)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_an_agent_that_goes_in_the_pause(stack, sub, settled, how):
+    """HAProxy goes on by itself; what it has to tell of the answer waits for the next agent."""
+    marker = sub.replace(" ", "-")
+    token, before, got = stack.person(marker), pauses(stack), []
+    stack.behave("alpha", status=429, retry_after="30", times=1)
+    client = threading.Thread(target=lambda: got.append(ask(stack, token, f"{marker} [[prompt_tokens=11 completion_tokens=4]]")))
+    client.start()
+    wait_for(lambda: pauses(stack) == before + 1, "the pause")
+    if how == "killed":
+        stack.kill_agent()
+    else:
+        assert stack.agent.stop() == 0
+    client.join(PATIENCE)
+    (status, headers, _), = got
+    assert (status, headers["x-tollgate-attempt"]) == (200, "2")
+    stack.restart_agent()
+    row = settled(marker)
+    assert (row["status"], row["cost"], row["known_by"]) == (200, 11 * IN + 4 * OUT, "reported")
+    assert len(stack.received("alpha", marker)) == 2
+    nothing_held(stack)
+
+
+def test_a_hold_that_ends_in_the_pause_ends_no_request(make_stack):
+    stack = make_stack(hold_timeout="1s", retry_after_wait="30s")
+    token, got = stack.person("patient"), []
+    stack.behave("alpha", status=429, retry_after="8", times=1)
+    client = threading.Thread(target=lambda: got.append(ask(stack, token, "patient [[prompt_tokens=11 completion_tokens=4]]")))
+    client.start()
+    wait_for(lambda: "hold_expired" in stack.agent.text(), "the end of the hold")
+    client.join(PATIENCE)
+    (status, headers, body), = got
+    assert (status, headers["x-tollgate-attempt"]) == (200, "2"), body
+    row = wait_for(lambda: [r for r in ledger.requests(stack, "patient") if r["known_by"] == "reported"], "the correction")[0]
+    assert row["cost"] == 11 * IN + 4 * OUT

@@ -4,10 +4,12 @@ How long it is to wait stands in what HAProxy asks the agent, so no test looks a
 import json
 import socket
 import struct
+import subprocess
+import threading
 
 import pytest
 from haproxy_stub.fixtures import write_plan  # noqa: F401
-from haproxy_stub.gateway import Gateway, wait_for
+from haproxy_stub.gateway import HAPROXY, Gateway, wait_for
 from haproxy_stub.provider import answer, drop, stream
 
 LONGEST_MS = 20000
@@ -156,3 +158,91 @@ def test_a_client_that_leaves_in_the_pause_is_asked_for_no_more(gateway):
     second = wait_for(lambda: own(2, "2"), what="the line of the second try")[0]
     assert (ms, second["st"], second["rst"], second["Tc"]) == (20000, 499, "-", -1)
     assert len(gateway.providers["a"].requests) == 1
+
+
+@pytest.fixture
+def patient(write_plan):  # noqa: F811
+    """Its pauses end when the test says so; HAProxy's patience with them is the longest there is."""
+    with Gateway(write_plan, plan={"retry_after_ms": 30000, "decision_ms": 30000, "first_byte_plain_ms": 60000}) as g:
+        g.agent.hold = threading.Event()
+        allow(g)
+        yield g
+        g.agent.hold.set()
+
+
+def once_busy(provider):
+    """Each request's first try is asked for a pause."""
+    known = set()
+
+    async def script(request, writer):
+        id = request.header("x-client-request-id")
+        await (answer() if id in known else busy(429, "retry-after: 30"))(request, writer)
+        known.add(id)
+    provider.script = script
+
+
+def clients(g, n):
+    """n requests under way, each with a list that its (status, attempt) comes into."""
+    def ask(got):
+        status, headers, _ = g.request(timeout=120)
+        got.append((status, headers["x-tollgate-attempt"]))
+    lists = [[] for _ in range(n)]
+    threads = [threading.Thread(target=ask, args=(got,)) for got in lists]
+    for thread in threads:
+        thread.start()
+    return threads, lists
+
+
+def answered(threads, lists):
+    for thread in threads:
+        thread.join(120)
+    return [got[0] if got else None for got in lists]
+
+
+def test_many_pauses_hold_up_nobody(patient):
+    once_busy(patient.providers["a"])
+    asked = clients(patient, 60)
+    wait_for(lambda: len(patient.agent.paused) == 60, what="all pauses")
+    patient.allow(pri="b")
+    assert [patient.request()[0] for _ in range(5)] == [200] * 5 and not any(asked[1])
+    assert len(patient.providers["a"].requests) == 60 and len(patient.providers["b"].requests) == 5
+    patient.agent.hold.set()
+    assert answered(*asked) == [(200, "2")] * 60
+    assert len(patient.providers["a"].requests) == 120
+
+
+def test_without_the_agent_nobody_waits(patient):
+    """The connection goes in the pause: the second try is made at once, it does not need the agent."""
+    once_busy(patient.providers["a"])
+    asked = clients(patient, 3)
+    wait_for(lambda: len(patient.agent.paused) == 3, what="the pauses")
+
+    async def leave():
+        await patient.agent.stop()
+        for writer in list(patient.agent.writers):
+            writer.transport.abort()
+    patient.loop.run(leave())
+    assert answered(*asked) == [(200, "2")] * 3 and not patient.agent.hold.is_set()
+
+
+def listens(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(str(path)) == 0
+
+
+def test_a_reload_of_haproxy_in_the_pause_loses_no_request(patient):
+    once_busy(patient.providers["a"])
+    asked = clients(patient, 3)
+    wait_for(lambda: len(patient.agent.paused) == 3, what="the pauses")
+    old = patient.process
+    base = patient.dir / "next.cfg"
+    base.write_text(patient.base.read_text().replace("admin.sock", "next.sock"))
+    patient.process = subprocess.Popen([HAPROXY, "-db", "-f", base, "-f", patient.dir / "tollgate.cfg", "-sf", str(old.pid)],
+                                       stdout=patient.log, stderr=subprocess.STDOUT)
+    wait_for(lambda: not listens(patient.dir / "admin.sock"), what="the old process to stop listening")
+    patient.allow(pri="b")
+    assert patient.request()[0] == 200
+    assert old.poll() is None and not any(asked[1])
+    patient.agent.hold.set()
+    assert answered(*asked) == [(200, "2")] * 3
+    old.wait(60)

@@ -82,6 +82,7 @@ class StubAgent:
         self.decide = lambda args: {"ok": True}
         self.seen = []
         self.paused, self.over = [], set()  # (id, ms) of each pause; ids of requests that are over
+        self.hold = None  # an event: pauses last until it is set, whatever was asked for
         self.server = None
         self.writers = set()
 
@@ -125,7 +126,8 @@ class StubAgent:
 
     async def _pause(self, args, stream, number, writer):
         end = time.monotonic() + args["ms"] / 1000
-        while time.monotonic() < end and args["id"] not in self.over:
+        hold = self.hold
+        while (not hold.is_set() if hold else time.monotonic() < end) and args["id"] not in self.over:
             await asyncio.sleep(0.005)
         word = "over" if args["id"] in self.over else "done"
         writer.write(frame(103, stream, number, b"\x01\x03\x02" + string(word) + typed(True)))

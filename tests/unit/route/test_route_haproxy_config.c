@@ -146,6 +146,8 @@ static void test_decision_timeout(void **state)
     fclose(out);
     assert_non_null(strstr(text, "    timeout     hello 12000ms\n    timeout     idle 1m\n    timeout     processing 20000ms\n    use-backend tg_agent\n"));
     assert_non_null(strstr(text, "spoe-message llm-again\n"));
+    /* The pause's own engine has the same patience beside the pause itself. */
+    assert_non_null(strstr(text, "    timeout     hello 12000ms\n    timeout     idle 1m\n    timeout     processing 22000ms\n    use-backend tg_agent\n"));
     free(text);
 }
 
