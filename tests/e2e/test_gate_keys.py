@@ -12,10 +12,10 @@ import openai
 import pytest
 
 import ledger
-from machine import PATIENCE, away_from_month_end, build_folder, wait_for
+from machine import PATIENCE, QUIET_ZONE, away_from_month_end, build_folder, wait_for
 
 KEY = re.compile(r"tg_[0-9A-Za-z]{49}")
-ENDPOINT_LIMIT = 'name: each-key, level: key, amount: "1000 requests", window: day, match: ["*"]'
+ENDPOINT_LIMIT = f'name: each-key, level: key, amount: "1000 requests", window: day, time_zone: {QUIET_ZONE}, match: ["*"]'
 STACK = {"limits": [ENDPOINT_LIMIT]}
 
 

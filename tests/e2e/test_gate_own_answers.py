@@ -3,7 +3,7 @@
 import json
 
 import httpx2 as httpx
-from machine import PATIENCE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
 
 
 def body(text):
@@ -18,7 +18,7 @@ def get(stack, path, token=None):
 def test_budget_shows_what_is_left(make_stack, sub="own-budget"):
     stack = make_stack(
         limits=(
-            'name: own, level: team, match: ["own"], amount: "$5", window: day, time_zone: UTC',
+            f'name: own, level: team, match: ["own"], amount: "$5", window: day, time_zone: {QUIET_ZONE}',
             'name: pace, level: user, amount: "100000 tokens per minute"',
         )
     )
@@ -27,7 +27,7 @@ def test_budget_shows_what_is_left(make_stack, sub="own-budget"):
     assert before.status_code == 200 and before.headers["content-type"].startswith("application/json")
     limits = {limit["limit"]: limit for limit in before.json()["limits"]}
     assert before.json()["subject"]["team"] == "own"
-    assert limits["own"]["amount"] == "5.00" and limits["own"]["used"] == "0.00" and limits["own"]["resets_at"].endswith("T00:00:00Z")
+    assert limits["own"]["amount"] == "5.00" and limits["own"]["used"] == "0.00" and limits["own"]["resets_at"].endswith(":00:00Z")
     assert limits["pace"]["unit"] == "tokens" and limits["pace"]["amount"] == 100000
 
     assert stack.post(token, {**body(sub + " [[completion_tokens=1000]]"), "max_tokens": 1000})[0] == 200
@@ -61,7 +61,7 @@ def test_models_are_the_aliases(stack):
 def test_a_nearly_spent_limit_lowers_the_model(make_stack):
     stack = make_stack(
         limits=(
-            'name: thrift, level: team, match: ["thrift"], amount: "$0.001", window: day, time_zone: UTC, action: downgrade, '
+            f'name: thrift, level: team, match: ["thrift"], amount: "$0.001", window: day, time_zone: {QUIET_ZONE}, action: downgrade, '
             "downgrade_to: solo, thresholds: [50]",
         )
     )

@@ -8,7 +8,7 @@ import pytest
 
 from authority import Authority, openssl
 from prometheus import Prometheus, fetch, promtool
-from machine import PATIENCE, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
 
 MADE = {}
 MAX_TEAMS = 100  # metrics.max_teams unless configured
@@ -29,8 +29,8 @@ STACK = {
     "binds": binds,
     "limits": (
         'name: tiny, level: team, match: [poor], amount: "$0.000001", window: day',
-        'name: per-app, level: application, amount: "$50", window: day',
-        'name: per-person, level: user, amount: "$50", window: day',
+        f'name: per-app, level: application, amount: "$50", window: day, time_zone: {QUIET_ZONE}',
+        f'name: per-person, level: user, amount: "$50", window: day, time_zone: {QUIET_ZONE}',
     ),
 }
 
