@@ -104,6 +104,12 @@ static bool parts_print(const struct preview *p, struct token_counter *counter, 
     return true;
 }
 
+/* NULL also where the same provider is only asked once more. */
+static const struct route_target *fallback_of(const struct assessment *s)
+{
+    return s->again ? NULL : s->choice.fallback;
+}
+
 static void target_print_json(const char *member, const struct route_target *r)
 {
     printf(",\"%s\":", member);
@@ -127,7 +133,7 @@ static void total_print_json(const struct preview *p)
            s->estimate.input, input_held(s), p->built_in.input, p->built_in.input_bound, exactness_names[s->estimate.exactness], s->ceiling,
            s->ask.choices);
     target_print_json("primary", s->choice.primary);
-    target_print_json("fallback", s->choice.fallback);
+    target_print_json("fallback", fallback_of(s));
     if (p->priced)
         printf(",\"hold_nano\":%" PRId64 ",\"hold_most_nano\":%" PRId64, s->hold_nano, p->most_nano);
     printf("}\n");
@@ -136,6 +142,7 @@ static void total_print_json(const struct preview *p)
 static void hold_print(const struct preview *p)
 {
     const struct route_choice *c = &p->s.choice;
+    const struct route_target *fallback = fallback_of(&p->s);
     char held[32], most[32];
 
     if (!p->priced) {
@@ -150,8 +157,8 @@ static void hold_print(const struct preview *p)
         return;
     }
     printf(" (%.*s %.*s", SLICE_FMT(c->primary->target.group), SLICE_FMT(c->primary->target.model));
-    if (c->fallback != NULL)
-        printf(", then %.*s %.*s", SLICE_FMT(c->fallback->target.group), SLICE_FMT(c->fallback->target.model));
+    if (fallback != NULL)
+        printf(", then %.*s %.*s", SLICE_FMT(fallback->target.group), SLICE_FMT(fallback->target.model));
     printf(")\n");
     if (p->most_nano > p->s.hold_nano)
         printf("hold, when it goes to other targets of the model: up to %s\n",
