@@ -190,7 +190,7 @@ static bool flush(int fd, struct relay_buffer *b)
     return true;
 }
 
-/* A failed try on its way to the control thread. */
+/* A failed try on its way to the control thread, or one whose prompt is too long for the provider. */
 struct failed_try {
     struct agent_task task;
     struct inflight *flight;
@@ -201,9 +201,10 @@ static void on_failed_try(struct agent *a, struct agent_task *task)
 {
     struct failed_try *t = (struct failed_try *)task;
 
-    routing_given_up(a, t->flight, t->second);
     if (t->too_long)
         attempts_too_long(a, t->flight);
+    else
+        routing_given_up(a, t->flight, t->second);
     inflight_unref(t->flight);
     free(t);
 }
@@ -217,7 +218,7 @@ static void breaker_tell(struct relayed *s)
     t->task.run = on_failed_try;
     t->flight = s->flight;
     t->second = s->attempt == 2;
-    t->too_long = s->meter.too_long;
+    t->too_long = atomic_load(&s->flight->relay_cause[s->attempt - 1]) == RELAY_CAUSE_TOO_LONG;
     inflight_ref(s->flight);
     agent_post(s->relaying->agent, &t->task);
 }
@@ -229,6 +230,8 @@ static void given_up(struct relayed *s, enum relay_cause cause)
     static struct log_gate gate;
     unsigned held = 0;
 
+    if (cause == RELAY_CAUSE_REFUSED && s->meter.too_long)
+        cause = RELAY_CAUSE_TOO_LONG;
     atomic_fetch_add_explicit(&s->relaying->agent->counters.relay_ends[cause], 1, memory_order_relaxed);
     if (s->flight == NULL)
         return;

@@ -166,7 +166,7 @@ static enum breaker_outcome outcome_of(const struct settle_line *l, int64_t stat
     char who = l->state.n > 0 ? l->state.p[0] : '-';
 
     /* HAProxy takes the relay for the client: to it the client left. */
-    if (given_up == RELAY_CAUSE_STOPPED || given_up == RELAY_CAUSE_SHUTDOWN)
+    if (given_up == RELAY_CAUSE_STOPPED || given_up == RELAY_CAUSE_SHUTDOWN || given_up == RELAY_CAUSE_TOO_LONG)
         return BREAKER_NEUTRAL;
     if (given_up != RELAY_CAUSE_NONE)
         return BREAKER_FAILED;

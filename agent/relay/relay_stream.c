@@ -28,6 +28,8 @@ static const struct {
     [RELAY_CAUSE_STOPPED] = { "stopped", { "budget_exhausted", STOPPED_MESSAGE }, { "budget_exhausted", STOPPED_MESSAGE }, 503 },
     [RELAY_CAUSE_SHUTDOWN] = { "shutdown", { "gateway_restarting", "The gateway is restarting; what came until here is incomplete." },
                                { "gateway_restarting", "The gateway is restarting. Try again shortly." }, 503 },
+    [RELAY_CAUSE_TOO_LONG] = { "context_length", { "provider_error", "The provider answered with an error." },
+                              { "provider_error", "The provider answered with an error." }, 503 },
 };
 
 const char *relay_cause_word(enum relay_cause cause)

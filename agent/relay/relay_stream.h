@@ -38,9 +38,10 @@ enum relay_cause {
     RELAY_CAUSE_REFUSED,   /* an error event before anything else */
     RELAY_CAUSE_STOPPED,   /* RELAY_STOP */
     RELAY_CAUSE_SHUTDOWN,  /* the gateway ends */
+    RELAY_CAUSE_TOO_LONG,  /* REFUSED, for its prompt is too long there; told by who judges events, never by the stream itself */
     RELAY_CAUSES
 };
-/* "cut", "stalled", "first_event_late", "error_event", "stopped", "shutdown"; "" for NONE. */
+/* "cut", "stalled", "first_event_late", "error_event", "stopped", "shutdown", "context_length"; "" for NONE. */
 const char *relay_cause_word(enum relay_cause cause);
 
 enum relay_state {

@@ -131,3 +131,10 @@ def test_it_is_counted_and_no_fault_of_the_provider(make_stack, sub):
     for number in (1, 2, 3):
         assert ask(stack, token, sub)[1]["x-tollgate-attempt"] == "2", "alpha is asked first all the same"
         wait_for(lambda: shown() == number, "the try to be counted")
+    # The same in the first event of a stream: each try has been read of, by its line and by the relay, before the next one.
+    stack.behave("alpha", error_event_after=0, error_code="context_length_exceeded")
+    for number in (4, 5, 6):
+        assert ask(stack, token, sub, stream=True)[1]["x-tollgate-attempt"] == "2", "alpha is asked first all the same"
+        row = wait_for(lambda: [r for r in ledger.requests(stack, sub) if not ledger.is_open(r)][number - 1 :], "the request to be settled")[0]
+        tries(stack, row, 2)
+    assert "breaker" not in [line.split()[2] for line in stack.agent.text().splitlines() if len(line.split()) > 2], stack.agent.tail()
