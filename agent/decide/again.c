@@ -51,14 +51,14 @@ static void answer(struct again *g, struct slice key)
 }
 
 /* True when it has been answered: after the pause, or when the request is over before (its client has left), then without `done`. A hold that
- * has expired meanwhile ends no request. Without its connection HAProxy does not wait any longer: the second try is under way. */
+ * has expired meanwhile ends no request. Nor does the end of its connection tell anything: HAProxy 3.2 may close it because the client left. */
 static bool pause_look(struct again *g, bool stopping, int64_t now_us)
 {
     struct spop_conn *c = connection_spop(g->connection);
     struct spop_ack ack;
     bool over = g->flight != NULL && (atomic_load(&g->flight->ended) || atomic_load(&g->flight->state) == INFLIGHT_SETTLED);
 
-    if (!over && !stopping && spop_conn_state(c) != SPOP_CONN_CLOSED && now_us < g->until_mono_us)
+    if (!over && !stopping && now_us < g->until_mono_us)
         return false;
     if (!over && g->flight != NULL)
         atomic_store(&g->flight->pausing, false);
