@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -354,9 +355,11 @@ console:
                     problems.append(f"the agent ended with {status}:\n{process.tail()}")
             except AssertionError as error:
                 problems.append(str(error))
-        problems += [
-            f"{path.name}:\n{path.read_text(errors='replace')[:8000]}" for path in self.folder.glob("sanitizer.*")
-        ]
+        for path in self.folder.glob("sanitizer.*"):
+            # Said once by each process that has fibers, also by those that tell the sanitizer of each switch, as base/fiber.c does.
+            text = re.sub(r"^.*doesn't fully support makecontext/swapcontext.*\n", "", path.read_text(errors="replace"), flags=re.M)
+            if text.strip():
+                problems.append(f"{path.name}:\n{text[:8000]}")
         if problems:
             raise AssertionError("\n".join(problems))
 
