@@ -76,22 +76,24 @@ static bool put_rates(cJSON *array, int64_t above, const struct price_rates *r)
     return text != NULL && cJSON_AddItemToArray(array, text);
 }
 
+static bool put_figure(cJSON *o, const char *name, int64_t n)
+{
+    char text[21];
+
+    snprintf(text, sizeof text, "%lld", (long long)n);
+    return cJSON_AddStringToObject(o, name, text) != NULL;
+}
+
 static bool put_own(cJSON *o, const struct model_price *m)
 {
-    char request[21], image[21], out[21], token[21];
     cJSON *rates = cJSON_AddArrayToObject(o, "rates");
     bool ok = rates != NULL && put_rates(rates, 0, &m->base);
 
     for (unsigned i = 0; ok && i < m->tier_count; i++)
         ok = put_rates(rates, m->tiers[i].above, &m->tiers[i].rates);
-    snprintf(request, sizeof request, "%lld", (long long)m->request_pico);
-    snprintf(image, sizeof image, "%lld", (long long)m->image_pico);
-    snprintf(out, sizeof out, "%lld", (long long)m->image_out_pico);
-    snprintf(token, sizeof token, "%lld", (long long)m->image_token_pico);
-    return ok && cJSON_AddStringToObject(o, "request", request) != NULL &&
-           (m->image_pico == 0 || cJSON_AddStringToObject(o, "image", image) != NULL) &&
-           (m->image_out_pico == 0 || cJSON_AddStringToObject(o, "image_output", out) != NULL) &&
-           (m->image_token_pico == 0 || cJSON_AddStringToObject(o, "image_output_tokens", token) != NULL);
+    return ok && put_figure(o, "request", m->request_pico) && (m->image_pico == 0 || put_figure(o, "image", m->image_pico)) &&
+           (m->image_out_pico == 0 || put_figure(o, "image_output", m->image_out_pico)) &&
+           (m->image_token_pico == 0 || put_figure(o, "image_output_tokens", m->image_token_pico));
 }
 
 static bool put_scope(cJSON *o, const char *name, const struct price_scope *s, struct arena *a)

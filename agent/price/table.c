@@ -193,6 +193,15 @@ static void raw_of(const struct model_price *m, struct price_raw *raw)
     raw->lacks = m->lacks;
 }
 
+/* `unit` says what the figure is and how large it may be. Not given: left as it is. */
+static bool figure_read(struct slice usd, int scale, int64_t max, const char *unit, struct slice model, int64_t *pico, char *why, size_t why_size)
+{
+    if (usd.n == 0 || (price_parse_decimal(usd, scale, pico, NULL) == PRICE_DONE && *pico <= max))
+        return true;
+    snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per %s", SLICE_FMT(model), SLICE_FMT(usd), unit);
+    return false;
+}
+
 /* The rates that are given; their bits are added to `believed`. */
 static bool rates_read(const struct slice usd[PRICE_KINDS], struct slice model, int64_t pico[PRICE_KINDS], unsigned *believed, char *why,
                        size_t why_size)
@@ -200,22 +209,11 @@ static bool rates_read(const struct slice usd[PRICE_KINDS], struct slice model, 
     for (int k = 0; k < PRICE_KINDS; k++) {
         if (usd[k].n == 0)
             continue;
-        if (price_parse_decimal(usd[k], 6, &pico[k], NULL) != PRICE_DONE || pico[k] > PRICE_PICO_MAX) {
-            snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per million tokens, 0 to 100000, like 2.50", SLICE_FMT(model),
-                     SLICE_FMT(usd[k]));
+        if (!figure_read(usd[k], 6, PRICE_PICO_MAX, "million tokens, 0 to 100000, like 2.50", model, &pico[k], why, why_size))
             return false;
-        }
         *believed |= 1u << k;
     }
     return true;
-}
-
-static bool piece_read(struct slice usd, const char *piece, struct slice model, int64_t *pico, char *why, size_t why_size)
-{
-    if (usd.n == 0 || (price_parse_decimal(usd, 12, pico, NULL) == PRICE_DONE && *pico <= PRICE_REQUEST_MAX))
-        return true;
-    snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per %s, 0 to 1000", SLICE_FMT(model), SLICE_FMT(usd), piece);
-    return false;
 }
 
 static bool tiers_read(const struct price_override *o, struct price_raw *raw, char *why, size_t why_size)
@@ -242,21 +240,17 @@ static bool tiers_read(const struct price_override *o, struct price_raw *raw, ch
     return true;
 }
 
-static bool image_tokens_read(struct slice usd, struct slice model, int64_t *pico, char *why, size_t why_size)
-{
-    if (usd.n == 0 || (price_parse_decimal(usd, 6, pico, NULL) == PRICE_DONE && *pico <= PRICE_PICO_MAX))
-        return true;
-    snprintf(why, why_size, "price of %.*s: '%.*s' must be USD per million tokens of images, 0 to 100000, like 30", SLICE_FMT(model), SLICE_FMT(usd));
-    return false;
-}
-
 static bool override_rates(const struct price_override *o, struct price_raw *raw, char *why, size_t why_size)
 {
+    static const char image[] = "image, 0 to 1000";
+
     return rates_read(o->usd_per_million, o->model, raw->pico, &raw->believed, why, why_size) &&
-           piece_read(o->usd_per_request, "request", o->model, &raw->request_pico, why, why_size) &&
-           piece_read(o->usd_per_image, "image", o->model, &raw->image_pico, why, why_size) &&
-           piece_read(o->usd_per_image_out, "image", o->model, &raw->image_out_pico, why, why_size) &&
-           image_tokens_read(o->usd_per_million_image_tokens, o->model, &raw->image_token_pico, why, why_size) && tiers_read(o, raw, why, why_size);
+           figure_read(o->usd_per_request, 12, PRICE_REQUEST_MAX, "request, 0 to 1000", o->model, &raw->request_pico, why, why_size) &&
+           figure_read(o->usd_per_image, 12, PRICE_REQUEST_MAX, image, o->model, &raw->image_pico, why, why_size) &&
+           figure_read(o->usd_per_image_out, 12, PRICE_REQUEST_MAX, image, o->model, &raw->image_out_pico, why, why_size) &&
+           figure_read(o->usd_per_million_image_tokens, 6, PRICE_PICO_MAX, "million tokens of images, 0 to 100000, like 30", o->model,
+                       &raw->image_token_pico, why, why_size) &&
+           tiers_read(o, raw, why, why_size);
 }
 
 int price_override_resolve(const struct price_builder *b, const struct price_override *o, struct model_price *m, char *why, size_t why_size)

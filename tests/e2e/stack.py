@@ -18,6 +18,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -412,6 +413,23 @@ console:
         finally:
             if self.provider.alive():
                 gate.open()
+
+    def orphan(self, token, marker, **fields):
+        """A request to the model solo of which nobody will hear again: HAProxy dies while the provider has it, and with it record and log line."""
+        answers = []
+
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answers.append(self.post(token, {"model": "solo", "messages": [{"role": "user", "content": f"{marker} [[{gate}]]"}], **fields}))
+
+        with self.gate() as gate:
+            client = threading.Thread(target=ask)
+            client.start()
+            wait_for(lambda: self.received("alpha", marker), "the request to reach the provider")
+            self.haproxy.popen.kill()
+            self.haproxy.popen.wait()
+            client.join()
+        assert not answers, answers
 
     def received(self, name, marker=""):
         """What a provider was sent, oldest first; with a marker, only requests whose body holds it."""

@@ -136,13 +136,7 @@ def test_an_orphan_ends_by_time_passed_not_by_the_clock(make_stack):
     assert stack.agent.stop() == 0
     stack.restart_agent()
     token = stack.person("orphan", ttl=30 * DAY)
-    with stack.gate() as gate:
-        thread = threading.Thread(target=lambda: pytest.raises(OSError, stack.post, token, body(f"orphan [[{gate}]]")))
-        thread.start()
-        wait_for(lambda: stack.received("alpha", "orphan"), "the request to reach the provider")
-        stack.haproxy.popen.kill()
-        stack.haproxy.popen.wait()
-        thread.join(PATIENCE)
+    stack.orphan(token, "orphan", max_tokens=1000)
     clock.set(-HOUR)
     stack.kill_agent()
     stack.start_agent()

@@ -155,13 +155,7 @@ def test_an_orphaned_hold_ends_at_its_bound(make_stack):
     """HAProxy dies with the record: nothing will ever settle the hold but time."""
     stack = make_stack(hold_timeout="2s")
     token = stack.person("orphan")
-    with stack.gate() as gate:
-        thread = threading.Thread(target=lambda: pytest.raises(OSError, stack.post, token, body(f"orphan [[{gate}]]")))
-        thread.start()
-        wait_for(lambda: stack.received("alpha", "orphan"), "the request to reach the provider")
-        stack.haproxy.popen.kill()
-        stack.haproxy.popen.wait()
-        thread.join(PATIENCE)
+    stack.orphan(token, "orphan")
     row = wait_for(lambda: [r for r in ledger.requests(stack, "orphan") if not ledger.is_open(r)], "the hold to end")[0]
     assert row["known_by"] == "bounded" and row["cost"] == row["hold"] > 0
 

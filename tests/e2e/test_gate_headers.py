@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import httpx2 as httpx
 import pytest
-from machine import PATIENCE, quiet_zone, wait_for
+from machine import PATIENCE, QUIET_ZONE, wait_for
 
 STACK = {
     "limits": (
-        'name: purse, level: team, match: [told, held, poor], amount: "$5", window: day, time_zone: ' + quiet_zone(),
-        'name: empty, level: team, match: [poor], amount: "$0.000000001", window: day, time_zone: ' + quiet_zone(),
+        'name: purse, level: team, match: [told, held, poor], amount: "$5", window: day, time_zone: ' + QUIET_ZONE,
+        'name: empty, level: team, match: [poor], amount: "$0.000000001", window: day, time_zone: ' + QUIET_ZONE,
         'name: pace, level: team, match: [told, held, fast], amount: "1000000 tokens per minute"',
         'name: calls, level: team, match: [told, held], amount: "600 requests per minute"',
         'name: one, level: team, match: [fast], amount: "1 requests per hour"',
